@@ -1,0 +1,44 @@
+# The short way in: each target sets up what it needs (tools/setup, quick when nothing is
+# missing) and calls CMake's presets, which also work by themselves (CMakePresets.json).
+
+PREFIX = /usr/local
+DESTDIR =
+
+all: build ## set up and build the release preset into build/release
+	@echo "built build/release/bin/graphpipe"
+
+build:
+	@tools/setup build
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release
+
+demo: ## serve an image model and classify examples/mug.png with it
+	@tools/setup demo
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release --target program
+	@tools/demo
+
+test: ## build and run all the tests
+	@tools/setup test
+	@$(MAKE) --no-print-directory build
+	@ctest --preset release
+
+check: build ## static checks: includes, sizes, headers, symbols, format
+	@tools/setup check
+	@tools/check/run build/release
+
+format: ## format the C sources in place
+	@tools/setup check
+	@git ls-files -co --exclude-standard '*.[ch]' '*.cc' | xargs clang-format -i
+
+install: build ## install into PREFIX (DESTDIR is put in front of it)
+	@tools/setup onnx
+	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
+
+clean: ## remove what was built; what was downloaded stays in .deps
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: all build demo test check format install clean help
