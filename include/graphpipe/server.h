@@ -1,0 +1,129 @@
+/* graphpipe/server.h - make a model server out of a C function, or of an engine and a
+ * model.
+ *
+ *     static enum gp_status twice(void *self, const struct gp_call *call,
+ *                                 struct gp_outputs *outputs, struct gp_error *err)
+ *     {
+ *         const struct gp_tensor *x = &call->inputs[0];
+ *         const float *in = gp_tensor_data(x, GP_FLOAT32, err);
+ *         float *y = NULL;
+ *         if (in)
+ *             y = gp_outputs_alloc(outputs, 0, GP_FLOAT32, x->shape, x->rank, err);
+ *         for (size_t i = 0; y && i < x->size_bytes / sizeof *y; i++)
+ *             y[i] = 2 * in[i];
+ *         return y ? GP_OK : err->status;
+ *     }
+ *
+ *     int main(void)
+ *     {
+ *         return gp_serve_function(twice, NULL, NULL);
+ *     }
+ *
+ * gp_serve_function does everything, signals included. The calls below it are for
+ * programs that have a main loop of their own.
+ *
+ * Threads: the function is called from several threads at a time unless n_slots is 1. A
+ * server may be stopped from any thread or signal handler; its other calls belong to one
+ * thread.
+ * Ownership: options and what they point at are borrowed until create returns; `self`
+ * until destroy.
+ */
+#ifndef GRAPHPIPE_SERVER_H
+#define GRAPHPIPE_SERVER_H
+
+#include <graphpipe/engine.h>
+#include <graphpipe/message.h>
+#include <graphpipe/version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct gp_server;
+
+/* Tensors in, tensors out. Same contract as run in engine.h: the inputs are borrowed, the
+ * outputs are set by gp_outputs_alloc or gp_outputs_adopt. */
+typedef enum gp_status gp_infer_fn(void *self, const struct gp_call *call,
+                                   struct gp_outputs *outputs, struct gp_error *err);
+
+enum gp_log_format { GP_LOG_TEXT = 0, GP_LOG_JSON = 1 };
+
+/* Zero means the default, here and in every field. */
+struct gp_server_options {
+    uint32_t size_bytes; /* sizeof(struct gp_server_options); 0: the layout of 0.1 */
+
+    /* The model. */
+    const char *engine;     /* "onnx", a path of a plug-in, or NULL: by the model file */
+    const char *engine_dir; /* where plug-ins are looked for first */
+    const char *model_path; /* file or folder */
+    const char *model_name; /* default: from the path */
+    const char *const *engine_options; /* "key=value" */
+    size_t n_engine_options;
+    uint32_t n_slots;          /* runs at a time; default: the engine's best */
+    uint32_t n_threads;        /* threads of one run; default: the engine's best */
+    const char *const *inputs; /* default inputs by name, in place of the model's own */
+    const char *const *outputs;
+    size_t n_inputs;
+    size_t n_outputs;
+    const struct gp_metadata
+        *metadata; /* of a function; NULL: takes and gives anything */
+
+    /* Where to listen: "HOST:PORT", ":PORT", "[::1]:PORT", "unix:/path"; port 0: a
+     * free one. */
+    const char *const *listen; /* default {"127.0.0.1:9000"} */
+    size_t n_listen;
+
+    /* Limits. */
+    uint64_t max_body_bytes;   /* default 1 GiB, at most GP_MAX_MESSAGE_BYTES */
+    uint32_t max_waiting;      /* requests waiting for a slot; default 1024 */
+    uint32_t max_connections;  /* default: what the descriptor limit allows */
+    uint32_t timeout_ms;       /* a request's deadline at most; default: none */
+    uint32_t head_timeout_ms;  /* default 10 000 */
+    uint32_t idle_timeout_ms;  /* of a connection between requests; default 75 000 */
+    uint32_t drain_timeout_ms; /* default 30 000 */
+    uint64_t min_rate_bytes;   /* per second, of bodies and answers; default 1 000 000 */
+    uint32_t n_pollers;        /* default: as many as cores */
+    int allow_remote_control;  /* /control/shutdown from other machines too */
+
+    /* Lines about what happens. The library prints nothing unless log_fd is above 0. */
+    int log_fd; /* 2: standard error */
+    enum gp_log_level log_level;
+    enum gp_log_format log_format;
+};
+
+/* Opens the model and the listeners; requests are answered once it runs. NULL and
+ * *err. */
+GP_API struct gp_server *gp_server_create(const struct gp_server_options *options,
+                                          struct gp_error *err);
+
+/* The same for a function of this process. */
+GP_API struct gp_server *
+gp_server_create_function(gp_infer_fn *function, void *self,
+                          const struct gp_server_options *options, struct gp_error *err);
+
+/* Listener `index` as an address that gp_client_create takes, with the port that was
+ * given; NULL beyond the last. Belongs to the server. */
+GP_API const char *gp_server_address(const struct gp_server *server, size_t index);
+
+/* Serves until gp_server_stop, then drains: answers what is in flight, closes the
+ * rest. */
+GP_API enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err);
+
+/* Makes gp_server_run drain and return. Async-signal-safe; may be called more than
+ * once. */
+GP_API void gp_server_stop(struct gp_server *server);
+
+/* Frees it; not while it runs. Takes NULL. */
+GP_API void gp_server_destroy(struct gp_server *server);
+
+/* Serves a function until SIGTERM or SIGINT, with lines on standard error; a second
+ * signal ends the process at once with 128 + its number. `options` may be NULL. Returns
+ * the exit status for main: 0, or 1 when it could not start (the reason is printed). */
+GP_API int gp_serve_function(gp_infer_fn *function, void *self,
+                             const struct gp_server_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,122 @@
+/* graphpipe/status.h - how every call of GraphPipe says that it worked, or what went
+ * wrong.
+ *
+ *     struct gp_error err;
+ *     if (gp_client_infer(client, &call, &result, &err) != GP_OK)
+ *         fprintf(stderr, "%s (%s)\n", err.message, gp_status_name(err.status));
+ *
+ * A fallible function returns a status, or NULL where it makes something. The details go
+ * to a struct gp_error that the caller owns, passed last; it may be NULL where only the
+ * status matters, and it is written only when something went wrong. A message is one line
+ * that says what, which field, what was wanted and what came, and the remedy where there
+ * is one.
+ *
+ * Everything here is inline, so that an engine plug-in needs no symbol of the host, and
+ * may be called from any thread.
+ */
+#ifndef GRAPHPIPE_STATUS_H
+#define GRAPHPIPE_STATUS_H
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(symbol, number, name, HTTP status). The numbers travel as Error.code in a response: a
+ * number is never given to another meaning, and new ones go to the end. */
+#define GP_STATUS_MAP(X)                                                                 \
+    X(GP_OK, 0, "ok", 200)                                                               \
+    X(GP_INVALID, 1, "invalid", 400)           /* what was asked cannot be done */       \
+    X(GP_MALFORMED, 2, "malformed", 400)       /* the bytes are not a valid message */   \
+    X(GP_FORBIDDEN, 3, "forbidden", 403)       /* not from there */                      \
+    X(GP_NOT_FOUND, 4, "not found", 404)       /* no such model, file or route */        \
+    X(GP_METHOD, 5, "method not allowed", 405) /* HTTP method that the route lacks */    \
+    X(GP_TIMEOUT, 6, "timeout", 408)           /* the peer was too slow */               \
+    X(GP_TOO_LARGE, 7, "too large", 413)       /* over a limit of size */                \
+    X(GP_HEAD_TOO_LARGE, 8, "head too large", 431) /* an HTTP head over its limits */    \
+    X(GP_INTERNAL, 9, "internal", 500)        /* a defect of ours or of an engine */     \
+    X(GP_ENGINE, 10, "engine", 500)           /* the engine failed on a valid request */ \
+    X(GP_UNSUPPORTED, 11, "unsupported", 501) /* valid, but this build cannot do it */   \
+    X(GP_IO, 12, "input/output", 502)         /* a connection or file failed */          \
+    X(GP_BUSY, 13, "busy", 503)               /* no room in the queue; try again */      \
+    X(GP_NO_MEMORY, 14, "out of memory",                                                 \
+      503) /* memory or the pool's budget is used up */                                  \
+    X(GP_UNAVAILABLE, 15, "unavailable", 503)    /* draining, or a part is missing */    \
+    X(GP_DEADLINE, 16, "deadline exceeded", 504) /* the request's own time is over */    \
+    X(GP_CANCELLED, 17, "cancelled", 499)        /* the caller left or gave up */        \
+    X(GP_EXPECTATION, 18, "expectation failed",                                          \
+      417) /* an Expect that is not understood */
+
+enum gp_status {
+#define GP_STATUS_ENUM(symbol, number, name, http) symbol = number,
+    GP_STATUS_MAP(GP_STATUS_ENUM)
+#undef GP_STATUS_ENUM
+};
+
+/* The detail of a failure, in the caller's storage. The message is always terminated, cut
+ * to fit, and has no line break at its end. */
+struct gp_error {
+    enum gp_status status;
+    char message[508];
+};
+
+/* The short name of a status: static, "unknown" for a number that this release lacks. */
+static inline const char *gp_status_name(enum gp_status status)
+{
+    switch (status) {
+#define GP_STATUS_NAME(symbol, number, name, http)                                       \
+    case symbol:                                                                         \
+        return name;
+        GP_STATUS_MAP(GP_STATUS_NAME)
+#undef GP_STATUS_NAME
+    }
+    return "unknown";
+}
+
+/* The HTTP status that stands for it; 500 for a number that this release lacks. */
+static inline int gp_status_http(enum gp_status status)
+{
+    switch (status) {
+#define GP_STATUS_HTTP(symbol, number, name, http)                                       \
+    case symbol:                                                                         \
+        return http;
+        GP_STATUS_MAP(GP_STATUS_HTTP)
+#undef GP_STATUS_HTTP
+    }
+    return 500;
+}
+
+#if defined(__GNUC__)
+#define GP_PRINTF(text, args) __attribute__((format(printf, text, args)))
+#else
+#define GP_PRINTF(text, args)
+#endif
+
+/* Fills *err (unless NULL) and returns `status`. Control characters, which names from
+ * outside may hold, become '?': a message is one line. So is the code of a failure:
+ *     return gp_error_set(err, GP_INVALID, "rank %u is over %u", rank, GP_MAX_RANK); */
+GP_PRINTF(3, 4)
+static inline enum gp_status gp_error_set(struct gp_error *err, enum gp_status status,
+                                          const char *format, ...)
+{
+    if (err) {
+        va_list args;
+        va_start(args, format);
+        err->status = status;
+        (void)vsnprintf(err->message, sizeof err->message, format, args);
+        for (char *at = err->message; *at; at++)
+            if ((unsigned char)*at < 0x20 || *at == 0x7f)
+                *at = '?';
+        va_end(args);
+    }
+    return status;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

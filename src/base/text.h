@@ -1,0 +1,34 @@
+/* base/text.h - text that grows while it is written: JSON answers, metrics, tables.
+ *
+ * A failed allocation is remembered and everything after it is dropped, so that a writer
+ * checks once, at the end.
+ */
+#ifndef GP_BASE_TEXT_H
+#define GP_BASE_TEXT_H
+
+#include <graphpipe/status.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct text {
+    char *data; /* terminated once anything was written; NULL before */
+    size_t size_bytes;
+    size_t capacity_bytes;
+    bool is_short; /* of memory */
+};
+
+void text_finish(struct text *text);
+
+void text_add(struct text *text, const char *bytes, size_t size_bytes);
+void text_puts(struct text *text, const char *string);
+void text_printf(struct text *text, const char *format, ...) GP_PRINTF(2, 3);
+
+/* The bytes as a JSON string, in quotes; what is not UTF-8 becomes U+FFFD. */
+void text_json(struct text *text, const char *bytes, size_t size_bytes);
+void text_json_puts(struct text *text, const char *string);
+
+/* True when the bytes are well-formed UTF-8 (RFC 3629: shortest form, no surrogates). */
+bool text_is_utf8(const char *bytes, size_t size_bytes);
+
+#endif

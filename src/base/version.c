@@ -1,0 +1,6 @@
+#include <graphpipe/version.h>
+
+const char *gp_version(void)
+{
+    return GP_VERSION;
+}
