@@ -1,0 +1,177 @@
+/* What a complete head must also be, beyond llhttp's grammar, and what it says.
+ * Everything that could make two readers disagree on where a message ends is refused: a
+ * second Content-Length, one beside a Transfer-Encoding, any coding but a lone "chunked",
+ * a second Host. */
+#include "http/parser.h"
+
+#include <string.h>
+
+struct seen {
+    unsigned n_host;
+    unsigned n_length;
+    unsigned n_coding;
+    bool is_chunked;
+};
+
+static int field_check(struct http_message *message, const struct http_field *field,
+                       struct seen *seen)
+{
+    const char *name = message->base + field->name.start;
+    const char *value = message->base + field->value.start;
+    const size_t size = field->value.size;
+
+    switch (field->name.size) {
+    case sizeof "Host" - 1:
+        if (http_equals(name, field->name.size, "Host")) {
+            seen->n_host++;
+            if (size == 0 && message->llhttp.type == HTTP_REQUEST)
+                return http_refuse(message, GP_MALFORMED, "field \"Host\" is empty");
+        }
+        break;
+    case sizeof "Expect" - 1:
+        if (http_equals(name, field->name.size, "Expect")) {
+            if (http_equals(value, size, "100-continue"))
+                message->expects_continue = true;
+            else
+                message->has_bad_expect = true;
+        }
+        break;
+    case sizeof "Content-Length" - 1:
+        if (http_equals(name, field->name.size, "Content-Length"))
+            seen->n_length++;
+        break;
+    case sizeof "Transfer-Encoding" - 1:
+        if (http_equals(name, field->name.size, "Transfer-Encoding")) {
+            seen->n_coding++;
+            seen->is_chunked = http_equals(value, size, "chunked");
+        }
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+/* Where the body ends. */
+static int framing_check(struct http_message *message, const struct seen *seen)
+{
+    if (seen->n_length > 1)
+        return http_refuse(message, GP_MALFORMED,
+                           "field \"Content-Length\" came %u times", seen->n_length);
+    if (seen->n_coding > 0) {
+        if (seen->n_length > 0)
+            return http_refuse(
+                message, GP_MALFORMED,
+                "field \"Content-Length\" came beside \"Transfer-Encoding\"");
+        if (seen->n_coding > 1 || !seen->is_chunked)
+            return http_refuse(
+                message, GP_MALFORMED,
+                "field \"Transfer-Encoding\" may only say \"chunked\", once");
+        if (message->is_http10)
+            return http_refuse(message, GP_MALFORMED,
+                               "field \"Transfer-Encoding\" came in HTTP/1.0");
+        message->is_chunked = true;
+    }
+    if (seen->n_length > 0) {
+        if (message->llhttp.content_length > INT64_MAX)
+            return http_refuse(message, GP_TOO_LARGE,
+                               "field \"Content-Length\" is over any limit");
+        message->content_length = (int64_t)message->llhttp.content_length;
+    }
+    return 0;
+}
+
+/* The path of an absolute target, "http://host/path"; "/" where it has none. */
+static int target_check(struct http_message *message)
+{
+    struct http_span *target = &message->target;
+    const char *text = message->base + target->start;
+    const uint8_t method = message->llhttp.method;
+
+    if (method == HTTP_CONNECT || (target->size > 0 && text[0] == '/'))
+        return 0;
+    if (method == HTTP_OPTIONS && target->size == 1 && text[0] == '*')
+        return 0;
+
+    const uint32_t scheme = target->size > 7 && http_equals(text, 7, "http://")    ? 7
+                            : target->size > 8 && http_equals(text, 8, "https://") ? 8
+                                                                                   : 0;
+    if (scheme == 0)
+        return http_refuse(message, GP_MALFORMED,
+                           "the target of an HTTP request must begin with \"/\"");
+    uint32_t at = scheme;
+    while (at < target->size && text[at] != '/' && text[at] != '?')
+        at++;
+    if (at < target->size && text[at] == '/')
+        *target = (struct http_span){target->start + at, target->size - at};
+    else
+        *target =
+            (struct http_span){target->start + scheme - 1, 1}; /* a slash of "://" */
+    return 0;
+}
+
+static int request_check(struct http_message *message, const struct seen *seen)
+{
+    if (message->is_http10)
+        message->expects_continue = false; /* RFC 9110, 10.1.1 */
+    else if (seen->n_host == 0)
+        return http_refuse(message, GP_MALFORMED, "field \"Host\" is missing");
+    if (seen->n_host > 1)
+        return http_refuse(message, GP_MALFORMED, "field \"Host\" came %u times",
+                           seen->n_host);
+
+    switch (message->llhttp.method) {
+    case HTTP_GET:
+        message->method = HTTP_METHOD_GET;
+        break;
+    case HTTP_HEAD:
+        message->method = HTTP_METHOD_HEAD;
+        break;
+    case HTTP_POST:
+        message->method = HTTP_METHOD_POST;
+        break;
+    default:
+        message->method = HTTP_METHOD_OTHER;
+        break;
+    }
+    if (message->llhttp.method == HTTP_CONNECT)
+        message->is_kept_alive = false; /* what follows it may be anything */
+    return target_check(message);
+}
+
+/* These end with their head, whatever their fields say. */
+static void response_check(struct http_message *message)
+{
+    message->status = message->llhttp.status_code;
+    if (message->status < 200 || message->status == 204 || message->status == 304) {
+        message->is_chunked = false;
+        message->content_length = 0;
+    }
+}
+
+int http_check(struct http_message *message)
+{
+    const llhttp_t *llhttp = &message->llhttp;
+    struct seen seen = {0};
+
+    if (llhttp->http_major != 1 || llhttp->http_minor > 1)
+        return http_refuse(message, GP_MALFORMED,
+                           "HTTP/%u.%u is not spoken here: use HTTP/1.1",
+                           llhttp->http_major, llhttp->http_minor);
+    message->is_http10 = llhttp->http_minor == 0;
+    message->is_kept_alive =
+        llhttp_should_keep_alive(llhttp) && !(llhttp->flags & F_CONNECTION_CLOSE);
+
+    for (uint32_t i = 0; i < message->n_fields; i++) {
+        const int refused = field_check(message, &message->fields[i], &seen);
+        if (refused)
+            return refused;
+    }
+    const int refused = framing_check(message, &seen);
+    if (refused)
+        return refused;
+    if (llhttp->type == HTTP_REQUEST)
+        return request_check(message, &seen);
+    response_check(message);
+    return 0;
+}
