@@ -1,0 +1,33 @@
+/* client/body.h - where an answer's body goes: a buffer of the pool that grows with it,
+ * or the caller's, which does not. */
+#ifndef GP_CLIENT_BODY_H
+#define GP_CLIENT_BODY_H
+
+#include "base/pool.h"
+#include "client/link.h"
+#include "http/http.h"
+
+struct client_body {
+    unsigned char *data;
+    size_t size_bytes;     /* received so far; at the end: of the body */
+    size_t capacity_bytes; /* of data */
+    size_t limit_bytes;
+    struct pool *pool;         /* NULL: data is the caller's */
+    struct pool_buffer buffer; /* of the pool; whoever has the body gives it back */
+};
+
+/* What is received: from a link, after the bytes that came along with the head. */
+struct client_source {
+    struct client_link *link;
+    int64_t deadline_ns;
+    char *scratch; /* scratch[scratch_at, scratch_end) has come and is not used */
+    size_t scratch_at;
+    size_t scratch_end;
+    size_t scratch_size;
+};
+
+/* Receives the body that the head announced. GP_TOO_LARGE says what it would need. */
+enum gp_status body_receive(struct client_body *body, struct client_source *source,
+                            struct http_message *head, struct gp_error *err);
+
+#endif

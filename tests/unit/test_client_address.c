@@ -1,0 +1,161 @@
+/* Addresses as people type them: what is understood, and what is said to the others. */
+#include "client/address.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct good {
+    const char *text;
+    const char *host;
+    const char *port;
+    const char *host_field;
+    const char *target;
+} goods[] = {
+    {"http://127.0.0.1:9000", "127.0.0.1", "9000", "127.0.0.1:9000", "/"},
+    {"http://example", "example", "9000", "example:9000", "/"},
+    {"http://example/", "example", "9000", "example:9000", "/"},
+    {"http://example:80/a/b?c=d", "example", "80", "example:80", "/a/b?c=d"},
+    {"http://example?c", "example", "9000", "example:9000", "/?c"},
+    {"http://example/a#b", "example", "9000", "example:9000", "/a"},
+    {"http://[::1]:9001/m", "::1", "9001", "[::1]:9001", "/m"},
+    {"[::1]:9001", "::1", "9001", "[::1]:9001", "/"},
+    {"[::1]", "::1", "9000", "[::1]:9000", "/"},
+    {"http://[fe80::1%eth0]:1", "fe80::1%eth0", "1", "[fe80::1]:1", "/"},
+    {"localhost:9000", "localhost", "9000", "localhost:9000", "/"},
+    {"localhost:65535/m", "localhost", "65535", "localhost:65535", "/m"},
+    {"localhost/redirect?to=http://x", "localhost", "9000", "localhost:9000",
+     "/redirect?to=http://x"},
+};
+
+static void good_ones(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof goods / sizeof *goods; i++) {
+        struct client_address address;
+        struct gp_error err;
+        if (client_address_init(&address, goods[i].text, &err) != GP_OK)
+            fail_msg("%s", err.message);
+        assert_false(address.is_unix);
+        assert_string_equal(address.host, goods[i].host);
+        assert_string_equal(address.port, goods[i].port);
+        assert_string_equal(address.host_field, goods[i].host_field);
+        assert_string_equal(address.target, goods[i].target);
+        client_address_finish(&address);
+    }
+}
+
+static void sockets(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"unix:/run/a b.sock", "unix:///run/a b.sock"};
+    for (size_t i = 0; i < 2; i++) {
+        struct client_address address;
+        assert_int_equal(client_address_init(&address, texts[i], NULL), GP_OK);
+        assert_true(address.is_unix);
+        assert_string_equal(address.unix_path.sun_path, "/run/a b.sock");
+        assert_string_equal(address.host_field, "localhost");
+        assert_string_equal(address.label, "unix:/run/a b.sock");
+        assert_string_equal(address.target, "/");
+        client_address_finish(&address);
+    }
+}
+
+static void bad_ones(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *message; /* a part of it */
+    } bads[] = {
+        {NULL, "empty"},
+        {"", "empty"},
+        {"http://", "no host"},
+        {":9000", "no host"},
+        {"http://:9000", "no host"},
+        {"/path", "no host"},
+        {"[]:9000", "no host"},
+        {"[::1", "no host"},
+        {"[::1]x", "no host"},
+        {"::1", "no host"},
+        {"fe80::1", "brackets"},
+        {"a:b:c", "brackets"},
+        {"http://a:0", "1 to 65535"},
+        {"http://a:65536", "1 to 65535"},
+        {"http://a:", "1 to 65535"},
+        {"http://a:9x", "1 to 65535"},
+        {"http://a:-1", "1 to 65535"},
+        {"http://a:+1", "1 to 65535"},
+        {"http://a:99999999999999999999", "1 to 65535"},
+        {"https://a", "neither http://HOST[:PORT] nor unix:/path"},
+        {"tcp://a:1", "neither"},
+        {"http://user@a", "user name"},
+        {"http://a b", "blanks"},
+        {"http://a\r\nX: y", "blanks"},
+        {"http://a/\x7f", "blanks"},
+        {"unix:", "no path"},
+        {"unix:/a\nb", "control"},
+        {"unix:/1234567890123456789012345678901234567890123456789012345678901234567890"
+         "1234567890123456789012345678901234567890",
+         "107"},
+    };
+    for (size_t i = 0; i < sizeof bads / sizeof *bads; i++) {
+        struct client_address address;
+        struct gp_error err = {GP_OK, ""};
+        assert_int_equal(client_address_init(&address, bads[i].text, &err), GP_INVALID);
+        if (!strstr(err.message, bads[i].message))
+            fail_msg("%s gave: %s", bads[i].text, err.message);
+        client_address_finish(&address);
+    }
+}
+
+static void numbers_and_names_are_resolved(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"127.0.0.1:1", "[::1]:1", "localhost:1"};
+    for (size_t i = 0; i < 3; i++) {
+        struct client_address address;
+        struct addrinfo *list = NULL;
+        struct gp_error err = {GP_OK, ""};
+        assert_int_equal(client_address_init(&address, texts[i], NULL), GP_OK);
+        if (client_resolve(&address, clock_now_ns() + 10 * CLOCK_S, &list, &err) != GP_OK)
+            fail_msg("%s", err.message);
+        assert_non_null(list);
+        freeaddrinfo(list);
+        client_address_finish(&address);
+    }
+}
+
+/* A lookup that outlasts the deadline is left to itself. */
+static void resolving_ends_at_the_deadline(void **state)
+{
+    (void)state;
+    struct client_address address;
+    struct addrinfo *list = NULL;
+    assert_int_equal(client_address_init(&address, "localhost:1", NULL), GP_OK);
+    for (int i = 0; i < 20; i++) {
+        const enum gp_status status =
+            client_resolve(&address, clock_now_ns(), &list, NULL);
+        assert_true(status == GP_TIMEOUT || status == GP_OK);
+        if (status == GP_OK)
+            freeaddrinfo(list);
+    }
+    client_address_finish(&address);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(good_ones),
+        cmocka_unit_test(sockets),
+        cmocka_unit_test(bad_ones),
+        cmocka_unit_test(numbers_and_names_are_resolved),
+        cmocka_unit_test(resolving_ends_at_the_deadline),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

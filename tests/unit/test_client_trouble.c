@@ -1,0 +1,279 @@
+/* The client against a scripted server that falls silent, lies about sizes, cuts its
+ * answers or speaks something else, and against nobody: what is told, and that the next
+ * call works. */
+#include "scripted.h"
+
+#include <graphpipe/client.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct gp_arena *arena;
+static char *good; /* an answer with one float, 7 */
+static size_t good_size;
+
+static int setup(void **state)
+{
+    (void)state;
+    static const float seven = 7;
+    const struct gp_tensor output = gp_tensor_view(GP_FLOAT32, NULL, 0, &seven);
+    struct gp_encoding encoding;
+    arena = gp_arena_create();
+    assert_int_equal(gp_response_encode(arena, &output, 1, 0, &encoding, NULL), GP_OK);
+    good = scripted_flatten(&encoding);
+    good_size = encoding.size_bytes;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    free(good);
+    gp_arena_destroy(arena);
+    return 0;
+}
+
+#define START(server, ...)                                                               \
+    static const struct script_step steps[] = {__VA_ARGS__};                             \
+    scripted_start(server, false, steps, sizeof steps / sizeof *steps, good, good_size)
+
+static const struct gp_call no_inputs = {.n_inputs = 0};
+
+static void assert_works(struct gp_client *client)
+{
+    struct gp_result *result;
+    struct gp_error err;
+    if (gp_client_infer(client, &no_inputs, &result, &err) != GP_OK)
+        fail_msg("%s", err.message);
+    const float *seven = gp_tensor_data(gp_result_output(result, 0), GP_FLOAT32, NULL);
+    assert_true(*seven == 7.0f);
+    gp_result_destroy(result);
+}
+
+/* A call of 32 MiB: more than the sockets hold. */
+static void large_call(void (*check)(struct gp_client *, const struct gp_call *),
+                       struct gp_client *client)
+{
+    static const int64_t shape[] = {32 << 20};
+    char *bytes = calloc(1, 32 << 20);
+    assert_non_null(bytes);
+    const struct gp_tensor input = gp_tensor_view(GP_UINT8, shape, 1, bytes);
+    check(client, &(struct gp_call){.inputs = &input, .n_inputs = 1});
+    free(bytes);
+}
+
+/* --- deadlines
+ * --------------------------------------------------------------------------- */
+
+static void check_sending(struct gp_client *client, const struct gp_call *call)
+{
+    struct gp_call soon = *call;
+    soon.deadline_ns = gp_deadline_after_ms(150);
+    scripted_assert_fails(client, &soon, GP_DEADLINE, "the deadline passed while");
+}
+
+static void deadlines_hold(void **state)
+{
+    (void)state;
+    struct scripted server;
+    START(&server, ACCEPT, READ, AWAIT_CLOSE, ACCEPT, READ,
+          DRIP("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nX"), AWAIT_CLOSE, ACCEPT,
+          READ_HEAD, PAUSE(180), AWAIT_CLOSE, ACCEPT, READ, ANSWER, READ, ANSWER);
+    const struct gp_client_options options = {.timeout_ms = 150};
+    struct gp_client *client = scripted_connect(server.address, &options);
+    const struct gp_call soon = {.deadline_ns = gp_deadline_after_ms(150)};
+    scripted_assert_fails(client, &soon, GP_DEADLINE, "the deadline passed while");
+    assert_true(gp_deadline_after_ms(0) >= soon.deadline_ns);
+    scripted_assert_fails(client, &no_inputs, GP_DEADLINE, "the deadline passed while");
+    large_call(check_sending, client);
+    const struct gp_call late = {.deadline_ns = gp_deadline_after_ms(-1)};
+    scripted_assert_fails(client, &late, GP_DEADLINE,
+                          "the deadline passed while nothing was sent");
+    gp_client_destroy(client);
+
+    client = scripted_connect(server.address, NULL);
+    assert_works(client);
+    struct gp_result *result;
+    const struct gp_call hour = {.deadline_ns = gp_deadline_after_ms(3600000)};
+    assert_int_equal(gp_client_infer(client, &hour, &result, NULL), GP_OK);
+    gp_result_destroy(result);
+    gp_client_destroy(client);
+    scripted_check(&server);
+}
+
+static void the_server_is_told_the_time(void **state)
+{
+    (void)state;
+    struct scripted server;
+    START(&server, ACCEPT, READ, ANSWER);
+    struct gp_client *client = scripted_connect(
+        server.address, &(struct gp_client_options){.timeout_ms = 60000});
+    assert_works(client);
+    gp_client_destroy(client);
+    scripted_check(&server);
+    const char *field = strstr(server.head, "\r\nX-GraphPipe-Timeout-Ms: ");
+    assert_non_null(field);
+    const long told = strtol(field + 26, NULL, 10);
+    assert_true(told > 50000 && told <= 60000);
+}
+
+/* --- answers that are none
+ * --------------------------------------------------------------- */
+
+static void sizes_over_the_limit(void **state)
+{
+    (void)state;
+    struct scripted server;
+    START(
+        &server, ACCEPT, READ, SEND("HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"),
+        AWAIT_CLOSE, ACCEPT, READ,
+        SEND("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\n"),
+        AWAIT_CLOSE, ACCEPT, READ,
+        SEND("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\nabc"),
+        AWAIT_CLOSE, ACCEPT, READ,
+        SEND("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"),
+        AWAIT_CLOSE, ACCEPT, READ, ANSWER);
+    struct gp_client *client = scripted_connect(
+        server.address, &(struct gp_client_options){.max_answer_bytes = 1000});
+    scripted_assert_fails(client, &no_inputs, GP_TOO_LARGE,
+                          "has 1001 bytes, over the limit of 1000");
+    scripted_assert_fails(client, &no_inputs, GP_TOO_LARGE, "over the limit of 1000");
+    scripted_assert_fails(client, &no_inputs, GP_TOO_LARGE,
+                          "at least 1001 bytes, over the limit of 1000");
+    scripted_assert_fails(client, &no_inputs, GP_MALFORMED, "Content-Length");
+    assert_works(client);
+    gp_client_destroy(client);
+    scripted_check(&server);
+}
+
+static void cut_answers(void **state)
+{
+    (void)state;
+    struct scripted server;
+    START(&server, ACCEPT, READ, SEND("HTTP/1.1 200 OK\r\nConte"), CLOSE, ACCEPT, READ,
+          SEND("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), CLOSE, ACCEPT, READ,
+          SEND("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n12345678"), CLOSE, ACCEPT,
+          READ, SEND("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n1234"),
+          CLOSE, ACCEPT, READ,
+          SEND("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n"), CLOSE,
+          ACCEPT, READ, ANSWER);
+    struct gp_client *client = scripted_connect(server.address, NULL);
+    for (int i = 0; i < 5; i++)
+        scripted_assert_fails(client, &no_inputs, GP_IO,
+                              "the connection ended in the middle of the answer");
+    assert_works(client);
+    gp_client_destroy(client);
+    scripted_check(&server);
+}
+
+static void garbage(void **state)
+{
+    (void)state;
+    struct scripted server;
+    START(&server, ACCEPT, SEND("SSH-2.0-OpenSSH_9.2\r\n"), AWAIT_CLOSE, ACCEPT, READ,
+          SEND("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: "
+               "upgrade\r\n\r\n"),
+          AWAIT_CLOSE, ACCEPT, READ,
+          SEND("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"), AWAIT_CLOSE, ACCEPT,
+          READ, SEND("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz"),
+          AWAIT_CLOSE, ACCEPT, READ,
+          SEND("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"),
+          AWAIT_CLOSE, ACCEPT, READ, ANSWER);
+    struct gp_client *client = scripted_connect(server.address, NULL);
+    for (int i = 0; i < 5; i++)
+        scripted_assert_fails(client, &no_inputs, GP_MALFORMED, "http://127.0.0.1:");
+    assert_works(client);
+    gp_client_destroy(client);
+    scripted_check(&server);
+}
+
+static void endless_interim_answers(void **state)
+{
+    (void)state;
+    struct scripted server;
+    struct script_step steps[40] = {ACCEPT, READ};
+    for (size_t i = 2; i < 39; i++)
+        steps[i] = (struct script_step)SEND("HTTP/1.1 100 Continue\r\n\r\n");
+    steps[39] = (struct script_step)AWAIT_CLOSE;
+    scripted_start(&server, false, steps, 40, good, good_size);
+    struct gp_client *client = scripted_connect(server.address, NULL);
+    scripted_assert_fails(client, &no_inputs, GP_MALFORMED, "too many answers of 1xx");
+    gp_client_destroy(client);
+    scripted_check(&server);
+}
+
+/* --- nobody there
+ * ------------------------------------------------------------------------ */
+
+static void nobody_listens(void **state)
+{
+    (void)state;
+    struct scripted server;
+    static const struct script_step nothing;
+    scripted_start(&server, false, &nothing, 0, good, good_size);
+    scripted_check(&server); /* its port is free now */
+    char words[200];
+    snprintf(words, sizeof words, "%s: connection refused; is the server running?",
+             server.address);
+    struct gp_client *client = scripted_connect(server.address, NULL);
+    scripted_assert_fails(client, &no_inputs, GP_IO, words);
+    gp_client_destroy(client);
+
+    client = scripted_connect("unix:/nowhere/to/be.found", NULL);
+    scripted_assert_fails(
+        client, &no_inputs, GP_IO,
+        "unix:/nowhere/to/be.found: no such file or directory; is the server running?");
+    gp_client_destroy(client);
+}
+
+static void bad_arguments(void **state)
+{
+    (void)state;
+    struct gp_error err;
+    struct gp_result *result;
+    const struct gp_metadata *metadata;
+    assert_null(gp_client_create("https://a", NULL, &err));
+    assert_int_equal(err.status, GP_INVALID);
+    assert_null(gp_client_create(NULL, NULL, NULL));
+
+    struct gp_client *client = scripted_connect("unix:/nowhere", NULL);
+    const int64_t shape[] = {-1};
+    const struct gp_tensor tensor = gp_tensor_view(GP_INT8, shape, 1, NULL);
+    assert_int_equal(gp_client_infer(client, &no_inputs, NULL, NULL), GP_INVALID);
+    assert_int_equal(gp_client_infer(NULL, &no_inputs, &result, NULL), GP_INVALID);
+    assert_int_equal(gp_client_infer_into(client, &no_inputs, NULL, 0, &result, NULL),
+                     GP_INVALID);
+    assert_int_equal(gp_client_metadata(client, NULL, &result, NULL), GP_INVALID);
+    assert_int_equal(gp_client_metadata(client, &metadata, NULL, NULL), GP_INVALID);
+    assert_int_equal(gp_client_infer(client, NULL, &result, &err), GP_INVALID);
+    assert_string_equal(err.message, "call is NULL");
+    scripted_assert_fails(client, &(struct gp_call){.n_inputs = 1}, GP_INVALID,
+                          "call.inputs");
+    scripted_assert_fails(client, &(struct gp_call){.n_outputs = 1}, GP_INVALID,
+                          "call.output_names");
+    scripted_assert_fails(client, &(struct gp_call){.size_bytes = 8}, GP_INVALID,
+                          "call.size_bytes");
+    scripted_assert_fails(client, &(struct gp_call){.inputs = &tensor, .n_inputs = 1},
+                          GP_INVALID, "");
+    gp_client_destroy(client);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(deadlines_hold),
+        cmocka_unit_test(the_server_is_told_the_time),
+        cmocka_unit_test(sizes_over_the_limit),
+        cmocka_unit_test(cut_answers),
+        cmocka_unit_test(garbage),
+        cmocka_unit_test(endless_interim_answers),
+        cmocka_unit_test(nobody_listens),
+        cmocka_unit_test(bad_arguments),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
