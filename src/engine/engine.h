@@ -1,0 +1,105 @@
+/* engine/engine.h - find, load, check and call a plug-in; the host side of
+ * graphpipe/engine.h.
+ *
+ * Plug-ins (search.c, folders.c) are found by name in --engine-dir, in the folders of
+ * GRAPHPIPE_ENGINE_PATH (colon-separated), beside the program (its folder's
+ * ../lib/graphpipe, which is both the build's and the installed layout), and beside
+ * libgraphpipe-server (its folder's graphpipe/), for other programs that link it.
+ *
+ * Runtime libraries (library.c, python.c) are found by --engine-option library=PATH,
+ * beside the plug-ins, in .deps/ above the program, on the system's loader path, and last
+ * in the site-packages of the python3 on PATH.
+ *
+ * Calling (run.c): one struct engine_run holds what an engine leaves and how it is
+ * stopped.
+ */
+#ifndef GP_ENGINE_ENGINE_H
+#define GP_ENGINE_ENGINE_H
+
+#include "base/pool.h"
+
+#include <graphpipe/engine.h>
+#include <graphpipe/message.h>
+
+#include <pthread.h>
+#include <stdbool.h>
+
+/* The calls that every plug-in gets; constant, for the life of the process. */
+extern const struct gp_host engine_host;
+
+/* Loads the plug-in `name` ("onnx", or a path with a slash in it) and checks its
+ * contract. The library is never closed. A plug-in that is not there or cannot load: the
+ * message says which library is missing and the command that installs it. */
+enum gp_status engine_load(const char *name, const char *engine_dir,
+                           const struct gp_engine **engine, struct gp_error *err);
+
+/* The engine for a model, by looking at the file or folder. *name is static. */
+enum gp_status engine_guess(const char *model_path, const char **name,
+                            struct gp_error *err);
+
+/* The engines that this release knows, installed or not, and any other plug-in found;
+ * calls visit for each, in order. `path` is NULL when the plug-in is not there. */
+struct engine_known {
+    const char *name;
+    const char *path;
+    const char *remedy; /* what installs it, "" when unknown */
+};
+void engine_each(const char *engine_dir,
+                 void (*visit)(void *arg, const struct engine_known *known), void *arg);
+
+/* gp_host.library_open. */
+void *engine_library_open(const struct gp_library *library,
+                          const struct gp_engine_options *options, char *path,
+                          size_t path_size, struct gp_error *err);
+
+/* One output of a run. */
+struct engine_output {
+    struct gp_tensor tensor;
+    struct pool_buffer buffer; /* where the host allocated it */
+    void (*release)(void *arg);
+    void *release_arg;
+    bool is_set;
+};
+
+/* One run of an engine: what it is asked, what it leaves, how it is stopped. Belongs to
+ * one thread, but for engine_run_cancel. */
+struct engine_run {
+    struct gp_outputs face; /* first: what the engine sees */
+    struct gp_call call;    /* what the engine is called with */
+    struct pool *pool;
+    struct gp_arena *arena;
+    struct engine_output *outputs; /* in the arena */
+    uint32_t n_outputs;            /* one more than the highest that was set */
+    uint32_t capacity;
+
+    pthread_mutex_t lock; /* of what follows */
+    void (*cancel)(void *arg);
+    void *cancel_arg;
+    bool is_cancelled;
+    bool is_running;
+};
+
+/* Once, before the first run. Small things and the outputs' array live in the arena,
+ * which the owner resets between runs, after engine_run_drop. */
+void engine_run_init(struct engine_run *run, struct pool *pool, struct gp_arena *arena);
+
+/* Before each run: run->call is empty but for what the host sets, and not cancelled. */
+void engine_run_begin(struct engine_run *run);
+
+/* Calls engine->run for run->call on `slot`, then checks that all wanted outputs are set;
+ * each was checked when it was set. On failure all outputs are dropped, and the message
+ * is one line. */
+enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine *engine,
+                                  void *model, uint32_t slot, struct gp_error *err);
+
+/* Asks a run to stop, from any thread, whether it runs, has run or will; see
+ * gp_call_on_cancel. */
+void engine_run_cancel(struct engine_run *run);
+
+/* Drops the outputs: releases what was adopted, gives buffers back. */
+void engine_run_drop(struct engine_run *run);
+
+/* Drops the outputs and ends what init began. */
+void engine_run_finish(struct engine_run *run);
+
+#endif

@@ -1,0 +1,183 @@
+/* Finds plug-ins by name and checks their contract. Nothing is kept: dlopen knows what it
+ * has loaded, and a plug-in stays loaded because frameworks leave threads and exit
+ * handlers behind that cannot be unloaded. */
+#include "engine/engine.h"
+#include "engine/folders.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PREFIX "graphpipe-engine-"
+#define SUFFIX ".so"
+
+/* The members up to here came with the first release; a plug-in has at least them. */
+#define ENGINE_LEAST_BYTES (offsetof(struct gp_engine, probe) + sizeof(void (*)(void)))
+
+static const struct {
+    const char *name;
+    const char *remedy;
+} known_engines[] = {
+    {"echo", ""},
+    {"onnx", "tools/setup onnx, or pip install onnxruntime"},
+};
+
+enum { N_KNOWN = sizeof known_engines / sizeof known_engines[0] };
+
+static const char *remedy_of(const char *name)
+{
+    for (size_t i = 0; i < N_KNOWN; i++)
+        if (strcmp(known_engines[i].name, name) == 0)
+            return known_engines[i].remedy;
+    return "";
+}
+
+/* The plug-in's path, when a folder has it. */
+static bool find(const struct text *folders, const char *name, char *path,
+                 size_t path_size)
+{
+    for (const char *at = engine_folder_next(folders, NULL); at;
+         at = engine_folder_next(folders, at)) {
+        const int n = snprintf(path, path_size, "%s/" PREFIX "%s" SUFFIX, at, name);
+        if (n > 0 && (size_t)n < path_size && access(path, F_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum gp_status not_found(const struct text *folders, const char *name,
+                                struct gp_error *err)
+{
+    struct text looked = {0};
+    for (const char *at = engine_folder_next(folders, NULL); at;
+         at = engine_folder_next(folders, at))
+        text_printf(&looked, "%s%s", looked.size_bytes ? ", " : "", at);
+    gp_error_set(err, GP_NOT_FOUND,
+                 "no engine \"%s\": looked in %.360s; \"graphpipe engines\" "
+                 "lists what is there",
+                 name, looked.size_bytes ? looked.data : "no folder");
+    text_finish(&looked);
+    return GP_NOT_FOUND;
+}
+
+static enum gp_status check(const struct gp_engine *engine, const char *path,
+                            struct gp_error *err)
+{
+    if (!engine)
+        return gp_error_set(err, GP_UNSUPPORTED,
+                            "%s does not work with this release of "
+                            "GraphPipe (engine contract %u)",
+                            path, GP_ENGINE_ABI);
+    if (engine->abi != GP_ENGINE_ABI)
+        return gp_error_set(err, GP_UNSUPPORTED,
+                            "%s was built for engine contract %u, this is "
+                            "%u: build it against this release's graphpipe/engine.h",
+                            path, engine->abi, GP_ENGINE_ABI);
+    if (engine->size_bytes < ENGINE_LEAST_BYTES || !engine->name || !engine->open ||
+        !engine->describe || !engine->run || !engine->close)
+        return gp_error_set(
+            err, GP_UNSUPPORTED,
+            "%s is not a whole engine: struct gp_engine "
+            "needs size_bytes (%u came), name, open, describe, run and close",
+            path, engine->size_bytes);
+    return GP_OK;
+}
+
+/* Opens the file and asks it for its engine. */
+static enum gp_status load(const char *path, const char *name,
+                           const struct gp_engine **engine, struct gp_error *err)
+{
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        const char *reason = dlerror(), *remedy = remedy_of(name);
+        return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.300s%s%s",
+                            name, reason ? reason : path,
+                            *remedy ? "; to install it: " : "", remedy);
+    }
+    const struct gp_engine *(*entry)(const struct gp_host *host);
+    *(void **)&entry = dlsym(handle, "gp_engine_entry");
+    if (!entry)
+        return gp_error_set(err, GP_UNSUPPORTED,
+                            "%s is not an engine: it has no "
+                            "gp_engine_entry",
+                            path);
+    const struct gp_engine *found = entry(&engine_host);
+    const enum gp_status status = check(found, path, err);
+    if (status == GP_OK)
+        *engine = found;
+    return status;
+}
+
+enum gp_status engine_load(const char *name, const char *engine_dir,
+                           const struct gp_engine **engine, struct gp_error *err)
+{
+    *engine = NULL;
+    if (!name || !*name)
+        return gp_error_set(err, GP_INVALID, "no engine was named");
+    if (strchr(name, '/')) {
+        if (access(name, F_OK) != 0)
+            return gp_error_set(err, GP_NOT_FOUND, "no engine at %s", name);
+        return load(name, name, engine, err);
+    }
+    struct text folders = {0};
+    char path[PATH_MAX];
+    engine_folders(engine_dir, &folders);
+    enum gp_status status;
+    if (folders.is_short)
+        status = gp_error_set(err, GP_NO_MEMORY, "no memory to look for engines");
+    else if (find(&folders, name, path, sizeof path))
+        status = load(path, name, engine, err);
+    else
+        status = not_found(&folders, name, err);
+    text_finish(&folders);
+    return status;
+}
+
+/* The engine's name in the name of a plug-in's file, cut out of it; NULL for other files.
+ */
+static const char *name_of(char *file)
+{
+    const size_t prefix = strlen(PREFIX), suffix = strlen(SUFFIX), n = strlen(file);
+    if (n <= prefix + suffix || strncmp(file, PREFIX, prefix) != 0 ||
+        strcmp(file + n - suffix, SUFFIX) != 0)
+        return NULL;
+    file[n - suffix] = '\0';
+    return file + prefix;
+}
+
+static void list_names(const char *folder, struct text *names)
+{
+    struct dirent **entries;
+    const int n = scandir(folder, &entries, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        const char *name = name_of(entries[i]->d_name);
+        if (name)
+            engine_folder_add(names, name);
+        free(entries[i]);
+    }
+    if (n >= 0)
+        free(entries);
+}
+
+void engine_each(const char *engine_dir,
+                 void (*visit)(void *arg, const struct engine_known *known), void *arg)
+{
+    struct text folders = {0}, names = {0};
+    char path[PATH_MAX];
+    engine_folders(engine_dir, &folders);
+    for (size_t i = 0; i < N_KNOWN; i++)
+        engine_folder_add(&names, known_engines[i].name);
+    for (const char *at = engine_folder_next(&folders, NULL); at;
+         at = engine_folder_next(&folders, at))
+        list_names(at, &names);
+    for (const char *name = engine_folder_next(&names, NULL); name;
+         name = engine_folder_next(&names, name)) {
+        const bool is_there = find(&folders, name, path, sizeof path);
+        visit(arg, &(struct engine_known){name, is_there ? path : NULL, remedy_of(name)});
+    }
+    text_finish(&folders);
+    text_finish(&names);
+}

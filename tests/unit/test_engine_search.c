@@ -1,0 +1,331 @@
+/* Finding things: plug-ins by name, the engine of a model, a framework's library. Each
+ * test has a folder of its own; "libraries" are copies of the echo plug-in. */
+#include "engine/engine.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PATH_SIZE = 4096 };
+
+static char folder[PATH_SIZE], plugins[PATH_SIZE], test_plugins[PATH_SIZE];
+static struct gp_error err;
+
+static int set_up(void **state)
+{
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "/tmp/gp-search-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(plugins, sizeof plugins, "%s/lib/graphpipe", getenv("GP_BUILD_DIR"));
+    (void)snprintf(test_plugins, sizeof test_plugins, "%s/lib/graphpipe-test",
+                   getenv("GP_BUILD_DIR"));
+    unsetenv("GRAPHPIPE_ENGINE_PATH");
+    memset(&err, 0, sizeof err);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char command[PATH_SIZE + 16];
+    (void)state;
+    (void)snprintf(command, sizeof command, "rm -r '%s'", folder);
+    return system(command);
+}
+
+/* The path of `name` in the test's folder; valid until the fourth call from now. */
+static const char *in(const char *name)
+{
+    static char paths[4][2 * PATH_SIZE];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    (void)snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static void write_file(const char *path, const void *bytes, size_t size_bytes,
+                       mode_t mode)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, size_bytes), size_bytes);
+    close(fd);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    write_file(path, text, strlen(text), 0755);
+}
+
+/* A copy of the echo plug-in. */
+static void write_library(const char *path)
+{
+    char command[4 * PATH_SIZE + 64];
+    (void)snprintf(command, sizeof command, "cp '%s/graphpipe-engine-echo.so' '%s'",
+                   plugins, path);
+    assert_int_equal(system(command), 0);
+}
+
+static void assert_says(enum gp_status got, enum gp_status wanted, const char *words)
+{
+    if (got != wanted || err.status != wanted || !strstr(err.message, words) ||
+        strchr(err.message, '\n'))
+        fail_msg("%s: \"%s\", wanted %s with \"%s\"", gp_status_name(got), err.message,
+                 gp_status_name(wanted), words);
+}
+
+/* --- plug-ins --- */
+
+static void test_load(void **state)
+{
+    const struct gp_engine *engine;
+    (void)state;
+    assert_int_equal(engine_load("echo", NULL, &engine, &err), GP_OK);
+    assert_string_equal(engine->name, "echo");
+    assert_int_equal(engine_load("slow", test_plugins, &engine, &err), GP_OK);
+    assert_string_equal(engine->name, "slow");
+    setenv("GRAPHPIPE_ENGINE_PATH", "/nowhere::relative", 1);
+    assert_says(engine_load("slow", NULL, &engine, &err), GP_NOT_FOUND,
+                "no engine \"slow\": looked in /nowhere, relative, ");
+    assert_null(engine);
+    assert_non_null(strstr(err.message, "/lib/graphpipe; \"graphpipe engines\" lists"));
+    setenv("GRAPHPIPE_ENGINE_PATH", test_plugins, 1);
+    assert_int_equal(engine_load("slow", NULL, &engine, &err), GP_OK);
+}
+
+static void test_load_refuses(void **state)
+{
+    const struct gp_engine *engine;
+    char path[2 * PATH_SIZE];
+    (void)state;
+    assert_says(engine_load("oldabi", test_plugins, &engine, &err), GP_UNSUPPORTED,
+                "was built for engine contract 999, this is 1");
+    assert_says(engine_load("noentry", test_plugins, &engine, &err), GP_UNSUPPORTED,
+                "has no gp_engine_entry");
+    (void)snprintf(path, sizeof path, "%s/graphpipe-engine-noentry.so", test_plugins);
+    assert_says(engine_load(path, NULL, &engine, &err), GP_UNSUPPORTED,
+                "has no gp_engine_entry");
+    assert_says(engine_load("./none.so", NULL, &engine, &err), GP_NOT_FOUND,
+                "no engine at ./none.so");
+    assert_says(engine_load("", NULL, &engine, &err), GP_INVALID, "no engine");
+    assert_says(engine_load(NULL, NULL, &engine, &err), GP_INVALID, "no engine");
+    write_text(in("graphpipe-engine-onnx.so"), "not a library");
+    assert_says(engine_load("onnx", folder, &engine, &err), GP_UNAVAILABLE,
+                "tools/setup onnx");
+    assert_null(engine);
+}
+
+struct seen {
+    char names[512];
+    bool has_echo_path;
+};
+
+static void see(void *arg, const struct engine_known *known)
+{
+    struct seen *seen = arg;
+    const size_t n = strlen(seen->names);
+    (void)snprintf(seen->names + n, sizeof seen->names - n, "%s ", known->name);
+    assert_non_null(known->remedy);
+    if (strcmp(known->name, "echo") == 0)
+        seen->has_echo_path = known->path && access(known->path, R_OK) == 0;
+}
+
+static void test_each(void **state)
+{
+    struct seen seen = {.names = ""};
+    (void)state;
+    write_text(in("graphpipe-engine-mine.so"), "");
+    write_text(in("graphpipe-engine-echo.so"), "");
+    write_text(in("graphpipe-engine-.so"), "");
+    write_text(in("libother.so"), "");
+    engine_each(folder, see, &seen);
+    assert_string_equal(seen.names, "echo onnx mine ");
+    assert_true(seen.has_echo_path);
+}
+
+/* --- the engine of a model --- */
+
+static void test_guess(void **state)
+{
+    static const struct {
+        const char *file;
+        const char *bytes;
+        size_t size_bytes;
+        const char *engine;
+    } files[] = {
+        {"a.onnx", "", 0, "onnx"},
+        {"A.ONNX", "x", 1, "onnx"},
+        {"a.ort", "", 0, "onnx"},
+        {"plain", "\x08\x08\x12\x00", 4, "onnx"},
+        {"graph.pb", "\x08\x07\x3a\x10", 4, "onnx"},
+        {"frozen.pb", "\x0a\x20\x0a\x01", 4, "tensorflow"},
+        {"a.pt", "PK", 2, "pytorch"},
+        {"a.pt2", "PK", 2, "pytorch"},
+        {"a.tflite", "", 0, "openvino"},
+        {"a.xml", "<net>", 5, "openvino"},
+        {"a.txt", "hello", 5, NULL},
+        {"empty", "", 0, NULL},
+    };
+    const char *name;
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        write_file(in(files[i].file), files[i].bytes, files[i].size_bytes, 0644);
+        const enum gp_status status = engine_guess(in(files[i].file), &name, &err);
+        if (files[i].engine) {
+            assert_int_equal(status, GP_OK);
+            assert_string_equal(name, files[i].engine);
+        } else {
+            assert_says(status, GP_INVALID, "is no kind of model that is known: .onnx");
+            assert_null(name);
+        }
+    }
+    assert_says(engine_guess(in("none.onnx"), &name, &err), GP_NOT_FOUND, "No such file");
+    assert_says(engine_guess("", &name, &err), GP_INVALID, "no model was named");
+    assert_says(engine_guess(NULL, &name, &err), GP_INVALID, "no model was named");
+    assert_says(engine_guess(folder, &name, &err), GP_INVALID, "holds no saved_model.pb");
+    write_text(in("saved_model.pb"), "");
+    assert_int_equal(engine_guess(folder, &name, &err), GP_OK);
+    assert_string_equal(name, "tensorflow");
+    if (geteuid() != 0) {
+        assert_int_equal(chmod(in("a.onnx"), 0), 0);
+        assert_says(engine_guess(in("a.onnx"), &name, &err), GP_INVALID,
+                    "Permission denied");
+    }
+}
+
+/* --- libraries --- */
+
+static const struct gp_library wanted = {
+    .file = "libgp-none.so.1",
+    .pattern = "libgpsearch.so*",
+    .deps = "gpsearch",
+    .package = "gpsearch/lib",
+    .remedy = "make it",
+    .symbol = "gp_engine_entry",
+};
+
+static char found[2 * PATH_SIZE];
+
+static void *open_library(const char *option)
+{
+    const struct gp_engine_options options = {
+        .size_bytes = sizeof options, .options = &option, .n_options = option != NULL};
+    found[0] = '\0';
+    err.status = GP_OK;
+    return engine_library_open(&wanted, &options, found, sizeof found, &err);
+}
+
+static void test_library_newest(void **state)
+{
+    (void)state;
+    write_library(in("libgpsearch.so.1.9.0"));
+    write_library(in("libgpsearch.so.1.10.0"));
+    write_text(in("libgpsearch.so"), "");
+    write_library(in("libothers.so.2"));
+    setenv("GRAPHPIPE_ENGINE_PATH", folder, 1);
+    assert_non_null(open_library(NULL));
+    assert_string_equal(found, in("libgpsearch.so.1.10.0"));
+}
+
+static void test_library_option(void **state)
+{
+    char option[3 * PATH_SIZE];
+    (void)state;
+    write_library(in("libgpsearch.so.1"));
+    write_library(in("mine.so"));
+    setenv("GRAPHPIPE_ENGINE_PATH", folder, 1);
+    (void)snprintf(option, sizeof option, "library=%s", in("mine.so"));
+    assert_non_null(open_library(option));
+    assert_string_equal(found, in("mine.so"));
+    (void)snprintf(option, sizeof option, "library=%s", folder);
+    assert_non_null(open_library(option));
+    assert_string_equal(found, in("libgpsearch.so.1"));
+
+    write_text(in("bad.so"), "not a library");
+    (void)snprintf(option, sizeof option, "library=%s", in("bad.so"));
+    assert_null(open_library(option));
+    assert_says(err.status, GP_UNAVAILABLE, "bad.so: ");
+    (void)snprintf(option, sizeof option, "library=%s/graphpipe-engine-noentry.so",
+                   test_plugins);
+    assert_null(open_library(option));
+    assert_says(err.status, GP_UNAVAILABLE, "lacks gp_engine_entry");
+    assert_null(open_library("library=/no/such/file"));
+    assert_says(err.status, GP_NOT_FOUND, "library=/no/such/file: there is no such file");
+}
+
+static void test_library_deps(void **state)
+{
+    char deps[2 * PATH_SIZE], path[3 * PATH_SIZE];
+    (void)state;
+    /* the program lies in the build's folder tests/ */
+    (void)snprintf(deps, sizeof deps, "%s/.deps", getenv("GP_BUILD_DIR"));
+    (void)mkdir(deps, 0755);
+    (void)snprintf(deps, sizeof deps, "%s/.deps/gpsearch", getenv("GP_BUILD_DIR"));
+    (void)mkdir(deps, 0755);
+    (void)snprintf(path, sizeof path, "%s/libgpsearch.so.3", deps);
+    write_library(path);
+    void *handle = open_library(NULL);
+    (void)unlink(path);
+    (void)rmdir(deps);
+    *strrchr(deps, '/') = '\0';
+    (void)rmdir(deps);
+    assert_non_null(handle);
+    assert_string_equal(found, path);
+}
+
+/* A python3 that says what it is told, and the package folder that it names. */
+static void test_library_python(void **state)
+{
+    char script[3 * PATH_SIZE], *path = strdup(getenv("PATH"));
+    (void)state;
+    assert_int_equal(mkdir(in("bin"), 0755), 0);
+    assert_int_equal(mkdir(in("site"), 0755), 0);
+    assert_int_equal(mkdir(in("site/gpsearch"), 0755), 0);
+    assert_int_equal(mkdir(in("site/gpsearch/lib"), 0755), 0);
+    write_library(in("site/gpsearch/lib/libgpsearch.so.4"));
+    (void)snprintf(script, sizeof script, "#!/bin/sh\necho /nowhere\necho '%s'\n",
+                   in("site"));
+    write_text(in("bin/python3"), script);
+    (void)snprintf(script, sizeof script, "%s:%s", in("bin"), path);
+    setenv("PATH", script, 1);
+    assert_non_null(open_library(NULL));
+    assert_string_equal(found, in("site/gpsearch/lib/libgpsearch.so.4"));
+
+    /* a broken library is said, one that is not there is as well */
+    (void)unlink(in("site/gpsearch/lib/libgpsearch.so.4"));
+    write_text(in("site/gpsearch/lib/libgpsearch.so.5"), "not a library");
+    assert_null(open_library(NULL));
+    assert_says(err.status, GP_UNAVAILABLE, "libgpsearch.so.5: ");
+    assert_non_null(strstr(err.message, "; to install it: make it"));
+    (void)unlink(in("site/gpsearch/lib/libgpsearch.so.5"));
+    assert_null(open_library(NULL));
+    assert_says(err.status, GP_UNAVAILABLE, "libgpsearch.so* is not there: looked in /");
+    assert_non_null(
+        strstr(err.message, "the system's libraries, the packages of python3"));
+    assert_non_null(strstr(err.message, "; to install it: make it"));
+    setenv("PATH", "/nowhere", 1);
+    assert_null(open_library(NULL));
+    setenv("PATH", path, 1);
+    free(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_load, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_load_refuses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_guess, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_library_newest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_library_option, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_library_deps, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_library_python, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
