@@ -1,0 +1,247 @@
+/* The ONNX engine: opens, describes and closes a model with ONNX Runtime, which
+ * onnx_session.c starts. Options: library=PATH, the runtime to use. */
+#include "onnx.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const struct gp_host *host;
+
+void *onnx_keep(struct onnx_model *model, size_t size_bytes, struct gp_error *err)
+{
+    struct onnx_block *block = calloc(1, sizeof *block + size_bytes + 1);
+    if (!block) {
+        gp_error_set(err, GP_NO_MEMORY, "no memory for what the model says of itself");
+        return NULL;
+    }
+    block->next = model->blocks;
+    model->blocks = block;
+    return block->data;
+}
+
+const char *onnx_keep_text(struct onnx_model *model, const char *text,
+                           struct gp_error *err)
+{
+    const size_t n = strlen(text);
+    char *copy = onnx_keep(model, n + 1, err);
+    return copy ? memcpy(copy, text, n) : NULL;
+}
+
+static void close_model(void *self)
+{
+    struct onnx_model *model = self;
+    if (!model)
+        return;
+    const struct ort_api *api = &model->ort->api;
+    for (uint32_t i = 0; model->slots && i < model->n_slots; i++) {
+        api->ReleaseRunOptions(model->slots[i].options);
+        free(model->slots[i].values);
+        free(model->slots[i].input_names);
+    }
+    api->ReleaseSession(model->session);
+    api->ReleaseSession(model->narrow);
+    ort_unlisten(&model->listener);
+    for (struct onnx_block *block = model->blocks, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+    free(model->slots);
+    free(model);
+}
+
+/* The runtime's words for a path that is no file are long, and differ by release. */
+static enum gp_status check_file(const char *path, struct gp_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return gp_error_set(err, errno == ENOENT ? GP_NOT_FOUND : GP_INVALID,
+                            "cannot open the model %s: %s", path, strerror(errno));
+    if (S_ISDIR(info.st_mode))
+        return gp_error_set(err, GP_INVALID,
+                            "%s is a folder; the onnx engine needs the .onnx "
+                            "file in it",
+                            path);
+    if (!S_ISREG(info.st_mode))
+        return gp_error_set(err, GP_INVALID,
+                            "%s is not a file; the onnx engine needs a .onnx "
+                            "file",
+                            path);
+    return GP_OK;
+}
+
+/* An option that nobody knows is most likely a mistyped one. */
+static enum gp_status check_options(const struct gp_engine_options *options,
+                                    struct gp_error *err)
+{
+    for (size_t i = 0; i < options->n_options; i++)
+        if (strncmp(options->options[i], "library=", strlen("library=")) != 0)
+            return gp_error_set(err, GP_INVALID,
+                                "the onnx engine has no option \"%s\"; it has "
+                                "library=PATH",
+                                options->options[i]);
+    if (!options->model_path || !*options->model_path)
+        return gp_error_set(err, GP_INVALID,
+                            "the onnx engine needs a model: a .onnx file");
+    return check_file(options->model_path, err);
+}
+
+static enum gp_status open_slots(struct onnx_model *model, struct gp_error *err)
+{
+    const struct ort_runtime *ort = model->ort;
+    model->slots = calloc(model->n_slots, sizeof *model->slots);
+    if (!model->slots)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u slots", model->n_slots);
+    for (uint32_t i = 0; i < model->n_slots; i++) {
+        struct onnx_slot *slot = &model->slots[i];
+        slot->ort = ort;
+        struct OrtStatus *failed = ort->api.CreateRunOptions(&slot->options);
+        /* what goes wrong in a run is in its answer, and need not be logged as well */
+        if (!failed)
+            failed =
+                ort->api.RunOptionsSetRunLogSeverityLevel(slot->options, ORT_LOG_FATAL);
+        if (failed)
+            return ort_check(ort, failed, "ONNX Runtime", err);
+    }
+    return GP_OK;
+}
+
+/* One text of the model's metadata; "" when it has none. */
+static const char *metadata_text(struct onnx_model *model,
+                                 const struct OrtModelMetadata *metadata,
+                                 struct OrtStatus *(*get)(const struct OrtModelMetadata *,
+                                                          struct OrtAllocator *, char **))
+{
+    const struct ort_runtime *ort = model->ort;
+    char *text = NULL;
+    if (ort_check(ort, get(metadata, ort->allocator, &text), "", NULL) != GP_OK || !text)
+        return "";
+    const char *kept = onnx_keep_text(model, text, NULL);
+    (void)ort_check(ort, ort->api.AllocatorFree(ort->allocator, text), "", NULL);
+    return kept ? kept : "";
+}
+
+/* Version and description; where there is no description, what the graph and its maker
+ * are called. None of it is worth failing for. */
+static void read_metadata(struct onnx_model *model)
+{
+    const struct ort_api *api = &model->ort->api;
+    struct OrtModelMetadata *metadata;
+    int64_t version = 0;
+    char text[512];
+    model->version = model->description = "";
+    if (ort_check(model->ort, api->SessionGetModelMetadata(model->session, &metadata), "",
+                  NULL) != GP_OK)
+        return;
+    /* absent, the runtime says 0 or the largest number */
+    if (ort_check(model->ort, api->ModelMetadataGetVersion(metadata, &version), "",
+                  NULL) == GP_OK &&
+        version > 0 && version < INT64_MAX) {
+        (void)snprintf(text, sizeof text, "%" PRId64, version);
+        const char *kept = onnx_keep_text(model, text, NULL);
+        model->version = kept ? kept : "";
+    }
+    const char *description =
+        metadata_text(model, metadata, api->ModelMetadataGetDescription);
+    if (!*description) {
+        const char *graph =
+            metadata_text(model, metadata, api->ModelMetadataGetGraphName);
+        const char *producer =
+            metadata_text(model, metadata, api->ModelMetadataGetProducerName);
+        (void)snprintf(text, sizeof text, "%s%s%s", graph,
+                       *graph && *producer ? ", made by " : "", producer);
+        description = onnx_keep_text(model, text, NULL);
+    }
+    model->description = description ? description : "";
+    api->ReleaseModelMetadata(metadata);
+}
+
+static enum gp_status open_model(const struct gp_engine_options *options, void **self,
+                                 struct gp_error *err)
+{
+    enum gp_status status = check_options(options, err);
+    if (status != GP_OK)
+        return status;
+    struct gp_error mine;
+    const struct ort_runtime *ort = ort_runtime_open(host, options, &mine);
+    if (!ort)
+        return gp_error_set(err, mine.status, "%s", mine.message);
+    struct onnx_model *model = calloc(1, sizeof *model);
+    if (!model)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
+    model->ort = ort;
+    model->listener = (struct ort_listener){options->log, options->log_context, NULL};
+    ort_listen(&model->listener);
+
+    struct onnx_file file;
+    onnx_file_open(&file, options->model_path);
+    status = onnx_file_list(model, &file, options->model_path, err);
+    if (status == GP_OK)
+        status = onnx_session_open(model, options, err);
+    if (status == GP_OK)
+        status = open_slots(model, err);
+    if (status == GP_OK)
+        status = onnx_io_read(model, &file, err);
+    onnx_file_close(&file);
+    if (status != GP_OK) {
+        close_model(model);
+        return status;
+    }
+    read_metadata(model);
+    (void)snprintf(model->summary, sizeof model->summary, "cpu  %u thread%s",
+                   model->n_threads, model->n_threads == 1 ? "" : "s");
+    *self = model;
+    return GP_OK;
+}
+
+static enum gp_status describe_model(void *self, struct gp_description *description,
+                                     struct gp_error *err)
+{
+    const struct onnx_model *model = self;
+    (void)err;
+    description->n_slots = model->n_slots;
+    description->n_inputs = model->n_inputs;
+    description->n_outputs = model->n_outputs;
+    description->n_files = model->n_files;
+    description->summary = model->summary;
+    description->version = model->version;
+    description->description = model->description;
+    description->inputs = model->inputs;
+    description->outputs = model->outputs;
+    description->files = model->files;
+    return GP_OK;
+}
+
+static enum gp_status probe(const struct gp_engine_options *options, const char **version,
+                            const char **path, struct gp_error *err)
+{
+    struct gp_error mine;
+    const struct ort_runtime *ort = ort_runtime_open(host, options, &mine);
+    if (!ort)
+        return gp_error_set(err, mine.status, "%s", mine.message);
+    *version = ort->version;
+    *path = ort->path;
+    return GP_OK;
+}
+
+static const struct gp_engine engine = {
+    .size_bytes = sizeof engine,
+    .abi = GP_ENGINE_ABI,
+    .name = "onnx",
+    .version = "",
+    .open = open_model,
+    .describe = describe_model,
+    .run = onnx_run,
+    .close = close_model,
+    .probe = probe,
+};
+
+GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *its_host)
+{
+    if (its_host->abi != GP_ENGINE_ABI)
+        return NULL;
+    host = its_host;
+    return &engine;
+}

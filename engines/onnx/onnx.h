@@ -1,0 +1,90 @@
+/* An open ONNX model: sessions, which may run in several threads at a time, and what
+ * belongs to each slot. */
+#ifndef GP_ONNX_ONNX_H
+#define GP_ONNX_ONNX_H
+
+#include "ort.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* What one slot needs for a run; only one thread at a time has it. */
+struct onnx_slot {
+    const struct ort_runtime *ort;
+    struct OrtRunOptions *options; /* by which a run is stopped */
+    atomic_bool is_cancelled;
+    struct OrtValue **values; /* the inputs, then the outputs */
+    const char **input_names;
+    size_t capacity;
+};
+
+/* Memory that lives as long as the model. */
+struct onnx_block {
+    struct onnx_block *next;
+    _Alignas(max_align_t) unsigned char data[];
+};
+
+struct onnx_model {
+    const struct ort_runtime *ort;
+    struct ort_listener listener;
+    struct OrtSession *session; /* of n_threads */
+    struct OrtSession *narrow;  /* of one thread, or NULL */
+    uint32_t n_wide;            /* runs at a time beyond which they are narrow */
+    atomic_uint n_running;
+    struct onnx_slot *slots;
+    struct onnx_block *blocks;
+    struct gp_io *inputs;
+    struct gp_io *outputs;
+    const char **files;
+    uint64_t size_bytes; /* of the files */
+    const char *version;
+    const char *description;
+    uint32_t n_inputs;
+    uint32_t n_outputs;
+    uint32_t n_files;
+    uint32_t n_slots;
+    uint32_t n_threads;
+    char summary[64];
+};
+
+/* size_bytes, zeroed, that live as long as the model; NULL and *err when memory is short.
+ */
+void *onnx_keep(struct onnx_model *model, size_t size_bytes, struct gp_error *err);
+const char *onnx_keep_text(struct onnx_model *model, const char *text,
+                           struct gp_error *err);
+
+/* Opens the sessions and sets n_threads and n_slots; after onnx_file_list. */
+enum gp_status onnx_session_open(struct onnx_model *model,
+                                 const struct gp_engine_options *options,
+                                 struct gp_error *err);
+
+/* The session for a run that begins now; give when it has ended. */
+struct OrtSession *onnx_session_take(struct onnx_model *model);
+void onnx_session_give(struct onnx_model *model);
+
+/* Fills inputs and outputs from the session. `file` tells which of them have no shape. */
+struct onnx_file;
+enum gp_status onnx_io_read(struct onnx_model *model, const struct onnx_file *file,
+                            struct gp_error *err);
+
+/* gp_engine.run */
+enum gp_status onnx_run(void *model, uint32_t slot, const struct gp_call *call,
+                        struct gp_outputs *outputs, struct gp_error *err);
+
+/* The model's file, read as far as the runtime does not tell what is in it. */
+struct onnx_file {
+    const unsigned char *bytes; /* mapped; NULL when it cannot be */
+    size_t size_bytes;
+};
+
+void onnx_file_open(struct onnx_file *file, const char *path);
+void onnx_file_close(struct onnx_file *file);
+
+/* True when the graph's input or output of that name says what its shape is. */
+bool onnx_file_has_shape(const struct onnx_file *file, const char *name);
+
+/* Lists the files that make up the model, and adds their sizes up. */
+enum gp_status onnx_file_list(struct onnx_model *model, const struct onnx_file *file,
+                              const char *path, struct gp_error *err);
+
+#endif
