@@ -1,0 +1,290 @@
+#include "server/connection.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "server/infer.h"
+#include "server/listen.h"
+#include "server/receive.h"
+#include "server/server.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* How long a peer may take to read an answer after which we close: long when it may still
+ * be sending what was refused, else just enough not to reset it. */
+#define LINGER_REFUSED_NS (10 * CLOCK_S)
+#define LINGER_NS (1 * CLOCK_S)
+
+/* Beside the time that a transfer takes at the least rate. */
+#define TRANSFER_GRACE_NS (10 * CLOCK_S)
+
+bool connection_open(struct gp_server *server, const struct listener *listener, int fd)
+{
+    struct connection *c = mem_zalloc(sizeof *c);
+    if (!c) {
+        close(fd);
+        return false;
+    }
+    c->source.kind = SOURCE_CONNECTION;
+    c->source.fd = fd;
+    c->transport.fd = fd;
+    c->server = server;
+    c->listener = listener;
+    c->since_ns = clock_now_ns();
+    timer_init(&c->timer, fd);
+    server_add_connection(server, c);
+    timers_join(&server->timers, &c->timer, TIMER_HEAD,
+                c->since_ns + server->options.head_timeout_ms * CLOCK_MS);
+    if (poller_add(&server->poller, &c->source, EPOLLIN))
+        return true;
+    timers_leave(&server->timers, &c->timer);
+    server_remove_connection(server, c);
+    close(fd);
+    mem_free(c);
+    return false;
+}
+
+static void close_connection(struct connection *c)
+{
+    struct gp_server *server = c->server;
+    if (c->x) {
+        if (c->x->is_counted)
+            server_count_answer(c->x, 499);
+        exchange_give(c->x);
+    }
+    pool_give(server->pool, &c->pending);
+    timers_leave(&server->timers, &c->timer);
+    close(c->source.fd);
+    server_remove_connection(server, c);
+    mem_free(c);
+    server_connection_gone(server);
+}
+
+bool connection_is_left(const struct connection *c)
+{
+    struct pollfd look = {.fd = c->source.fd, .events = POLLRDHUP};
+    return poll(&look, 1, 0) == 1;
+}
+
+/* Drops what has been sent from the front of the answer's parts. */
+static void advance(struct exchange *x, size_t n)
+{
+    x->answer_bytes += n;
+    while (x->n_parts && n >= x->parts->iov_len) {
+        n -= x->parts->iov_len;
+        x->parts++;
+        x->n_parts--;
+    }
+    if (n) {
+        x->parts->iov_base = (char *)x->parts->iov_base + n;
+        x->parts->iov_len -= n;
+    }
+}
+
+/* The answer has left: ready for the next request, or for the end. */
+static enum step answer_sent(struct worker *worker, struct connection *c)
+{
+    struct exchange *x = c->x;
+    const bool is_kept_alive = x->is_kept_alive;
+    server_count_answer(x, x->status);
+    const bool is_long = x->must_close && !server_is_draining(c->server);
+    c->since_ns = clock_now_ns() + (is_long ? LINGER_REFUSED_NS : LINGER_NS);
+    exchange_give(x);
+    c->x = NULL;
+    if (!is_kept_alive) {
+        shutdown(c->source.fd, SHUT_WR);
+        c->state = CONNECTION_LINGER;
+        return STEP_NEXT;
+    }
+    c->since_ns = clock_now_ns();
+    c->state = CONNECTION_HEAD;
+    const bool has_more =
+        worker->window_end > worker->window_start || transport_has_more(&c->transport);
+    if (!has_more)
+        return STEP_READ;
+    return ++worker->turn_requests < TURN_REQUESTS && !worker->carried ? STEP_NEXT
+                                                                       : STEP_YIELD;
+}
+
+static enum step send_answer(struct worker *worker, struct connection *c)
+{
+    struct exchange *x = c->x;
+    size_t turn_bytes = 0;
+    while (x->n_parts) {
+        size_t n = 0;
+        if (turn_bytes >= TURN_BYTES)
+            return STEP_YIELD;
+        switch (transport_writev(&c->transport, x->parts, x->n_parts, &n)) {
+        case TRANSPORT_OK:
+            advance(x, n);
+            turn_bytes += n;
+            break;
+        case TRANSPORT_WANT_READ:
+            return STEP_READ;
+        case TRANSPORT_WANT_WRITE:
+            return STEP_WRITE;
+        default:
+            return STEP_CLOSE;
+        }
+    }
+    return answer_sent(worker, c);
+}
+
+/* Reads and drops what the peer still sends, so that closing does not reset it before it
+ * has read the answer. */
+static enum step linger(struct worker *worker, struct connection *c)
+{
+    size_t dropped = 0, n = 0;
+    const struct iovec part = {worker->window, WINDOW_BYTES};
+    worker->window_start = worker->window_end = 0;
+    for (; dropped < TURN_BYTES; dropped += n) {
+        const enum transport_result result = transport_readv(&c->transport, &part, 1, &n);
+        if (result == TRANSPORT_WANT_READ)
+            return STEP_READ;
+        if (result != TRANSPORT_OK)
+            return STEP_CLOSE;
+    }
+    return STEP_YIELD;
+}
+
+/* The timer has shut the socket down: a slow sender is told, the others are closed. */
+static enum step expired(struct connection *c)
+{
+    struct exchange *x = c->x;
+    c->timer.is_expired = false;
+    if (x && c->state == CONNECTION_ANSWER) {
+        x->has_failed = true;
+        gp_error_set(&x->error, GP_TIMEOUT, "the client took the answer too slowly");
+    }
+    if (!x || c->state > CONNECTION_CHUNKED || server_is_draining(c->server))
+        return STEP_CLOSE;
+    if (c->state == CONNECTION_HEAD)
+        gp_error_set(&x->error, GP_TIMEOUT, "the head was not complete within %u ms",
+                     c->server->options.head_timeout_ms);
+    else
+        gp_error_set(&x->error, GP_TIMEOUT,
+                     "the body came too slowly: %zu bytes in %lld ms (--min-rate)",
+                     x->body_size,
+                     (long long)((clock_now_ns() - c->since_ns) / CLOCK_MS));
+    return receive_refuse(c);
+}
+
+static enum step take_step(struct worker *worker, struct connection *c)
+{
+    switch (c->state) {
+    case CONNECTION_HEAD:
+        return receive_head(worker, c);
+    case CONNECTION_BODY:
+        return receive_body(worker, c);
+    case CONNECTION_CHUNKED:
+        return receive_chunked(worker, c);
+    case CONNECTION_ANSWER:
+        return send_answer(worker, c);
+    case CONNECTION_LINGER:
+        break;
+    }
+    return linger(worker, c);
+}
+
+static int64_t transfer_deadline(const struct connection *c, uint64_t size_bytes)
+{
+    return c->since_ns + TRANSFER_GRACE_NS +
+           (int64_t)((double)size_bytes / (double)c->server->options.min_rate_bytes *
+                     1e9);
+}
+
+static void start_timer(struct connection *c)
+{
+    struct timers *timers = &c->server->timers;
+    const struct gp_server_options *options = &c->server->options;
+    struct exchange *x = c->x;
+    switch (c->state) {
+    case CONNECTION_HEAD:
+        if (x)
+            timers_join(timers, &c->timer, TIMER_HEAD,
+                        c->since_ns + options->head_timeout_ms * CLOCK_MS);
+        else
+            timers_join(timers, &c->timer, TIMER_IDLE,
+                        c->since_ns + options->idle_timeout_ms * CLOCK_MS);
+        break;
+    case CONNECTION_BODY:
+        timers_join(timers, &c->timer, TIMER_BODY, transfer_deadline(c, x->body_length));
+        break;
+    case CONNECTION_CHUNKED:
+        timers_join(timers, &c->timer, TIMER_BODY, transfer_deadline(c, x->body_size));
+        break;
+    case CONNECTION_ANSWER:
+        timers_join(timers, &c->timer, TIMER_SEND,
+                    transfer_deadline(c, x->answer_length));
+        break;
+    case CONNECTION_LINGER:
+        timers_join(timers, &c->timer, TIMER_LINGER, c->since_ns);
+        break;
+    }
+}
+
+/* Arms the connection for what it waits for; from then on it may be another thread's. */
+static bool rest(struct worker *worker, struct connection *c, enum step step)
+{
+    if (!window_save(worker, c))
+        return false;
+    start_timer(c);
+    /* The drain ends idle connections by their timers: one that joins after that sees
+     * it here. */
+    if (c->state == CONNECTION_HEAD && server_is_draining(c->server))
+        return false;
+    return poller_arm(worker->poller, &c->source, step == STEP_READ ? EPOLLIN : EPOLLOUT);
+}
+
+static void run_turn(struct worker *worker, struct connection *c)
+{
+    const bool is_expired = timers_leave(&c->server->timers, &c->timer);
+    worker->turn_bytes = 0;
+    worker->turn_requests = 0;
+    window_load(worker, c);
+    enum step step = is_expired ? expired(c) : STEP_NEXT;
+    if (c->is_late_answer) {
+        c->is_late_answer = false;
+        exchange_answer_error(c->x);
+    }
+    while (step == STEP_NEXT)
+        step = take_step(worker, c);
+    if (step == STEP_GONE)
+        return;
+    if (step == STEP_CLOSE || !rest(worker, c, step))
+        close_connection(c);
+    worker->window_start = worker->window_end = 0;
+}
+
+void connection_turn(struct worker *worker, struct connection *c)
+{
+    run_turn(worker, c);
+    if (worker->carried)
+        connection_carry(worker, worker->carried);
+}
+
+void connection_carry(struct worker *worker, struct exchange *x)
+{
+    while (x) {
+        worker->carried = NULL;
+        infer_finish(worker, x);
+        run_turn(worker, x->connection);
+        x = worker->carried;
+    }
+}
+
+void connection_send_later(struct exchange *x)
+{
+    struct connection *c = x->connection;
+    poller_arm(&c->server->poller, &c->source, EPOLLOUT);
+}
+
+void connection_answer_later(struct exchange *x)
+{
+    x->connection->is_late_answer = true;
+    connection_send_later(x);
+}

@@ -1,0 +1,61 @@
+/* server/connection.h - one client's connection: bytes in, requests, answers, bytes out.
+ *
+ * It is armed one-shot, so one thread owns it at a time. A turn takes it through its
+ * states until there is nothing to do without waiting, or its share of the thread is used
+ * up; then it is armed again. Between requests it owns no buffer and no exchange.
+ */
+#ifndef GP_SERVER_CONNECTION_H
+#define GP_SERVER_CONNECTION_H
+
+#include "server/exchange.h"
+#include "server/poller.h"
+#include "server/timers.h"
+#include "server/transport.h"
+
+struct listener;
+
+enum connection_state {
+    CONNECTION_HEAD,    /* between requests, or in a head */
+    CONNECTION_BODY,    /* in a body of known length */
+    CONNECTION_CHUNKED, /* in a chunked body */
+    CONNECTION_ANSWER,  /* an answer is ready, or partly sent */
+    CONNECTION_LINGER   /* closed by us; waiting for the peer to have read the answer */
+};
+
+struct connection {
+    struct source source; /* first */
+    enum connection_state state;
+    bool is_late_answer; /* x->error is to be answered first */
+    struct transport transport;
+    struct gp_server *server;
+    const struct listener *listener;
+    struct exchange *x;
+    struct pool_buffer pending; /* received bytes that were not parsed in the last turn */
+    size_t pending_size;
+    int64_t since_ns; /* when the present state began; of CONNECTION_LINGER: its end */
+    struct timer timer;
+    struct connection *prev; /* of all the server's */
+    struct connection *next;
+};
+
+/* Takes over an accepted socket and arms it; false: it was closed, memory or epoll
+ * lacking. */
+bool connection_open(struct gp_server *server, const struct listener *listener, int fd);
+
+/* A turn: its event came. */
+void connection_turn(struct worker *worker, struct connection *c);
+
+/* Goes on with an exchange that has a slot, and with those that get the slot after it. */
+void connection_carry(struct worker *worker, struct exchange *x);
+
+/* Has x->error answered by whichever thread gets the connection's next event. From then
+ * on x is no longer the caller's. */
+void connection_answer_later(struct exchange *x);
+
+/* Has an answer that is ready sent in the same way. */
+void connection_send_later(struct exchange *x);
+
+/* True when the peer has closed its side or reset the connection. Any thread. */
+bool connection_is_left(const struct connection *c);
+
+#endif

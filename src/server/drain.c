@@ -1,0 +1,178 @@
+/* Who is connected, and the way to the end. Lock order: the server's lock is never held
+ * while a timer's or a model's is taken. */
+#include "base/clock.h"
+#include "server/server.h"
+
+#include <sys/epoll.h>
+#include <time.h>
+
+/* After the drain limit, for what was cancelled to come back. */
+#define CANCEL_GRACE_NS (2 * CLOCK_S)
+
+bool server_is_draining(const struct gp_server *server)
+{
+    return atomic_load(&server->is_draining);
+}
+
+unsigned server_n_connections(struct gp_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    const unsigned n = server->n_connections;
+    pthread_mutex_unlock(&server->lock);
+    return n;
+}
+
+void server_add_connection(struct gp_server *server, struct connection *c)
+{
+    pthread_mutex_lock(&server->lock);
+    c->next = server->connections;
+    if (c->next)
+        c->next->prev = c;
+    server->connections = c;
+    server->n_connections++;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void server_remove_connection(struct gp_server *server, struct connection *c)
+{
+    pthread_mutex_lock(&server->lock);
+    if (c->next)
+        c->next->prev = c->prev;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        server->connections = c->next;
+    server->n_connections--;
+    pthread_mutex_unlock(&server->lock);
+}
+
+bool server_may_accept(struct gp_server *server, struct listener *listener)
+{
+    bool may = !server_is_draining(server);
+    pthread_mutex_lock(&server->lock);
+    if (may && server->n_connections >= server->options.max_connections) {
+        listener->is_full = true;
+        may = false;
+    }
+    pthread_mutex_unlock(&server->lock);
+    return may;
+}
+
+void server_rearm_listener(struct gp_server *server, struct listener *listener)
+{
+    if (!server_is_draining(server))
+        poller_arm(&server->poller, &listener->source, EPOLLIN);
+}
+
+/* Those who asked for the end get their answer when only they are left. */
+static struct exchange *take_shutdown_for(struct gp_server *server, bool is_over)
+{
+    struct exchange *list = NULL;
+    if (server->shutdown_for &&
+        (is_over || server->n_connections == server->n_shutdown_for)) {
+        list = server->shutdown_for;
+        server->shutdown_for = NULL;
+        server->n_shutdown_for = 0;
+    }
+    return list;
+}
+
+static void send_all(struct exchange *list)
+{
+    while (list) {
+        struct exchange *x = list;
+        list = x->next;
+        x->next = NULL;
+        connection_send_later(x);
+    }
+}
+
+static void check_finished(struct gp_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    struct exchange *answered = take_shutdown_for(server, false);
+    if (!server->n_connections) {
+        server->is_finished = true;
+        pthread_cond_signal(&server->changed);
+    }
+    pthread_mutex_unlock(&server->lock);
+    send_all(answered);
+}
+
+void server_connection_gone(struct gp_server *server)
+{
+    if (server_is_draining(server)) {
+        check_finished(server);
+        return;
+    }
+    for (struct listener *l = server->listeners; l; l = l->next) {
+        pthread_mutex_lock(&server->lock);
+        const bool was_full = l->is_full;
+        l->is_full = false;
+        pthread_mutex_unlock(&server->lock);
+        if (was_full)
+            server_rearm_listener(server, l);
+    }
+}
+
+void server_shutdown_for(struct gp_server *server, struct exchange *x)
+{
+    pthread_mutex_lock(&server->lock);
+    if (x) {
+        x->next = server->shutdown_for;
+        server->shutdown_for = x;
+        server->n_shutdown_for++;
+    }
+    const bool is_first = !atomic_exchange(&server->is_draining, true);
+    pthread_cond_signal(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+    if (is_first) {
+        log_line(&server->log, GP_LOG_INFO, "draining: %u connections",
+                 server_n_connections(server));
+        listen_stop(server->listeners);
+        const int64_t now = clock_now_ns();
+        timers_hurry(&server->timers, TIMER_IDLE, now);
+        timers_hurry(&server->timers, TIMER_HEAD, now);
+        timers_hurry(&server->timers, TIMER_LINGER, now + CLOCK_S);
+    }
+    check_finished(server);
+}
+
+/* With the lock held: waits until drained or `deadline_ns`; true when drained. */
+static bool wait_until(struct gp_server *server, int64_t deadline_ns)
+{
+    const struct timespec until = {.tv_sec = deadline_ns / CLOCK_S,
+                                   .tv_nsec = deadline_ns % CLOCK_S};
+    int rc = 0;
+    while (!server->is_finished && rc == 0)
+        rc = pthread_cond_timedwait(&server->changed, &server->lock, &until);
+    return server->is_finished;
+}
+
+enum gp_status server_wait(struct gp_server *server, struct gp_error *err)
+{
+    pthread_mutex_lock(&server->lock);
+    while (!server_is_draining(server))
+        pthread_cond_wait(&server->changed, &server->lock);
+    const int64_t limit = clock_now_ns() + server->options.drain_timeout_ms * CLOCK_MS;
+    bool is_drained = wait_until(server, limit);
+    if (!is_drained) {
+        struct exchange *answered = take_shutdown_for(server, true);
+        pthread_mutex_unlock(&server->lock);
+        log_line(&server->log, GP_LOG_WARNING,
+                 "the drain limit of %u ms is over: %u connections are cut off",
+                 server->options.drain_timeout_ms, server_n_connections(server));
+        send_all(answered);
+        model_cancel_all(&server->model);
+        for (int kind = 0; kind < TIMER_N_KINDS; kind++)
+            timers_hurry(&server->timers, (enum timer_kind)kind, clock_now_ns());
+        pthread_mutex_lock(&server->lock);
+        is_drained = wait_until(server, clock_now_ns() + CANCEL_GRACE_NS);
+    }
+    const unsigned n_left = server->n_connections;
+    pthread_mutex_unlock(&server->lock);
+    if (is_drained)
+        return GP_OK;
+    return gp_error_set(err, GP_DEADLINE, "%u requests were still running at the end",
+                        n_left);
+}

@@ -1,0 +1,14 @@
+/* server/function.h - a function of this process as an engine. */
+#ifndef GP_SERVER_FUNCTION_H
+#define GP_SERVER_FUNCTION_H
+
+#include <graphpipe/server.h>
+
+extern const struct gp_engine function_engine;
+
+/* The handle of a model that is a function; NULL when memory is short. The metadata in
+ * the options are borrowed for as long as it lives. */
+void *function_create(gp_infer_fn *call, void *self, uint32_t n_slots,
+                      const struct gp_metadata *metadata);
+
+#endif

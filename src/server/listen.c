@@ -1,0 +1,288 @@
+#include "server/listen.h"
+
+#include "base/mem.h"
+#include "server/connection.h"
+#include "server/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { ACCEPTS_A_TURN = 64, BACKLOG = 4096 };
+
+static struct listener *add(struct gp_server *server, int fd, const char *address,
+                            struct listener **list)
+{
+    struct listener *listener = mem_zalloc(sizeof *listener);
+    char *text = mem_strdup(address);
+    if (!listener || !text) {
+        mem_free(listener);
+        mem_free(text);
+        return NULL;
+    }
+    listener->source.kind = SOURCE_LISTENER;
+    listener->source.fd = fd;
+    listener->server = server;
+    listener->address = text;
+    listener->next = *list;
+    *list = listener;
+    return listener;
+}
+
+static bool is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)address;
+        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
+    }
+    const struct sockaddr_in6 *in6 = (const void *)address;
+    return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+const char *listen_format(const struct sockaddr *address, socklen_t size, char *text,
+                          size_t text_size)
+{
+    char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "0";
+    getnameinfo(address, size, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    const bool is_v6 = strchr(host, ':') != NULL;
+    (void)snprintf(text, text_size, is_v6 ? "[%s]:%s" : "%s:%s", host, port);
+    return text;
+}
+
+/* "http://127.0.0.1:9000" of a bound socket; returns the port. */
+static unsigned format_bound(int fd, char *text, size_t text_size)
+{
+    struct sockaddr_storage bound = {0};
+    socklen_t size = sizeof bound;
+    getsockname(fd, (struct sockaddr *)&bound, &size);
+    memcpy(text, "http://", 7);
+    listen_format((struct sockaddr *)&bound, size, text + 7, text_size - 7);
+    const uint16_t port =
+        bound.ss_family == AF_INET
+            ? ((const struct sockaddr_in *)(const void *)&bound)->sin_port
+            : ((const struct sockaddr_in6 *)(const void *)&bound)->sin6_port;
+    return ntohs(port);
+}
+
+static enum gp_status fail_bind(int fd, const char *where, struct gp_error *err)
+{
+    const int error = errno;
+    if (fd >= 0)
+        close(fd);
+    return gp_error_set(
+        err, GP_IO, "cannot listen on %s: %s%s", where, strerror(error),
+        error == EADDRINUSE ? "; another program has it (another --listen?)" : "");
+}
+
+static enum gp_status open_tcp(struct gp_server *server, const struct addrinfo *info,
+                               const char *where, unsigned *port, struct listener **list,
+                               struct gp_error *err)
+{
+    const int on = 1, off = 0;
+    const int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fail_bind(fd, where, err);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (info->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, info->ai_next ? &on : &off, sizeof on);
+    if (*port && info->ai_family == AF_INET)
+        ((struct sockaddr_in *)(void *)info->ai_addr)->sin_port = htons((uint16_t)*port);
+    else if (*port)
+        ((struct sockaddr_in6 *)(void *)info->ai_addr)->sin6_port =
+            htons((uint16_t)*port);
+    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
+        return fail_bind(fd, where, err);
+    char address[NI_MAXHOST + 32];
+    *port = format_bound(fd, address, sizeof address);
+    struct listener *listener = add(server, fd, address, list);
+    if (!listener) {
+        close(fd);
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for a listener");
+    }
+    listener->is_local = is_loopback(info->ai_addr);
+    return GP_OK;
+}
+
+/* ":PORT" is every address of this machine: one IPv6 socket that takes IPv4 too, else
+ * IPv4. */
+static enum gp_status open_any(struct gp_server *server, const char *where,
+                               const struct addrinfo *infos, unsigned *port,
+                               struct listener **list, struct gp_error *err)
+{
+    for (int family = AF_INET6; family; family = family == AF_INET6 ? AF_INET : 0)
+        for (const struct addrinfo *info = infos; info; info = info->ai_next) {
+            struct addrinfo alone = *info;
+            alone.ai_next = NULL;
+            if (info->ai_family == family &&
+                open_tcp(server, &alone, where, port, list, err) == GP_OK)
+                return GP_OK;
+        }
+    return err->status;
+}
+
+static enum gp_status listen_tcp(struct gp_server *server, const char *where,
+                                 struct listener **list, struct gp_error *err)
+{
+    const char *colon = strrchr(where, ':');
+    const char *host_end = colon;
+    const char *host = where;
+    if (colon && *host == '[' && colon > host + 1 && colon[-1] == ']') {
+        host++;
+        host_end = colon - 1;
+    }
+    if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strtoul(colon + 1, NULL, 10) > 65535 || host_end - host >= 256)
+        return gp_error_set(
+            err, GP_INVALID,
+            "cannot listen on \"%s\"; wanted HOST:PORT, :PORT, [IPV6]:PORT or "
+            "unix:/path",
+            where);
+    char name[256];
+    memcpy(name, host, (size_t)(host_end - host));
+    name[host_end - host] = '\0';
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                   .ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *infos = NULL;
+    const int rc = getaddrinfo(name[0] ? name : NULL, colon + 1, &hints, &infos);
+    if (rc != 0)
+        return gp_error_set(err, GP_IO, "cannot listen on %s: %s", where,
+                            gai_strerror(rc));
+    unsigned port = 0;
+    enum gp_status status = GP_OK;
+    if (!name[0])
+        status = open_any(server, where, infos, &port, list, err);
+    else
+        for (const struct addrinfo *info = infos; info && status == GP_OK;
+             info = info->ai_next)
+            status = open_tcp(server, info, where, &port, list, err);
+    freeaddrinfo(infos);
+    return status;
+}
+
+/* A socket file that nobody listens on any more is left from a process that died. */
+static void remove_stale(const struct sockaddr_un *address)
+{
+    struct stat file;
+    if (lstat(address->sun_path, &file) != 0 || !S_ISSOCK(file.st_mode))
+        return;
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
+        errno == ECONNREFUSED)
+        unlink(address->sun_path);
+    close(fd);
+}
+
+static enum gp_status listen_unix(struct gp_server *server, const char *where,
+                                  struct listener **list, struct gp_error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = where + strlen("unix:");
+    if (!*path || strlen(path) >= sizeof address.sun_path)
+        return gp_error_set(err, GP_INVALID,
+                            "cannot listen on \"%s\": a socket's path has 1 to %zu bytes",
+                            where, sizeof address.sun_path - 1);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    remove_stale(&address);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(fd, BACKLOG) != 0)
+        return fail_bind(fd, where, err);
+    struct listener *listener = add(server, fd, where, list);
+    char *copy = mem_strdup(path);
+    if (!listener || !copy) {
+        if (!listener)
+            close(fd);
+        unlink(path);
+        mem_free(copy);
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for a listener");
+    }
+    listener->is_local = true;
+    listener->unix_path = copy;
+    return GP_OK;
+}
+
+enum gp_status listen_open(struct gp_server *server, const char *where,
+                           struct listener **list, struct gp_error *err)
+{
+    return strncmp(where, "unix:", 5) == 0 ? listen_unix(server, where, list, err)
+                                           : listen_tcp(server, where, list, err);
+}
+
+/* Out of descriptors: one is kept spare, so that the client can be accepted and closed
+ * rather than left hanging, and the listener does not spin. */
+static bool refuse_one(struct listener *listener)
+{
+    struct gp_server *server = listener->server;
+    pthread_mutex_lock(&server->lock);
+    close(server->spare_fd);
+    const int fd = accept4(listener->source.fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    pthread_mutex_unlock(&server->lock);
+    log_line(
+        &server->log, GP_LOG_WARNING,
+        "a client was refused: out of file descriptors (raise the limit with ulimit -n)");
+    return fd >= 0;
+}
+
+void listen_accept(struct listener *listener)
+{
+    struct gp_server *server = listener->server;
+    const int on = 1;
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        if (!server_may_accept(server, listener))
+            return;
+        const int fd =
+            accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE) && refuse_one(listener))
+            continue;
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (fd < 0)
+            break;
+        if (!listener->unix_path)
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        atomic_fetch_add_explicit(&server->metrics.n_accepted, 1, memory_order_relaxed);
+        connection_open(server, listener, fd);
+    }
+    server_rearm_listener(server, listener);
+}
+
+void listen_stop(struct listener *list)
+{
+    for (struct listener *listener = list; listener; listener = listener->next) {
+        shutdown(listener->source.fd, SHUT_RDWR);
+        if (listener->unix_path)
+            unlink(listener->unix_path);
+    }
+}
+
+void listen_close(struct listener *list)
+{
+    while (list) {
+        struct listener *listener = list;
+        list = listener->next;
+        if (listener->unix_path)
+            unlink(listener->unix_path);
+        if (listener->source.fd >= 0)
+            close(listener->source.fd);
+        mem_free(listener->unix_path);
+        mem_free(listener->address);
+        mem_free(listener);
+    }
+}

@@ -1,0 +1,38 @@
+/* server/listen.h - where clients come in: addresses, listening sockets, accepting. */
+#ifndef GP_SERVER_LISTEN_H
+#define GP_SERVER_LISTEN_H
+
+#include "server/poller.h"
+
+#include <sys/socket.h>
+
+struct listener {
+    struct source source; /* first */
+    struct gp_server *server;
+    bool is_local;   /* a unix socket, or bound to a loopback address */
+    bool is_full;    /* not armed: max_connections was reached; under the server's lock */
+    char *unix_path; /* to be removed at the end */
+    char *address;   /* "http://127.0.0.1:9000" or "unix:/path" */
+    struct listener *next;
+};
+
+/* Listens on "HOST:PORT", ":PORT", "[::1]:PORT" or "unix:/path"; a host of several
+ * addresses gives several listeners, put in front of *list. */
+enum gp_status listen_open(struct gp_server *server, const char *where,
+                           struct listener **list, struct gp_error *err);
+
+/* Accepts up to 64 clients, then arms the listener again. */
+void listen_accept(struct listener *listener);
+
+/* Refuses new clients from now on; the sockets stay until listen_close, since a thread
+ * may be accepting. */
+void listen_stop(struct listener *list);
+
+/* "127.0.0.1:9000" or "[::1]:9000" into text; returns text. */
+const char *listen_format(const struct sockaddr *address, socklen_t size, char *text,
+                          size_t text_size);
+
+/* Closes and frees the list. */
+void listen_close(struct listener *list);
+
+#endif

@@ -1,0 +1,103 @@
+/* The text format is Prometheus' exposition format 0.0.4. */
+#include "server/metrics.h"
+
+/* The last one counts every status that is not named. */
+static const int statuses[METRICS_N_STATUSES] = {
+    200, 400, 403, 404, 405, 408, 413, 417, 431, 499, 500, 501, 502, 503, 504, 505, 0};
+
+static const double bounds[METRICS_N_BUCKETS] = {0.00005, 0.0001, 0.00025, 0.0005, 0.001,
+                                                 0.0025,  0.005,  0.01,    0.025,  0.05,
+                                                 0.1,     0.25,   1,       10,     100};
+
+void metrics_observe(struct metrics_histogram *histogram, int64_t ns)
+{
+    const double seconds = (double)ns / 1e9;
+    unsigned i = 0;
+    while (i < METRICS_N_BUCKETS && seconds > bounds[i])
+        i++;
+    atomic_fetch_add_explicit(&histogram->buckets[i], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&histogram->sum_us, (unsigned long)(ns / 1000),
+                              memory_order_relaxed);
+}
+
+void metrics_request(struct metrics *metrics, int status, int64_t total_ns)
+{
+    unsigned i = 0;
+    while (statuses[i] && statuses[i] != status)
+        i++;
+    atomic_fetch_add_explicit(&metrics->requests[i], 1, memory_order_relaxed);
+    metrics_observe(&metrics->request_time, total_ns);
+}
+
+static void put_help(struct text *text, const char *name, const char *kind,
+                     const char *help)
+{
+    text_printf(text, "# HELP graphpipe_%s %s\n# TYPE graphpipe_%s %s\n", name, help,
+                name, kind);
+}
+
+static void put_value(struct text *text, const char *name, const char *kind,
+                      const char *help, unsigned long value)
+{
+    put_help(text, name, kind, help);
+    text_printf(text, "graphpipe_%s %lu\n", name, value);
+}
+
+static void put_histogram(struct text *text, const char *name, const char *help,
+                          struct metrics_histogram *histogram)
+{
+    unsigned long n = 0;
+    put_help(text, name, "histogram", help);
+    for (unsigned i = 0; i < METRICS_N_BUCKETS; i++) {
+        n += atomic_load(&histogram->buckets[i]);
+        text_printf(text, "graphpipe_%s_bucket{le=\"%g\"} %lu\n", name, bounds[i], n);
+    }
+    n += atomic_load(&histogram->buckets[METRICS_N_BUCKETS]);
+    text_printf(text, "graphpipe_%s_bucket{le=\"+Inf\"} %lu\n", name, n);
+    text_printf(text, "graphpipe_%s_sum %.6f\ngraphpipe_%s_count %lu\n", name,
+                (double)atomic_load(&histogram->sum_us) / 1e6, name, n);
+}
+
+static void put_requests(struct text *text, struct metrics *metrics)
+{
+    put_help(text, "requests_total", "counter", "Requests answered, by HTTP status.");
+    for (unsigned i = 0; i < METRICS_N_STATUSES; i++) {
+        const unsigned long n = atomic_load(&metrics->requests[i]);
+        if (n && statuses[i])
+            text_printf(text, "graphpipe_requests_total{code=\"%d\"} %lu\n", statuses[i],
+                        n);
+        else if (n)
+            text_printf(text, "graphpipe_requests_total{code=\"other\"} %lu\n", n);
+    }
+}
+
+void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
+                   struct text *text)
+{
+    put_requests(text, metrics);
+    put_histogram(text, "request_seconds",
+                  "From the request's head to the answer's last byte.",
+                  &metrics->request_time);
+    put_histogram(text, "run_seconds", "Time in the engine, for each run.",
+                  &metrics->run_time);
+    put_value(text, "received_bytes_total", "counter", "Bodies received.",
+              atomic_load(&metrics->received_bytes));
+    put_value(text, "sent_bytes_total", "counter", "Answers sent, with their heads.",
+              atomic_load(&metrics->sent_bytes));
+    put_value(text, "connections_total", "counter", "Connections accepted.",
+              atomic_load(&metrics->n_accepted));
+    put_value(text, "connections", "gauge", "Connections open.", gauges->n_connections);
+    put_value(text, "in_flight", "gauge", "Requests begun and not answered.",
+              atomic_load(&metrics->n_in_flight));
+    put_value(text, "waiting", "gauge", "Requests waiting for a slot.",
+              gauges->n_waiting);
+    put_value(text, "slots", "gauge", "Runs that the model may do at a time.",
+              gauges->n_slots);
+    put_value(text, "ready", "gauge", "1 when serving, 0 when draining.",
+              (unsigned long)gauges->is_ready);
+    put_help(text, "pool_bytes", "gauge", "Buffers of the pool, in use and kept warm.");
+    text_printf(text, "graphpipe_pool_bytes{state=\"used\"} %zu\n",
+                gauges->pool_used_bytes);
+    text_printf(text, "graphpipe_pool_bytes{state=\"idle\"} %zu\n",
+                gauges->pool_idle_bytes);
+}

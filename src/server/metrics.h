@@ -1,0 +1,46 @@
+/* server/metrics.h - counters of a server, and their text for Prometheus. */
+#ifndef GP_SERVER_METRICS_H
+#define GP_SERVER_METRICS_H
+
+#include "base/text.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum { METRICS_N_STATUSES = 20, METRICS_N_BUCKETS = 15 };
+
+/* Seconds: from 50 microseconds to 100 seconds. */
+struct metrics_histogram {
+    atomic_ulong buckets[METRICS_N_BUCKETS + 1];
+    atomic_ulong sum_us;
+};
+
+struct metrics {
+    atomic_ulong requests[METRICS_N_STATUSES]; /* by HTTP status, see metrics.c */
+    struct metrics_histogram
+        request_time;                  /* from the head's arrival to the last byte out */
+    struct metrics_histogram run_time; /* in the engine */
+    atomic_ulong received_bytes;
+    atomic_ulong sent_bytes;
+    atomic_ulong n_accepted;
+    atomic_uint
+        n_in_flight; /* requests whose head is complete and whose answer is not out */
+};
+
+void metrics_request(struct metrics *metrics, int status, int64_t total_ns);
+void metrics_observe(struct metrics_histogram *histogram, int64_t ns);
+
+/* What is known elsewhere at the moment of writing. */
+struct metrics_gauges {
+    const char *model;
+    unsigned n_connections;
+    unsigned n_waiting;
+    unsigned n_slots;
+    size_t pool_used_bytes;
+    size_t pool_idle_bytes;
+    int is_ready;
+};
+void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
+                   struct text *text);
+
+#endif

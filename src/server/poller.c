@@ -1,0 +1,206 @@
+#include "server/poller.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* While runs are short and compute, a thread beyond the cores costs more than it
+ * brings. */
+static bool is_one_too_many(const struct poller *poller, int n_polling)
+{
+    return n_polling > poller->n_cores ||
+           (atomic_load_explicit(&poller->has_short_runs, memory_order_relaxed) &&
+            atomic_load_explicit(&poller->n_awake, memory_order_relaxed) >
+                poller->n_cores);
+}
+
+/* Waits, if there are too many pollers, until the watcher or the end wakes this thread.
+ * The test and the decrement are one step, since threads enter engines without the
+ * lock. */
+static void park_if_too_many(struct worker *worker)
+{
+    struct poller *poller = worker->poller;
+    int n = atomic_load_explicit(&poller->n_polling, memory_order_relaxed);
+    if (!is_one_too_many(poller, n))
+        return;
+    pthread_mutex_lock(&poller->lock);
+    n = atomic_load(&poller->n_polling);
+    bool parks = is_one_too_many(poller, n) && !atomic_load(&poller->is_stopping);
+    while (parks && !atomic_compare_exchange_weak(&poller->n_polling, &n, n - 1))
+        parks = is_one_too_many(poller, n);
+    if (parks) {
+        atomic_fetch_sub(&poller->n_awake, 1);
+        worker->is_parked = true;
+        worker->next_parked = poller->parked;
+        poller->parked = worker;
+        while (worker->is_parked)
+            pthread_cond_wait(&worker->unparked, &poller->lock);
+    }
+    pthread_mutex_unlock(&poller->lock);
+}
+
+/* With the lock held. It counts as a poller at once, so that two needs wake two
+ * threads. */
+static void unpark(struct poller *poller)
+{
+    struct worker *worker = poller->parked;
+    if (!worker)
+        return;
+    poller->parked = worker->next_parked;
+    worker->is_parked = false;
+    atomic_fetch_add(&poller->n_awake, 1);
+    atomic_fetch_add(&poller->n_polling, 1);
+    pthread_cond_signal(&worker->unparked);
+}
+
+void poller_unpark(struct poller *poller)
+{
+    pthread_mutex_lock(&poller->lock);
+    unpark(poller);
+    pthread_mutex_unlock(&poller->lock);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct poller *poller = worker->poller;
+    while (!atomic_load(&poller->is_stopping)) {
+        park_if_too_many(worker);
+        /* One event at a time: a second one would wait behind the first one's engine. */
+        struct epoll_event event;
+        const int n = epoll_wait(poller->epoll_fd, &event, 1, -1);
+        if (n != 1 || !event.data.ptr || atomic_load(&poller->is_stopping))
+            continue;
+        struct source *source = event.data.ptr;
+        atomic_load_explicit(&source->is_armed, memory_order_acquire);
+        poller->serve(worker, source);
+    }
+    return NULL;
+}
+
+/* The counts change before the pace is read, and the watcher sets its pace before it
+ * reads the counts: whichever comes second sees what the other did. */
+void poller_engage(struct poller *poller)
+{
+    atomic_fetch_add(&poller->n_engaged, 1);
+    const int n_left = atomic_fetch_sub(&poller->n_polling, 1) - 1;
+    const int pace = atomic_load(&poller->watcher_pace);
+    if (pace == WATCHER_FAST || (pace == WATCHER_SLOW && n_left > 0))
+        return;
+    pthread_mutex_lock(&poller->lock);
+    atomic_store(&poller->watcher_pace, WATCHER_FAST);
+    pthread_cond_signal(&poller->watcher_waked);
+    pthread_mutex_unlock(&poller->lock);
+}
+
+void poller_disengage(struct poller *poller)
+{
+    atomic_fetch_add_explicit(&poller->n_runs, 1, memory_order_relaxed);
+    atomic_fetch_add(&poller->n_polling, 1);
+    atomic_fetch_sub(&poller->n_engaged, 1);
+}
+
+/* The event may come, and its thread close the descriptor, before epoll_ctl has
+ * returned here. */
+static bool arm(struct poller *poller, int operation, struct source *source,
+                uint32_t events)
+{
+    struct epoll_event event = {.events = events | EPOLLONESHOT, .data.ptr = source};
+    const int fd = source->fd;
+    atomic_store_explicit(&source->is_armed, true, memory_order_release);
+    return epoll_ctl(poller->epoll_fd, operation, fd, &event) == 0;
+}
+
+bool poller_add(struct poller *poller, struct source *source, uint32_t events)
+{
+    return arm(poller, EPOLL_CTL_ADD, source, events);
+}
+
+bool poller_arm(struct poller *poller, struct source *source, uint32_t events)
+{
+    return arm(poller, EPOLL_CTL_MOD, source, events);
+}
+
+enum gp_status poller_init(struct poller *poller, struct gp_server *server,
+                           unsigned n_cores, unsigned n_workers, struct gp_error *err)
+{
+    poller->server = server;
+    poller->n_cores = (int)n_cores;
+    poller->n_workers = n_workers;
+    pthread_mutex_init(&poller->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&poller->watcher_waked, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    poller->end_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct epoll_event end = {.events = EPOLLIN, .data.ptr = NULL};
+    poller->workers = mem_array(n_workers, sizeof *poller->workers);
+    if (poller->epoll_fd < 0 || poller->end_fd < 0 ||
+        epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->end_fd, &end) != 0)
+        return gp_error_set(err, GP_IO, "epoll: %s", strerror(errno));
+    if (!poller->workers)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u threads", n_workers);
+    for (unsigned i = 0; i < n_workers; i++) {
+        poller->workers[i].server = server;
+        poller->workers[i].poller = poller;
+        pthread_cond_init(&poller->workers[i].unparked, NULL);
+    }
+    return GP_OK;
+}
+
+enum gp_status poller_start(struct poller *poller, struct gp_error *err)
+{
+    int rc = pthread_create(&poller->watcher, NULL, watcher_main, poller);
+    poller->has_watcher = rc == 0;
+    const unsigned n_wanted = poller->n_workers;
+    poller->n_workers = 0;
+    while (rc == 0 && poller->n_workers < n_wanted) {
+        struct worker *worker = &poller->workers[poller->n_workers];
+        atomic_fetch_add(&poller->n_awake, 1);
+        atomic_fetch_add(&poller->n_polling, 1);
+        rc = pthread_create(&worker->thread, NULL, worker_main, worker);
+        if (rc == 0)
+            poller->n_workers++;
+    }
+    return rc == 0 ? GP_OK
+                   : gp_error_set(err, GP_UNAVAILABLE, "cannot make thread %u of %u: %s",
+                                  poller->n_workers + 1, n_wanted, strerror(rc));
+}
+
+void poller_stop(struct poller *poller)
+{
+    const uint64_t one = 1;
+    pthread_mutex_lock(&poller->lock);
+    atomic_store(&poller->is_stopping, true);
+    if (write(poller->end_fd, &one, sizeof one) < 0) {
+        /* Cannot fail: the counter is far from its end. */
+    }
+    while (poller->parked)
+        unpark(poller);
+    pthread_cond_signal(&poller->watcher_waked);
+    pthread_mutex_unlock(&poller->lock);
+    for (unsigned i = 0; i < poller->n_workers; i++)
+        pthread_join(poller->workers[i].thread, NULL);
+    if (poller->has_watcher)
+        pthread_join(poller->watcher, NULL);
+    poller->n_workers = 0;
+    poller->has_watcher = false;
+}
+
+void poller_finish(struct poller *poller)
+{
+    if (poller->epoll_fd > 0)
+        close(poller->epoll_fd);
+    if (poller->end_fd > 0)
+        close(poller->end_fd);
+    mem_free(poller->workers);
+    pthread_mutex_destroy(&poller->lock);
+    pthread_cond_destroy(&poller->watcher_waked);
+}

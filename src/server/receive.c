@@ -1,0 +1,327 @@
+/* Heads are read into the thread's window, 16 KiB at a time; a body of known length goes
+ * straight from the kernel into a pool buffer, but for the bytes that came with the head,
+ * which are moved once. A chunk's payload is received in place too, except what came with
+ * its size line. */
+#include "server/receive.h"
+
+#include "base/clock.h"
+#include "server/routes.h"
+#include "server/server.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+enum { MAX_IGNORED_BODY = 64 * 1024, FIRST_CHUNKED_BYTES = 64 * 1024 };
+
+static size_t window_size(const struct worker *worker)
+{
+    return worker->window_end - worker->window_start;
+}
+
+bool window_save(struct worker *worker, struct connection *c)
+{
+    const size_t size = window_size(worker);
+    if (!size)
+        return true;
+    if (!pool_take(c->server->pool, size, &c->pending))
+        return false;
+    memcpy(c->pending.data, worker->window + worker->window_start, size);
+    c->pending_size = size;
+    worker->window_start = worker->window_end = 0;
+    return true;
+}
+
+void window_load(struct worker *worker, struct connection *c)
+{
+    worker->window_start = 0;
+    worker->window_end = c->pending_size;
+    if (!c->pending_size)
+        return;
+    memcpy(worker->window, c->pending.data, c->pending_size);
+    c->pending_size = 0;
+    pool_give(c->server->pool, &c->pending);
+}
+
+enum step receive_refuse(struct connection *c)
+{
+    struct exchange *x = c->x;
+    x->accepts_graphpipe = x->accepts_json = false;
+    x->must_close = true;
+    if (!x->arrived_ns)
+        x->arrived_ns = c->since_ns; /* of a head that never became complete */
+    exchange_answer_error(x);
+    c->state = CONNECTION_ANSWER;
+    return STEP_NEXT;
+}
+
+static enum step step_of(enum transport_result result)
+{
+    switch (result) {
+    case TRANSPORT_WANT_READ:
+        return STEP_READ;
+    case TRANSPORT_WANT_WRITE:
+        return STEP_WRITE;
+    default:
+        return STEP_CLOSE;
+    }
+}
+
+/* Receives up to 16 KiB behind what the window holds. */
+static enum transport_result fill_window(struct worker *worker, struct connection *c)
+{
+    if (worker->window_start && WINDOW_BYTES - worker->window_end < WINDOW_READ_BYTES) {
+        memmove(worker->window, worker->window + worker->window_start,
+                window_size(worker));
+        worker->window_end -= worker->window_start;
+        worker->window_start = 0;
+    }
+    size_t n = 0;
+    const struct iovec part = {worker->window + worker->window_end, WINDOW_READ_BYTES};
+    const enum transport_result result = transport_readv(&c->transport, &part, 1, &n);
+    worker->window_end += n;
+    worker->turn_bytes += n;
+    return result;
+}
+
+/* Exact room for the body, and the bytes that came with the head. */
+static bool begin_body(struct worker *worker, struct exchange *x)
+{
+    if (!pool_take(x->server->pool, x->body_length, &x->body)) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a body of %zu bytes",
+                     x->body_length);
+        return false;
+    }
+    const size_t here = window_size(worker);
+    const size_t n = here < x->body_length ? here : x->body_length;
+    memcpy(x->body.data, worker->window + worker->window_start, n);
+    worker->window_start += n;
+    x->body_size = n;
+    return true;
+}
+
+/* Tells a client that asked to go on. Such a small write always fits into an empty send
+ * buffer; when it does not, the client goes on after its own time-out, as it must. */
+static void send_continue(struct connection *c)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    size_t n;
+    const struct iovec part = {(void *)(size_t)text, sizeof text - 1};
+    (void)transport_writev(&c->transport, &part, 1, &n);
+}
+
+static bool check_head(struct exchange *x)
+{
+    const struct http_message *http = &x->http;
+    const bool is_post = http->method == HTTP_METHOD_POST;
+    const uint64_t limit = is_post ? x->server->options.max_body_bytes : MAX_IGNORED_BODY;
+    if (http->has_bad_expect) {
+        gp_error_set(&x->error, GP_EXPECTATION,
+                     "Expect: only 100-continue is understood");
+    } else if (http->method == HTTP_METHOD_OTHER) {
+        gp_error_set(&x->error, GP_METHOD,
+                     "method not allowed; wanted GET, HEAD or POST");
+    } else if (http->content_length > (int64_t)GP_MAX_MESSAGE_BYTES) {
+        gp_error_set(&x->error, GP_TOO_LARGE,
+                     "a body of %lld bytes: the format ends at 2 GiB - 1 (%u bytes)",
+                     (long long)http->content_length, GP_MAX_MESSAGE_BYTES);
+    } else if (http->content_length > 0 && (uint64_t)http->content_length > limit) {
+        gp_error_set(&x->error, GP_TOO_LARGE, "a body of %lld bytes is over %s of %llu",
+                     (long long)http->content_length,
+                     is_post ? "the limit (--max-body)" : "what is ignored here,",
+                     (unsigned long long)limit);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* The head is complete and stands at the window's start. */
+static enum step head_done(struct worker *worker, struct connection *c, size_t head_size)
+{
+    struct exchange *x = c->x;
+    x->arrived_ns = clock_now_ns();
+    atomic_fetch_add_explicit(&x->server->metrics.n_in_flight, 1, memory_order_relaxed);
+    x->is_counted = true;
+    const char *head = worker->window + worker->window_start;
+    const bool is_read = exchange_read_head(x, head);
+    worker->window_start += head_size;
+    if (!is_read || !check_head(x))
+        return receive_refuse(c);
+    c->since_ns = x->arrived_ns;
+    if (x->http.is_chunked) {
+        x->body_length = FIRST_CHUNKED_BYTES;
+        if (!pool_take(x->server->pool, x->body_length, &x->body)) {
+            gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a chunked body");
+            return receive_refuse(c);
+        }
+        c->state = CONNECTION_CHUNKED;
+    } else if (x->http.content_length > 0) {
+        x->body_length = (size_t)x->http.content_length;
+        if (!begin_body(worker, x))
+            return receive_refuse(c);
+        c->state = CONNECTION_BODY;
+    } else {
+        return routes_dispatch(worker, c);
+    }
+    if (x->http.expects_continue && !window_size(worker) && !x->body_size)
+        send_continue(c);
+    return STEP_NEXT;
+}
+
+enum step receive_head(struct worker *worker, struct connection *c)
+{
+    size_t head_size = 0;
+    const size_t fed = c->x ? c->x->head_fed : 0;
+    if (window_size(worker) == fed) {
+        const enum transport_result result = fill_window(worker, c);
+        if (result != TRANSPORT_OK)
+            return step_of(result);
+    }
+    if (!c->x) {
+        c->x = exchange_take(c->server, c);
+        c->since_ns = clock_now_ns();
+    }
+    if (!c->x)
+        return STEP_CLOSE;
+    switch (http_head(&c->x->http, worker->window + worker->window_start, fed,
+                      window_size(worker), &head_size, &c->x->error)) {
+    case HTTP_DONE:
+        return head_done(worker, c, head_size);
+    case HTTP_BAD:
+        return receive_refuse(c);
+    case HTTP_MORE:
+        break;
+    }
+    c->x->head_fed = window_size(worker);
+    return worker->turn_bytes < TURN_BYTES ? STEP_NEXT : STEP_YIELD;
+}
+
+enum step receive_body(struct worker *worker, struct connection *c)
+{
+    struct exchange *x = c->x;
+    while (x->body_size < x->body_length) {
+        if (worker->turn_bytes >= TURN_BYTES)
+            return STEP_YIELD;
+        const size_t rest = x->body_length - x->body_size;
+        const size_t share = TURN_BYTES - worker->turn_bytes;
+        const struct iovec part = {x->body.data + x->body_size,
+                                   rest < share ? rest : share};
+        size_t n = 0;
+        const enum transport_result result = transport_readv(&c->transport, &part, 1, &n);
+        if (result != TRANSPORT_OK)
+            return step_of(result);
+        x->body_size += n;
+        worker->turn_bytes += n;
+    }
+    return routes_dispatch(worker, c);
+}
+
+/* Twice the room, in another buffer: the one way by which a body's bytes move. */
+static bool grow_body(struct exchange *x, size_t more)
+{
+    if (x->body.size_bytes - x->body_size >= more)
+        return true;
+    struct pool_buffer larger;
+    const size_t wanted =
+        x->body_size + more > 2 * x->body_size ? x->body_size + more : 2 * x->body_size;
+    if (!pool_take(x->server->pool, wanted, &larger)) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a chunked body of %zu bytes",
+                     wanted);
+        return false;
+    }
+    memcpy(larger.data, x->body.data, x->body_size);
+    pool_give(x->server->pool, &x->body);
+    x->body = larger;
+    return true;
+}
+
+/* Room for the next of `more` bytes of payload, which have to be within the limit on
+ * bodies. */
+static bool make_room(struct exchange *x, size_t more)
+{
+    const uint64_t limit = x->http.method == HTTP_METHOD_POST
+                               ? x->server->options.max_body_bytes
+                               : MAX_IGNORED_BODY;
+    if (more <= limit - x->body_size)
+        return grow_body(x, more < TURN_BYTES ? more : TURN_BYTES);
+    gp_error_set(
+        &x->error, GP_TOO_LARGE,
+        "a chunked body of %zu bytes and %zu more is over the limit (--max-body) of %llu",
+        x->body_size, more, (unsigned long long)limit);
+    return false;
+}
+
+/* Receives into the body, or, between chunks, into the window; *fresh are the new
+ * bytes. */
+static enum transport_result read_chunk(struct worker *worker, struct connection *c,
+                                        struct iovec *fresh)
+{
+    struct exchange *x = c->x;
+    const size_t rest = http_chunk_rest(&x->http);
+    if (!rest || x->body.size_bytes == x->body_size) {
+        const enum transport_result result = fill_window(worker, c);
+        *fresh =
+            (struct iovec){worker->window + worker->window_start, window_size(worker)};
+        return result;
+    }
+    const size_t room = x->body.size_bytes - x->body_size;
+    size_t n = 0;
+    fresh->iov_base = x->body.data + x->body_size;
+    fresh->iov_len = rest < room ? rest : room;
+    const enum transport_result result = transport_readv(&c->transport, fresh, 1, &n);
+    fresh->iov_len = n;
+    worker->turn_bytes += n;
+    return result;
+}
+
+/* Feeds new bytes to the parser and gathers their payload. */
+static enum http_progress take_chunks(struct worker *worker, struct exchange *x,
+                                      struct iovec fresh)
+{
+    const char *bytes = fresh.iov_base;
+    const bool is_in_window = bytes == worker->window + worker->window_start;
+    size_t left = fresh.iov_len;
+    enum http_progress progress = HTTP_MORE;
+    while (left && progress == HTTP_MORE) {
+        size_t used = 0;
+        struct iovec payload = {0};
+        progress = http_chunked(&x->http, bytes, left, &used, &payload, &x->error);
+        if (progress == HTTP_BAD)
+            return progress;
+        if (payload.iov_len) {
+            if (is_in_window && !make_room(x, payload.iov_len))
+                return HTTP_BAD;
+            if (is_in_window)
+                memcpy(x->body.data + x->body_size, payload.iov_base, payload.iov_len);
+            x->body_size += payload.iov_len;
+        }
+        bytes += used;
+        left -= used;
+        if (is_in_window)
+            worker->window_start += used;
+    }
+    return progress;
+}
+
+enum step receive_chunked(struct worker *worker, struct connection *c)
+{
+    struct exchange *x = c->x;
+    struct iovec fresh = {worker->window + worker->window_start, window_size(worker)};
+    for (;;) {
+        if (fresh.iov_len) {
+            const enum http_progress progress = take_chunks(worker, x, fresh);
+            if (progress == HTTP_BAD)
+                return receive_refuse(c);
+            if (progress == HTTP_DONE)
+                return routes_dispatch(worker, c);
+        }
+        if (worker->turn_bytes >= TURN_BYTES)
+            return STEP_YIELD;
+        const size_t rest = http_chunk_rest(&x->http);
+        if (rest && !make_room(x, rest))
+            return receive_refuse(c);
+        const enum transport_result result = read_chunk(worker, c, &fresh);
+        if (result != TRANSPORT_OK)
+            return step_of(result);
+    }
+}

@@ -1,0 +1,336 @@
+/* Making, running and freeing; drain.c has the way to the end. */
+#include "server/server.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "server/function.h"
+#include "server/signals.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { IDLE_POOL_BYTES = 256 << 20, RESERVED_DESCRIPTORS = 64 };
+
+unsigned server_n_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    const int n = CPU_COUNT(&set);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+char *server_strdup(struct gp_server *server, const char *text)
+{
+    const size_t size = strlen(text) + 1;
+    char *copy = gp_arena_alloc(server->arena, size);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static uint32_t or_default(uint32_t value, uint32_t standard)
+{
+    return value ? value : standard;
+}
+
+static uint32_t most_connections(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return 1 << 20;
+    return limit.rlim_cur > 2 * RESERVED_DESCRIPTORS
+               ? (uint32_t)(limit.rlim_cur - RESERVED_DESCRIPTORS)
+               : RESERVED_DESCRIPTORS;
+}
+
+static enum gp_status set_options(struct gp_server *server,
+                                  const struct gp_server_options *given,
+                                  struct gp_error *err)
+{
+    struct gp_server_options *o = &server->options;
+    *o = *given;
+    if (o->max_body_bytes > GP_MAX_MESSAGE_BYTES)
+        return gp_error_set(err, GP_INVALID,
+                            "the limit on bodies is %llu bytes; the format ends at %u",
+                            (unsigned long long)o->max_body_bytes, GP_MAX_MESSAGE_BYTES);
+    if (!o->max_body_bytes)
+        o->max_body_bytes = 1u << 30;
+    if (!o->min_rate_bytes)
+        o->min_rate_bytes = 1000000;
+    o->max_waiting = or_default(o->max_waiting, 1024);
+    o->max_connections = or_default(o->max_connections, most_connections());
+    o->head_timeout_ms = or_default(o->head_timeout_ms, 10000);
+    o->idle_timeout_ms = or_default(o->idle_timeout_ms, 75000);
+    o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
+    o->n_pollers = or_default(o->n_pollers, server_n_cores());
+    server->log = (struct log){o->log_fd, o->log_level, o->log_format};
+    return GP_OK;
+}
+
+static void serve(struct worker *worker, struct source *source)
+{
+    switch (source->kind) {
+    case SOURCE_LISTENER:
+        listen_accept((struct listener *)source);
+        break;
+    case SOURCE_CONNECTION:
+        connection_turn(worker, (struct connection *)source);
+        break;
+    case SOURCE_TIMER:
+        timers_expire(&worker->server->timers);
+        break;
+    case SOURCE_STOP:
+        server_shutdown_for(worker->server, NULL);
+        break;
+    }
+}
+
+static void watch(struct gp_server *server)
+{
+    model_watch(&server->model);
+}
+
+static enum gp_status open_listeners(struct gp_server *server,
+                                     const struct gp_server_options *options,
+                                     struct gp_error *err)
+{
+    static const char *const standard[] = {"127.0.0.1:9000"};
+    const char *const *listen = options->n_listen ? options->listen : standard;
+    const size_t n = options->n_listen ? options->n_listen : 1;
+    enum gp_status status = GP_OK;
+    for (size_t i = n; i-- > 0 && status == GP_OK;)
+        status = listen_open(server, listen[i], &server->listeners, err);
+    return status;
+}
+
+/* What both ways of making a server share, before the model is opened. */
+static struct gp_server *begin(const struct gp_server_options *options,
+                               struct gp_error *err)
+{
+    struct gp_server *server = mem_zalloc(sizeof *server);
+    if (server)
+        server->arena = gp_arena_create();
+    if (server)
+        server->pool = pool_create(IDLE_POOL_BYTES);
+    if (!server || !server->arena || !server->pool) {
+        gp_error_set(err, GP_NO_MEMORY, "no memory for a server");
+        if (server) {
+            gp_arena_destroy(server->arena);
+            pool_destroy(server->pool);
+        }
+        mem_free(server);
+        return NULL;
+    }
+    server->created_ns = clock_now_ns();
+    server->stop.kind = SOURCE_STOP;
+    server->stop.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    server->timers.source.fd = -1;
+    server->poller.epoll_fd = server->poller.end_fd = -1;
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    exchanges_init(&server->exchanges);
+    if (set_options(server, options, err) == GP_OK)
+        return server;
+    gp_server_destroy(server);
+    return NULL;
+}
+
+/* The parts that need the model. */
+static enum gp_status finish(struct gp_server *server,
+                             const struct gp_server_options *options,
+                             struct gp_error *err)
+{
+    const unsigned n_pollers = server->options.n_pollers;
+    const unsigned n_workers = n_pollers + server->model.description.n_slots + 1;
+    struct poller *poller = &server->poller;
+    poller->serve = serve;
+    poller->watch = watch;
+    enum gp_status status = poller_init(poller, server, n_pollers, n_workers, err);
+    if (status == GP_OK)
+        status = timers_init(&server->timers, poller, err);
+    if (status == GP_OK && !poller_add(poller, &server->stop, EPOLLIN))
+        status = gp_error_set(err, GP_IO, "cannot watch for the end");
+    if (status == GP_OK)
+        status = open_listeners(server, options, err);
+    server->options.listen = NULL;
+    server->options.metadata = NULL;
+    return status;
+}
+
+struct gp_server *gp_server_create(const struct gp_server_options *options,
+                                   struct gp_error *err)
+{
+    static const struct gp_server_options none = {0};
+    const struct gp_server_options *o = options ? options : &none;
+    struct gp_error detail = {0};
+    err = err ? err : &detail;
+    struct gp_server *server = begin(o, err);
+    if (server && model_open(&server->model, server, o, err) == GP_OK &&
+        finish(server, o, err) == GP_OK)
+        return server;
+    gp_server_destroy(server);
+    return NULL;
+}
+
+struct gp_server *gp_server_create_function(gp_infer_fn *function, void *self,
+                                            const struct gp_server_options *options,
+                                            struct gp_error *err)
+{
+    static const struct gp_server_options none = {0};
+    const struct gp_server_options *o = options ? options : &none;
+    struct gp_error detail = {0};
+    err = err ? err : &detail;
+    struct gp_server *server = begin(o, err);
+    if (!server)
+        return NULL;
+    void *handle = function_create(
+        function, self, o->n_slots ? o->n_slots : server_n_cores(), o->metadata);
+    if (!handle)
+        gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
+    if (handle &&
+        model_attach(&server->model, server, &function_engine, handle, o, err) == GP_OK &&
+        finish(server, o, err) == GP_OK)
+        return server;
+    gp_server_destroy(server);
+    return NULL;
+}
+
+const char *gp_server_address(const struct gp_server *server, size_t index)
+{
+    const struct listener *listener = server->listeners;
+    while (listener && index--)
+        listener = listener->next;
+    return listener ? listener->address : NULL;
+}
+
+/* "mobilenet  onnx 1.32.0  cpu  2 threads   image float32[-1,3] -> probabilities
+ * float32[-1,9]" */
+static void log_start(struct gp_server *server)
+{
+    const struct model *model = &server->model;
+    const struct gp_description *d = &model->description;
+    struct text line = {0};
+    char shape[96];
+    text_printf(&line, "%s  %s %s  %s   ", model->metadata.name, model->engine->name,
+                model->engine_version, d->summary ? d->summary : "");
+    for (uint32_t i = 0; i < d->n_inputs; i++)
+        text_printf(&line, "%s%s %s", i ? ", " : "", d->inputs[i].name,
+                    gp_shape_format(d->inputs[i].dtype, d->inputs[i].shape,
+                                    d->inputs[i].rank, shape, sizeof shape));
+    for (uint32_t i = 0; i < d->n_outputs; i++)
+        text_printf(&line, "%s%s %s", i ? ", " : " -> ", d->outputs[i].name,
+                    gp_shape_format(d->outputs[i].dtype, d->outputs[i].shape,
+                                    d->outputs[i].rank, shape, sizeof shape));
+    text_printf(&line, "   ready in %lld ms",
+                (long long)((clock_now_ns() - server->created_ns) / CLOCK_MS));
+    if (!line.is_short)
+        log_line(&server->log, GP_LOG_INFO, "%s", line.data);
+    text_finish(&line);
+    for (const struct listener *l = server->listeners; l; l = l->next)
+        log_line(&server->log, GP_LOG_INFO, "listening on %s   (graphpipe inspect %s)",
+                 l->address, l->address);
+}
+
+struct worker *server_make_worker(struct gp_server *server)
+{
+    struct worker *worker = mem_zalloc(sizeof *worker);
+    if (!worker)
+        return NULL;
+    worker->server = server;
+    worker->poller = &server->poller;
+    return worker;
+}
+
+void server_free_worker(struct worker *worker)
+{
+    mem_free(worker);
+}
+
+static enum gp_status start(struct gp_server *server, struct gp_error *err)
+{
+    enum gp_status status = model_start(&server->model, err);
+    if (status == GP_OK)
+        status = poller_start(&server->poller, err);
+    for (struct listener *l = server->listeners; l && status == GP_OK; l = l->next)
+        if (!poller_add(&server->poller, &l->source, EPOLLIN))
+            status = gp_error_set(err, GP_IO, "cannot watch %s", l->address);
+    if (status == GP_OK)
+        log_start(server);
+    return status;
+}
+
+enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err)
+{
+    enum gp_status status = start(server, err);
+    if (status == GP_OK)
+        status = server_wait(server, err);
+    if (status != GP_DEADLINE) { /* past the drain limit a thread may never come back */
+        poller_stop(&server->poller);
+        model_stop(&server->model);
+    }
+    return status;
+}
+
+void gp_server_stop(struct gp_server *server)
+{
+    const uint64_t one = 1;
+    if (write(server->stop.fd, &one, sizeof one) < 0) {
+        /* Told already. */
+    }
+}
+
+void gp_server_destroy(struct gp_server *server)
+{
+    if (!server)
+        return;
+    listen_close(server->listeners);
+    model_close(&server->model);
+    if (server->poller.workers) {
+        timers_finish(&server->timers);
+        poller_finish(&server->poller);
+    }
+    exchanges_finish(&server->exchanges);
+    pool_destroy(server->pool);
+    gp_arena_destroy(server->arena);
+    close(server->stop.fd);
+    close(server->spare_fd);
+    pthread_mutex_destroy(&server->lock);
+    pthread_cond_destroy(&server->changed);
+    mem_free(server);
+}
+
+int gp_serve_function(gp_infer_fn *function, void *self,
+                      const struct gp_server_options *options)
+{
+    static const struct gp_server_options none = {0};
+    struct gp_server_options o = options ? *options : none;
+    struct gp_error err;
+    struct signals signals;
+    if (o.log_fd <= 0) {
+        o.log_fd = STDERR_FILENO;
+        o.log_level = GP_LOG_INFO;
+    }
+    enum gp_status status = signals_begin(&signals, &err);
+    if (status == GP_OK) {
+        struct gp_server *server = gp_server_create_function(function, self, &o, &err);
+        status = server ? signals_run(&signals, server, &err) : err.status;
+        if (status !=
+            GP_DEADLINE) /* else a run never came back: what it uses cannot be freed */
+            gp_server_destroy(server);
+        signals_end(&signals);
+    }
+    if (status != GP_OK)
+        fprintf(stderr, "%s\n", err.message);
+    if (status == GP_DEADLINE)
+        _exit(1);
+    return status == GP_OK ? 0 : 1;
+}

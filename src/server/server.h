@@ -1,0 +1,82 @@
+/* server/server.h - the server as a whole: what its parts share, how it starts and how it
+ * ends.
+ *
+ * Ending (drain): not ready, no more accepting, idle connections closed at once; a
+ * request whose head has arrived is finished within the drain limit; then gp_server_run
+ * returns.
+ */
+#ifndef GP_SERVER_SERVER_H
+#define GP_SERVER_SERVER_H
+
+#include "base/pool.h"
+#include "server/connection.h"
+#include "server/exchange.h"
+#include "server/listen.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/model.h"
+#include "server/poller.h"
+#include "server/timers.h"
+
+#include <graphpipe/server.h>
+
+struct gp_server {
+    struct gp_server_options options; /* defaults filled in; its pointers are not kept */
+    struct gp_arena *arena;           /* of what lives as long as the server */
+    struct pool *pool;
+    struct log log;
+    struct metrics metrics;
+    struct poller poller;
+    struct timers timers;
+    struct exchanges exchanges;
+    struct model model;
+    struct listener *listeners;
+    struct source stop; /* an eventfd: gp_server_stop writes it */
+    int64_t created_ns;
+    atomic_bool is_draining;
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    struct connection *connections;
+    unsigned n_connections;
+    struct exchange
+        *shutdown_for; /* who asked for the shutdown, to be answered at its end */
+    unsigned n_shutdown_for;
+    bool is_finished; /* drained */
+    int spare_fd;
+};
+
+bool server_is_draining(const struct gp_server *server);
+unsigned server_n_connections(struct gp_server *server);
+
+/* Cores that this process may run on. */
+unsigned server_n_cores(void);
+
+/* A copy that lives as long as the server; NULL when memory is short. */
+char *server_strdup(struct gp_server *server, const char *text);
+
+/* The list of connections. server_connection_gone follows a removal, once nothing of the
+ * connection is left. */
+void server_add_connection(struct gp_server *server, struct connection *c);
+void server_remove_connection(struct gp_server *server, struct connection *c);
+void server_connection_gone(struct gp_server *server);
+
+/* False while draining or full; a full server's listener is armed when a connection
+ * goes. */
+bool server_may_accept(struct gp_server *server, struct listener *listener);
+void server_rearm_listener(struct gp_server *server, struct listener *listener);
+
+/* Counts and logs an answer, or (status 499) that nobody was left to take it. */
+void server_count_answer(struct exchange *x, int status);
+
+/* Begins to drain; x, whose answer is ready, gets it when the other clients have gone. */
+void server_shutdown_for(struct gp_server *server, struct exchange *x);
+
+/* Waits for the drain to begin and to end; GP_DEADLINE when a run never came back. */
+enum gp_status server_wait(struct gp_server *server, struct gp_error *err);
+
+/* A worker that does not poll, for a slot's own thread. */
+struct worker *server_make_worker(struct gp_server *server);
+void server_free_worker(struct worker *worker);
+
+#endif
