@@ -1,0 +1,13 @@
+/* cli/about.h - what a model says of itself, as a table and as JSON: for servers, files
+ * and captured messages alike. */
+#ifndef GP_CLI_ABOUT_H
+#define GP_CLI_ABOUT_H
+
+#include "base/text.h"
+
+#include <graphpipe/message.h>
+
+void about_write(struct text *text, const struct gp_metadata *metadata);
+void about_write_json(struct text *text, const struct gp_metadata *metadata);
+
+#endif

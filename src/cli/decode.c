@@ -1,0 +1,259 @@
+/* graphpipe decode: what is in a captured message. The format does not say which of the
+ * three messages its bytes are, so each is tried, unless the capture begins with an HTTP
+ * head or --as says it. When none fits, the reader that came furthest knows best what is
+ * broken: its error is the one shown. */
+#include "cli/cli.h"
+
+#include "cli/about.h"
+#include "cli/file.h"
+#include "cli/tensor_text.h"
+#include "http/http.h"
+
+#include <graphpipe/message.h>
+
+#include <string.h>
+
+enum as { AS_ANY, AS_REQUEST, AS_RESPONSE, AS_METADATA };
+
+struct decode_values {
+    uint32_t as; /* enum as */
+};
+
+static const struct option decode_options[] = {
+    {.name = "as",
+     .argument = "any|request|response|metadata",
+     .kind = OPTION_CHOICE,
+     OPTION_AT(decode_values, as),
+     .fallback = "any",
+     .help = "which message it is"},
+};
+
+/* The bytes of a message, and what its HTTP head gave away. */
+struct capture {
+    const unsigned char *body;
+    size_t size_bytes;
+    bool is_request;  /* by its HTTP head */
+    bool is_response; /* likewise */
+};
+
+/* Joins the payloads of a chunked body in the arena. */
+static enum gp_status join_chunks(struct http_message *message, struct gp_arena *arena,
+                                  struct capture *capture, struct gp_error *err)
+{
+    char *joined = gp_arena_alloc(arena, capture->size_bytes);
+    if (!joined)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    const char *at = (const char *)capture->body;
+    const char *end = at + capture->size_bytes;
+    size_t size = 0;
+    enum http_progress progress = HTTP_MORE;
+    size_t used = 1;
+    while (progress == HTTP_MORE && at < end && used > 0) {
+        struct iovec payload = {0};
+        progress = http_chunked(message, at, (size_t)(end - at), &used, &payload, err);
+        if (payload.iov_len)
+            memcpy(joined + size, payload.iov_base, payload.iov_len);
+        size += payload.iov_len;
+        at += used;
+    }
+    if (progress == HTTP_MORE)
+        return gp_error_set(err, GP_MALFORMED, "the chunked body is cut after %zu bytes",
+                            size);
+    *capture = (struct capture){(unsigned char *)joined, size, capture->is_request,
+                                capture->is_response};
+    return progress == HTTP_BAD ? err->status : GP_OK;
+}
+
+/* Skips over an HTTP head, where there is one, to the body. */
+static enum gp_status skip_head(struct gp_arena *arena, struct capture *capture,
+                                struct gp_error *err)
+{
+    const char *bytes = (const char *)capture->body;
+    const size_t size = capture->size_bytes;
+    capture->is_request = size > 5 && memcmp(bytes, "POST ", 5) == 0;
+    capture->is_response = size > 5 && memcmp(bytes, "HTTP/", 5) == 0;
+    struct http_message *message = gp_arena_alloc(arena, sizeof *message);
+    if (!message)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    if (!capture->is_request && !capture->is_response)
+        return GP_OK;
+    http_init(message, capture->is_request ? HTTP_KIND_REQUEST : HTTP_KIND_RESPONSE);
+    size_t used = 0;
+    const enum http_progress progress = http_head(message, bytes, 0, size, &used, err);
+    if (progress == HTTP_BAD)
+        return err->status;
+    if (progress == HTTP_MORE)
+        return gp_error_set(err, GP_MALFORMED, "the HTTP head has no end");
+    capture->body += used;
+    capture->size_bytes -= used;
+    if (message->is_chunked)
+        return join_chunks(message, arena, capture, err);
+    if (message->content_length < 0)
+        return GP_OK;
+    if ((uint64_t)message->content_length > capture->size_bytes)
+        return gp_error_set(err, GP_MALFORMED,
+                            "Content-Length is %lld, but %zu bytes follow",
+                            (long long)message->content_length, capture->size_bytes);
+    capture->size_bytes = (size_t)message->content_length;
+    return GP_OK;
+}
+
+/* Bytes of the elements, those of strings included. */
+static size_t element_bytes(const struct gp_tensor *tensor)
+{
+    if (tensor->dtype != GP_STRING)
+        return tensor->size_bytes;
+    const struct gp_string *strings = tensor->data;
+    size_t size = 0;
+    for (size_t i = 0; i < tensor_count(tensor); i++)
+        size += strings[i].size_bytes;
+    return size;
+}
+
+static void write_tensors(struct text *text, const char *heading,
+                          const struct gp_tensor *tensors, uint32_t n)
+{
+    text_printf(text, "%s%s\n", heading, n ? "" : ": none");
+    for (uint32_t i = 0; i < n; i++) {
+        text_printf(text, "  [%u] ", i);
+        if (tensors[i].name)
+            text_printf(text, "%s  ", tensors[i].name);
+        tensor_write_type(text, tensors[i].dtype, tensors[i].shape, tensors[i].rank);
+        text_printf(text, "  %zu bytes  ", element_bytes(&tensors[i]));
+        tensor_write_summary(text, &tensors[i]);
+        text_puts(text, "\n");
+    }
+}
+
+static enum gp_status show_request(struct gp_arena *arena, const struct capture *capture,
+                                   struct text *text, struct gp_error *err)
+{
+    struct gp_request request;
+    const enum gp_status status =
+        gp_request_decode(arena, capture->body, capture->size_bytes, 0, &request, err);
+    if (status != GP_OK)
+        return status;
+    const struct gp_call *call = &request.call;
+    text_printf(text, "%s request, %zu bytes\n",
+                request.kind == GP_REQUEST_INFER ? "inference" : "metadata",
+                capture->size_bytes);
+    if (request.kind != GP_REQUEST_INFER)
+        return GP_OK;
+    if (call->config && *call->config) {
+        text_puts(text, "config  ");
+        text_json_puts(text, call->config);
+        text_puts(text, "\n");
+    }
+    write_tensors(text, "inputs", call->inputs, call->n_inputs);
+    text_printf(text, "outputs asked for%s\n",
+                call->n_outputs ? "" : ": the default ones");
+    for (uint32_t i = 0; i < call->n_outputs; i++)
+        text_printf(text, "  [%u] %s\n", i, call->output_names[i]);
+    return GP_OK;
+}
+
+static enum gp_status show_response(struct gp_arena *arena, const struct capture *capture,
+                                    struct text *text, struct gp_error *err)
+{
+    struct gp_response response;
+    const enum gp_status status =
+        gp_response_decode(arena, capture->body, capture->size_bytes, 0, &response, err);
+    if (status != GP_OK)
+        return status;
+    text_printf(text, "inference response, %zu bytes\n", capture->size_bytes);
+    if (response.error_message)
+        text_printf(text, "error  %lld (%s)  %s\n", (long long)response.error_code,
+                    gp_status_name((enum gp_status)response.error_code),
+                    response.error_message);
+    else
+        write_tensors(text, "outputs", response.outputs, response.n_outputs);
+    return GP_OK;
+}
+
+static enum gp_status show_metadata(struct gp_arena *arena, const struct capture *capture,
+                                    struct text *text, struct gp_error *err)
+{
+    struct gp_metadata metadata;
+    const enum gp_status status =
+        gp_metadata_decode(arena, capture->body, capture->size_bytes, &metadata, err);
+    if (status != GP_OK)
+        return status;
+    text_printf(text, "metadata response, %zu bytes\n", capture->size_bytes);
+    about_write(text, &metadata);
+    return GP_OK;
+}
+
+/* How far a reader came: the steps of the path that its message begins with. */
+static size_t depth(const struct gp_error *err)
+{
+    size_t n = 0;
+    for (const char *c = err->message; *c && *c != ' '; c++)
+        n += *c == '.' || *c == '[';
+    return n;
+}
+
+/* Tries the kinds that it can be, and shows the first that fits. */
+static enum gp_status show(struct gp_arena *arena, const struct capture *capture,
+                           enum as as, struct text *text, struct gp_error *err)
+{
+    typedef enum gp_status show_fn(struct gp_arena *, const struct capture *,
+                                   struct text *, struct gp_error *);
+    static show_fn *const shows[] = {show_request, show_response, show_metadata};
+    const bool may[] = {as == AS_REQUEST || (as == AS_ANY && !capture->is_response),
+                        as == AS_RESPONSE || (as == AS_ANY && !capture->is_request),
+                        as == AS_METADATA || (as == AS_ANY && !capture->is_request)};
+    bool has_failed = false;
+    for (size_t i = 0; i < 3; i++) {
+        struct gp_error failure;
+        if (!may[i])
+            continue;
+        if (shows[i](arena, capture, text, &failure) == GP_OK)
+            return GP_OK;
+        if (!has_failed || depth(&failure) > depth(err))
+            *err = failure;
+        has_failed = true;
+    }
+    return err->status;
+}
+
+static int decode_run(struct options *options)
+{
+    const struct decode_values *values = options->values;
+    struct gp_error err;
+    struct file file;
+    if (file_open(&file, options->words.items[0], &err) != GP_OK)
+        return cli_fail("%s", err.message);
+    struct capture capture = {.body = file.data, .size_bytes = file.size_bytes};
+    struct text text = {0};
+    int status = CLI_OK;
+    if (skip_head(options->arena, &capture, &err) != GP_OK ||
+        show(options->arena, &capture, (enum as)values->as, &text, &err) != GP_OK) {
+        status = cli_broken("%s", err.message);
+    } else if (!cli_flush(&text)) {
+        status = cli_fail("out of memory");
+    }
+    text_finish(&text);
+    file_close(&file);
+    return status;
+}
+
+const struct command decode_command = {
+    .name = "decode",
+    .summary = "show what is in a captured message, or where it is broken",
+    .usage = "[OPTIONS] FILE",
+    .about = "Reads the bytes of one GraphPipe message from FILE (- is standard input), "
+             "with or\n"
+             "without the HTTP head in front, and prints what it holds. A broken one is "
+             "an error\n"
+             "that names the field.\n",
+    .examples = "  graphpipe decode captured.bin\n"
+                "  graphpipe decode --as response answer.bin\n"
+                "  curl -s --data-binary @request.bin http://127.0.0.1:9000 | graphpipe "
+                "decode -\n",
+    .options = decode_options,
+    .n_options = sizeof decode_options / sizeof *decode_options,
+    .values_size = sizeof(struct decode_values),
+    .min_words = 1,
+    .max_words = 1,
+    .run = decode_run,
+};

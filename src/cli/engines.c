@@ -1,0 +1,106 @@
+/* graphpipe engines: which engines there are, whether each would work here, and what to
+ * run when it would not. An engine works when its plug-in loads and its framework's
+ * library is found. */
+#include "cli/cli.h"
+
+#include "engine/engine.h"
+
+#include <string.h>
+
+struct engines_values {
+    const char *engine_dir;
+    struct option_list engine_options;
+};
+
+#define AT(field) OPTION_AT(engines_values, field)
+static const struct option engines_options[] = {
+    {.name = "engine-dir",
+     .env = "GP_ENGINE_DIR",
+     .argument = "DIR",
+     .kind = OPTION_TEXT,
+     AT(engine_dir),
+     .help = "where engines are looked for first"},
+    {.name = "engine-option",
+     .env = "GP_ENGINE_OPTION",
+     .argument = "KEY=VALUE",
+     .kind = OPTION_LIST,
+     AT(engine_options),
+     .help = "as for serve, for instance library=PATH"},
+};
+#undef AT
+
+struct listing {
+    const struct engines_values *values;
+    struct text text;
+};
+
+static void write_line(struct text *text, const char *name, const char *version,
+                       const char *state, const char *where)
+{
+    const size_t start = text->size_bytes;
+    text_puts(text, name);
+    cli_pad(text, start, 14);
+    text_puts(text, version && *version ? version : "-");
+    cli_pad(text, start, 24);
+    text_puts(text, state);
+    if (where && *where)
+        cli_pad(text, start, 47);
+    text_printf(text, "%s\n", where ? where : "");
+}
+
+static void list_engine(void *arg, const struct engine_known *known)
+{
+    struct listing *listing = arg;
+    struct text *text = &listing->text;
+    if (!known->path) {
+        write_line(text, known->name, NULL, "plug-in missing", known->remedy);
+        return;
+    }
+    const struct gp_engine *engine;
+    struct gp_error err;
+    if (engine_load(known->name, listing->values->engine_dir, &engine, &err) != GP_OK) {
+        write_line(text, known->name, NULL, "cannot be loaded", err.message);
+        return;
+    }
+    if (!engine->probe) {
+        write_line(text, known->name, engine->version, "ready", known->path);
+        return;
+    }
+    const struct gp_engine_options options = {
+        .size_bytes = sizeof options,
+        .n_cores = 1,
+        .options = listing->values->engine_options.items,
+        .n_options = listing->values->engine_options.n};
+    const char *version = NULL, *path = NULL;
+    if (engine->probe(&options, &version, &path, &err) == GP_OK)
+        write_line(text, known->name, version, "ready", path ? path : known->path);
+    else
+        write_line(text, known->name, NULL, "runtime not installed",
+                   *known->remedy && !options.n_options ? known->remedy : err.message);
+}
+
+static int engines_run(struct options *options)
+{
+    struct listing listing = {.values = options->values};
+    engine_each(listing.values->engine_dir, list_engine, &listing);
+    const bool is_whole = cli_flush(&listing.text);
+    text_finish(&listing.text);
+    return is_whole ? CLI_OK : cli_fail("out of memory");
+}
+
+const struct command engines_command = {
+    .name = "engines",
+    .summary = "list the engines that run models, and what each still needs",
+    .usage = "[OPTIONS]",
+    .about = "Prints for each engine its name, its framework's version, whether it is "
+             "ready, and\n"
+             "where it was found or what installs it.\n",
+    .examples =
+        "  graphpipe engines\n"
+        "  graphpipe engines --engine-dir ./plugins\n"
+        "  graphpipe engines --engine-option library=/opt/lib/libonnxruntime.so.1\n",
+    .options = engines_options,
+    .n_options = sizeof engines_options / sizeof *engines_options,
+    .values_size = sizeof(struct engines_values),
+    .run = engines_run,
+};

@@ -1,0 +1,84 @@
+/* Finds out what a word on the command line means, and makes a tensor of it. */
+#include "cli/input.h"
+
+#include "cli/literal.h"
+#include "cli/npy.h"
+
+#include <string.h>
+
+/* The name before "=", NULL when there is none, "" or not. A "[" or a quote before it
+ * means that the "=" belongs to a value. *source is what follows. */
+static enum gp_status split(struct gp_arena *arena, const char *word, const char **name,
+                            const char **source, struct gp_error *err)
+{
+    const size_t size = strcspn(word, "=");
+    *name = NULL;
+    *source = word;
+    if (word[size] != '=' || literal_is(word))
+        return GP_OK;
+    *source = word + size + 1;
+    if (size == 0)
+        return GP_OK;
+    char *copy = gp_arena_alloc(arena, size + 1);
+    if (!copy)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    memcpy(copy, word, size);
+    copy[size] = '\0';
+    *name = copy;
+    return GP_OK;
+}
+
+/* Puts in front of the message where it comes from. */
+static enum gp_status prefix(const char *label, struct gp_error *err)
+{
+    const struct gp_error cause = *err;
+    return gp_error_set(err, cause.status, "%.80s%s: %s", label,
+                        strlen(label) > 80 ? "..." : "", cause.message);
+}
+
+static enum gp_status open_literal(struct input *input, struct gp_arena *arena,
+                                   const char *source, struct gp_error *err)
+{
+    const char *values;
+    enum gp_status status = literal_type(arena, source, &input->tensor, &values, err);
+    if (status == GP_OK && *values == '@') {
+        if (file_open(&input->file, values + 1, err) != GP_OK)
+            return err->status;
+        status = literal_bytes(arena, input->file.data, input->file.size_bytes,
+                               &input->tensor, err);
+    } else if (status == GP_OK) {
+        status = literal_values(arena, values, &input->tensor, err);
+    }
+    return status == GP_OK ? GP_OK : prefix(source, err);
+}
+
+static enum gp_status open_npy(struct input *input, struct gp_arena *arena,
+                               const char *source, struct gp_error *err)
+{
+    if (file_open(&input->file, source, err) != GP_OK)
+        return err->status;
+    if (npy_decode(arena, input->file.data, input->file.size_bytes, &input->tensor,
+                   err) != GP_OK)
+        return prefix(strcmp(source, "-") == 0 ? "standard input" : source, err);
+    return GP_OK;
+}
+
+enum gp_status input_open(struct input *input, struct gp_arena *arena, const char *word,
+                          struct gp_error *err)
+{
+    *input = (struct input){0};
+    const char *name, *source;
+    enum gp_status status = split(arena, word, &name, &source, err);
+    if (status == GP_OK)
+        status = literal_is(source) ? open_literal(input, arena, source, err)
+                                    : open_npy(input, arena, source, err);
+    input->tensor.name = name;
+    if (status != GP_OK)
+        input_close(input);
+    return status;
+}
+
+void input_close(struct input *input)
+{
+    file_close(&input->file);
+}

@@ -1,0 +1,201 @@
+/* graphpipe inspect: what a model takes and gives. A server is asked for its metadata; a
+ * file is opened by its engine, which describes it, so that both lead to the same table.
+ */
+#include "cli/cli.h"
+
+#include "cli/about.h"
+#include "engine/engine.h"
+
+#include <graphpipe/client.h>
+
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct inspect_values {
+    const char *engine;
+    const char *engine_dir;
+    struct option_list engine_options;
+    uint32_t timeout_ms;
+    bool as_json;
+};
+
+#define AT(field) OPTION_AT(inspect_values, field)
+static const struct option inspect_options[] = {
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     AT(as_json),
+     .help = "print it as a JSON object"},
+    {.name = "timeout",
+     .argument = "TIME",
+     .kind = OPTION_DURATION,
+     AT(timeout_ms),
+     .fallback = "10s",
+     .help = "give up on a server after this long"},
+    {.group = "For files",
+     .name = "engine",
+     .letter = 'e',
+     .env = "GP_ENGINE",
+     .argument = "NAME",
+     .kind = OPTION_TEXT,
+     AT(engine),
+     .help = "what opens it; without it the file decides"},
+    {.name = "engine-dir",
+     .env = "GP_ENGINE_DIR",
+     .argument = "DIR",
+     .kind = OPTION_TEXT,
+     AT(engine_dir),
+     .help = "where engines are looked for first"},
+    {.name = "engine-option",
+     .env = "GP_ENGINE_OPTION",
+     .argument = "KEY=VALUE",
+     .kind = OPTION_LIST,
+     AT(engine_options),
+     .help = "passed to the engine, repeatable"},
+};
+#undef AT
+
+static int print(const struct inspect_values *values, const struct gp_metadata *metadata)
+{
+    struct text text = {0};
+    if (values->as_json)
+        about_write_json(&text, metadata);
+    else
+        about_write(&text, metadata);
+    const bool is_whole = cli_flush(&text);
+    text_finish(&text);
+    return is_whole ? CLI_OK : cli_fail("out of memory");
+}
+
+static int inspect_server(const struct inspect_values *values, const char *address)
+{
+    const struct gp_client_options options = {.size_bytes = sizeof options,
+                                              .timeout_ms = values->timeout_ms};
+    struct gp_error err;
+    struct gp_client *client = gp_client_create(address, &options, &err);
+    if (!client)
+        return cli_fail("%s", err.message);
+    const struct gp_metadata *metadata;
+    struct gp_result *result = NULL;
+    const int status = gp_client_metadata(client, &metadata, &result, &err) == GP_OK
+                           ? print(values, metadata)
+                           : cli_fail("%s", err.message);
+    gp_result_destroy(result);
+    gp_client_destroy(client);
+    return status;
+}
+
+/* "mobilenet" for "models/mobilenet.onnx". */
+static void name_of(const char *path, char *name, size_t size)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start && path[start - 1] != '/')
+        start--;
+    (void)snprintf(name, size, "%.*s", (int)(end - start), path + start);
+    char *dot = strrchr(name, '.');
+    if (dot && dot != name)
+        *dot = '\0';
+}
+
+/* The framework's version: some engines know it only once its library is loaded. */
+static const char *version_of(const struct gp_engine *engine,
+                              const struct gp_engine_options *options)
+{
+    const char *version = NULL, *path;
+    if (engine->probe && engine->probe(options, &version, &path, NULL) == GP_OK &&
+        version)
+        return version;
+    return engine->version ? engine->version : "";
+}
+
+static int describe(const struct inspect_values *values,
+                    const struct gp_engine_options *options,
+                    const struct gp_engine *engine, void *model)
+{
+    struct gp_error err;
+    struct gp_description about = {.size_bytes = sizeof about};
+    if (engine->describe(model, &about, &err) != GP_OK)
+        return cli_fail("%s", err.message);
+    char name[256], server[256];
+    name_of(options->model_path, name, sizeof name);
+    const char *version = version_of(engine, options);
+    (void)snprintf(server, sizeof server, "%s%s%s%s%s", engine->name, *version ? " " : "",
+                   version, about.summary && *about.summary ? "  " : "",
+                   about.summary ? about.summary : "");
+    const struct gp_metadata metadata = {.name = name,
+                                         .version = about.version,
+                                         .server = server,
+                                         .description = about.description,
+                                         .inputs = about.inputs,
+                                         .outputs = about.outputs,
+                                         .n_inputs = about.n_inputs,
+                                         .n_outputs = about.n_outputs};
+    return print(values, &metadata);
+}
+
+static int inspect_file(const struct inspect_values *values, const char *path)
+{
+    struct gp_error err;
+    const char *name = values->engine;
+    if (!name && engine_guess(path, &name, &err) != GP_OK)
+        return cli_fail("%s", err.message);
+    const struct gp_engine *engine;
+    if (engine_load(name, values->engine_dir, &engine, &err) != GP_OK)
+        return cli_fail("%s", err.message);
+    const long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const struct gp_engine_options options = {.size_bytes = sizeof options,
+                                              .n_slots = 1,
+                                              .n_cores =
+                                                  n_cores > 0 ? (uint32_t)n_cores : 1,
+                                              .model_path = path,
+                                              .options = values->engine_options.items,
+                                              .n_options = values->engine_options.n};
+    void *model;
+    if (engine->open(&options, &model, &err) != GP_OK)
+        return cli_fail("%s", err.message);
+    const int status = describe(values, &options, engine, model);
+    engine->close(model);
+    return status;
+}
+
+/* HOST:PORT, without "http://" in front. */
+static bool is_host_and_port(const char *word)
+{
+    const char *colon = strrchr(word, ':');
+    return colon && colon[1] && !colon[1 + strspn(colon + 1, "0123456789")];
+}
+
+static int inspect_run(struct options *options)
+{
+    const struct inspect_values *values = options->values;
+    const char *word = options->words.items[0];
+    struct stat info;
+    const bool is_file = stat(word, &info) == 0 || values->engine;
+    if (!is_file &&
+        (strstr(word, "://") || strncmp(word, "unix:", 5) == 0 || is_host_and_port(word)))
+        return inspect_server(values, cli_address(options->arena, word));
+    return inspect_file(values, word);
+}
+
+const struct command inspect_command = {
+    .name = "inspect",
+    .summary = "tell what a model takes and gives: of a server or a file",
+    .usage = "[OPTIONS] ADDRESS|FILE",
+    .about = "Prints the model's name and version, and the name, type and shape of its "
+             "inputs\n"
+             "and outputs (-1: any size). ADDRESS is http://HOST:PORT, HOST:PORT or\n"
+             "unix:/path/of/socket; a FILE or folder is opened as \"graphpipe serve\" "
+             "would.\n",
+    .examples = "  graphpipe inspect http://127.0.0.1:9000\n"
+                "  graphpipe inspect model.onnx\n"
+                "  graphpipe inspect --json unix:/run/graphpipe.sock\n",
+    .options = inspect_options,
+    .n_options = sizeof inspect_options / sizeof *inspect_options,
+    .values_size = sizeof(struct inspect_values),
+    .min_words = 1,
+    .max_words = 1,
+    .run = inspect_run,
+};

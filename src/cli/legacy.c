@@ -1,0 +1,192 @@
+/* graphpipe-onnx and graphpipe-echo, as called in 2018: the same flags and environment,
+ * mapped to what the server of today calls them. Flags that mean nothing any more are
+ * taken, so that old invocations keep working; one that changes the answer is refused
+ * with what to do. */
+#include "cli/cli.h"
+#include "cli/serve.h"
+
+#include <graphpipe/version.h>
+
+#include <string.h>
+#include <unistd.h>
+
+struct legacy_values {
+    const char *model;
+    struct option_list listen;
+    struct option_list inputs;
+    struct option_list outputs;
+    bool is_verbose;
+    bool wants_version;
+    bool use_cache;
+    const char *cache_dir;
+    bool disable_cuda;
+    const char *profile;
+    const char *value_inputs;
+    const char *init_net;
+    const char *predict_net;
+    uint32_t engine_count;
+};
+
+#define AT(field) OPTION_AT(legacy_values, field)
+#define LISTEN                                                                           \
+    .name = "listen", .letter = 'l', .argument = "ADDRESS", .kind = OPTION_LIST,         \
+    AT(listen), .fallback = "127.0.0.1:9000", .help = "HOST:PORT or unix:/path"
+
+static const struct option onnx_options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .env = "GP_MODEL",
+     .argument = "PATH",
+     .kind = OPTION_TEXT,
+     AT(model),
+     .help = "ONNX model to serve"},
+    {LISTEN, .env = "GP_LISTEN"},
+    {.name = "inputs",
+     .letter = 'i',
+     .env = "GP_INPUTS",
+     .argument = "NAME,...",
+     .kind = OPTION_NAMES,
+     AT(inputs),
+     .help = "default inputs"},
+    {.name = "outputs",
+     .letter = 'o',
+     .env = "GP_OUTPUTS",
+     .argument = "NAME,...",
+     .kind = OPTION_NAMES,
+     AT(outputs),
+     .help = "default outputs"},
+    {.name = "engine-count",
+     .argument = "N",
+     .kind = OPTION_COUNT,
+     AT(engine_count),
+     .max = 4096,
+     .help = "runs at a time"},
+    {.name = "verbose",
+     .letter = 'v',
+     .kind = OPTION_FLAG,
+     AT(is_verbose),
+     .help = "a line for each request"},
+    {.name = "version",
+     .letter = 'V',
+     .kind = OPTION_FLAG,
+     AT(wants_version),
+     .help = "which version this is"},
+    {.group = "Taken and without effect",
+     .name = "cache",
+     .letter = 'c',
+     .env = "GP_CACHE",
+     .kind = OPTION_FLAG,
+     AT(use_cache),
+     .help = "there is no cache of rows in this release"},
+    {.name = "cache-dir",
+     .letter = 'd',
+     .argument = "DIR",
+     .kind = OPTION_TEXT,
+     AT(cache_dir),
+     .help = "where the cache would be"},
+    {.name = "disable-cuda",
+     .kind = OPTION_FLAG,
+     AT(disable_cuda),
+     .help = "models run on the processor anyway"},
+    {.name = "profile",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(profile),
+     .help = "use a profiler such as perf"},
+    {.name = "value-inputs",
+     .env = "GP_VALUE_INPUTS",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(value_inputs),
+     .help = "ONNX models describe their own inputs"},
+    {.group = "Refused",
+     .name = "init-net",
+     .env = "GP_INIT_NET",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(init_net),
+     .help = "Caffe2: convert the model to ONNX"},
+    {.name = "predict-net",
+     .env = "GP_PREDICT_NET",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(predict_net),
+     .help = "Caffe2: convert the model to ONNX"},
+};
+
+static const struct option echo_options[] = {{LISTEN, .env = "GP_LISTEN"}};
+#undef LISTEN
+#undef AT
+
+static int serve(const char *engine, const struct legacy_values *values)
+{
+    return serve_until_stopped(&(struct gp_server_options){
+        .size_bytes = sizeof(struct gp_server_options),
+        .engine = engine,
+        .model_path = values->model,
+        .n_slots = values->engine_count,
+        .inputs = values->inputs.items,
+        .outputs = values->outputs.items,
+        .n_inputs = values->inputs.n,
+        .n_outputs = values->outputs.n,
+        .listen = values->listen.items,
+        .n_listen = values->listen.n,
+        .log_fd = STDERR_FILENO,
+        .log_level = values->is_verbose ? GP_LOG_DEBUG : GP_LOG_INFO,
+    });
+}
+
+static int onnx_run(struct options *options)
+{
+    const struct legacy_values *values = options->values;
+    if (values->wants_version) {
+        (void)printf("graphpipe %s\n", gp_version());
+        return CLI_OK;
+    }
+    if (values->init_net || values->predict_net)
+        return cli_fail(
+            "this release does not run Caffe2 models (--init-net, --predict-net): "
+            "convert the model to ONNX and name it with --model");
+    if (!values->model)
+        return cli_misuse("which model? Set --model PATH or GP_MODEL\n"
+                          "Try: graphpipe-onnx --help");
+    if (strncmp(values->model, "http://", 7) == 0 ||
+        strncmp(values->model, "https://", 8) == 0)
+        return cli_fail("%s: models are read from files; download it, and name the file",
+                        values->model);
+    if (values->use_cache)
+        serve_warn_of_cache();
+    if (values->profile)
+        cli_warn("--profile does nothing: use a profiler such as perf");
+    return serve("onnx", values);
+}
+
+static int echo_run(struct options *options)
+{
+    return serve("echo", options->values);
+}
+
+const struct command legacy_onnx_command = {
+    .name = "graphpipe-onnx",
+    .summary = "graphpipe serve, with the flags of graphpipe-onnx of 2018",
+    .usage = "[OPTIONS] --model PATH",
+    .about =
+        "Serves an ONNX model. New set-ups use \"graphpipe serve\", which can do more.\n",
+    .examples = "  graphpipe-onnx --model model.onnx --listen 0.0.0.0:9000\n",
+    .options = onnx_options,
+    .n_options = sizeof onnx_options / sizeof *onnx_options,
+    .values_size = sizeof(struct legacy_values),
+    .run = onnx_run,
+};
+
+const struct command legacy_echo_command = {
+    .name = "graphpipe-echo",
+    .summary = "graphpipe serve --engine echo, with the flag of graphpipe-echo of 2018",
+    .usage = "[OPTIONS]",
+    .about = "Serves what gives back its inputs, to try clients with.\n",
+    .examples = "  graphpipe-echo --listen 127.0.0.1:9000\n",
+    .options = echo_options,
+    .n_options = sizeof echo_options / sizeof *echo_options,
+    .values_size = sizeof(struct legacy_values),
+    .run = echo_run,
+};

@@ -1,0 +1,192 @@
+/* The program: finds the subcommand by the first word, or by the name that the program
+ * was called by, reads its options and runs it. Everything about a subcommand is in its
+ * own file; help is made here from its row. Exit status: 0 all went well, 1 it failed, 2
+ * the command line made no sense. */
+#include "cli/cli.h"
+
+#include <graphpipe/version.h>
+
+#include <errno.h>
+#include <string.h>
+
+static const struct command *const commands[] = {
+    &serve_command, &infer_command, &inspect_command, &decode_command, &engines_command,
+};
+
+/* Programs of 2018, called by their own names. */
+static const struct command *const programs[] = {&legacy_onnx_command,
+                                                 &legacy_echo_command};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const char overview[] =
+    "graphpipe - serve models of any framework over HTTP, and ask them\n"
+    "\n"
+    "Usage: graphpipe COMMAND [OPTIONS]...\n"
+    "\n"
+    "Commands:\n";
+
+static const char overview_end[] =
+    "\n"
+    "Examples:\n"
+    "  graphpipe serve model.onnx                          serve a model on "
+    "127.0.0.1:9000\n"
+    "  graphpipe inspect http://127.0.0.1:9000             what it takes and gives\n"
+    "  graphpipe infer http://127.0.0.1:9000 cat.npy       ask it\n"
+    "  graphpipe infer 127.0.0.1:9000 'float32[1,2]:1,2'   the same with numbers\n"
+    "\n"
+    "graphpipe COMMAND --help tells more of each; graphpipe --version says which this "
+    "is.\n";
+
+static const struct command *find(const struct command *const *table, size_t n,
+                                  const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(table[i]->name, name) == 0)
+            return table[i];
+    return NULL;
+}
+
+static bool is_program(const struct command *command)
+{
+    return find(programs, COUNT(programs), command->name) != NULL;
+}
+
+/* Prints and ends well, unless standard output cannot take it. */
+static int finish(int status)
+{
+    const bool is_written = fflush(stdout) == 0 && !ferror(stdout);
+    if (!is_written && status == CLI_OK)
+        return cli_fail("cannot write to standard output: %s", strerror(errno));
+    return status;
+}
+
+static int print_overview(void)
+{
+    (void)fputs(overview, stdout);
+    for (size_t i = 0; i < COUNT(commands); i++)
+        (void)printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    (void)fputs(overview_end, stdout);
+    return CLI_OK;
+}
+
+static int print_version(void)
+{
+    (void)printf("graphpipe %s\n", gp_version());
+    return CLI_OK;
+}
+
+static int print_help(const struct command *command)
+{
+    const char *prefix = is_program(command) ? "" : "graphpipe ";
+    struct text text = {0};
+    text_printf(&text, "%s%s - %s\n\n", prefix, command->name, command->summary);
+    text_printf(&text, "Usage: %s%s %s\n\n%s", prefix, command->name, command->usage,
+                command->about);
+    options_help(&text, command->options, command->n_options);
+    text_printf(&text, "\nExamples:\n%s", command->examples);
+    const bool is_whole = cli_flush(&text);
+    text_finish(&text);
+    return is_whole ? CLI_OK : cli_fail("out of memory");
+}
+
+static int misuse(const struct command *command, const char *message)
+{
+    return cli_misuse("%s\nTry: %s%s --help", message,
+                      is_program(command) ? "" : "graphpipe ", command->name);
+}
+
+/* Runs it with what the parser understood. */
+static int run_parsed(const struct command *command, struct options *options)
+{
+    if (options->wants_help)
+        return print_help(command);
+    char message[256];
+    if (options->words.n < command->min_words) {
+        (void)snprintf(message, sizeof message, "%s wants: %s", command->name,
+                       command->usage);
+        return misuse(command, message);
+    }
+    if (options->words.n > command->max_words) {
+        (void)snprintf(message, sizeof message, "unexpected argument \"%.200s\"",
+                       options->words.items[command->max_words]);
+        return misuse(command, message);
+    }
+    return command->run(options);
+}
+
+static int run(const struct command *command, char *const *argv)
+{
+    struct gp_arena *arena = gp_arena_create();
+    void *values = arena ? gp_arena_alloc(arena, command->values_size) : NULL;
+    if (!values) {
+        gp_arena_destroy(arena);
+        return cli_fail("out of memory");
+    }
+    memset(values, 0, command->values_size);
+    struct options options = {.table = command->options,
+                              .n = command->n_options,
+                              .values = values,
+                              .arena = arena};
+    struct gp_error err;
+    const int status = options_parse(&options, argv, &err) == GP_OK
+                           ? run_parsed(command, &options)
+                           : misuse(command, err.message);
+    gp_arena_destroy(arena);
+    return status;
+}
+
+static int unknown_command(const char *word)
+{
+    const struct command *best = NULL;
+    size_t least = 3; /* more edits than that is another word */
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        const size_t distance = options_distance(word, commands[i]->name);
+        if (distance < least) {
+            least = distance;
+            best = commands[i];
+        }
+    }
+    return cli_misuse("there is no %s \"%.200s\"%s%s%s\nTry: graphpipe --help",
+                      word[0] == '-' ? "option" : "command", word,
+                      best ? "; did you mean \"" : "", best ? best->name : "",
+                      best ? "\"?" : "");
+}
+
+static int help(const char *word)
+{
+    if (!word)
+        return print_overview();
+    const struct command *command = find(commands, COUNT(commands), word);
+    if (!command)
+        command = find(programs, COUNT(programs), word);
+    return command ? print_help(command) : unknown_command(word);
+}
+
+static int dispatch(char *const *argv)
+{
+    const char *slash = argv[0] ? strrchr(argv[0], '/') : NULL;
+    const char *called = slash ? slash + 1 : argv[0] ? argv[0] : "";
+    const struct command *program = find(programs, COUNT(programs), called);
+    if (program)
+        return run(program, argv + 1);
+    const char *word = called[0] ? argv[1] : NULL;
+    if (!word) {
+        (void)print_overview();
+        return CLI_USAGE;
+    }
+    if (strcmp(word, "help") == 0)
+        return help(argv[2]);
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return print_overview();
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+        return print_version();
+    const struct command *command = find(commands, COUNT(commands), word);
+    return command ? run(command, argv + 2) : unknown_command(word);
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    return finish(dispatch(argv));
+}

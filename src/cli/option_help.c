@@ -1,0 +1,66 @@
+/* The table of options as people read it: --help and --print-config. */
+#include "cli/options.h"
+
+#include <string.h>
+
+enum { HELP_COLUMN = 28 };
+
+static void add_indented(struct text *text, const char *lines)
+{
+    for (;;) {
+        const size_t size = strcspn(lines, "\n");
+        text_add(text, lines, size);
+        if (!lines[size])
+            return;
+        text_printf(text, "\n%*s", HELP_COLUMN, "");
+        lines += size + 1;
+    }
+}
+
+static void help_row(struct text *text, const struct option *option)
+{
+    const size_t start = text->size_bytes;
+    if (option->letter)
+        text_printf(text, "  -%c, --%s", option->letter, option->name);
+    else
+        text_printf(text, "      --%s", option->name);
+    if (option->argument)
+        text_printf(text, " %s", option->argument);
+    const size_t width = text->size_bytes - start;
+    if (width + 2 > HELP_COLUMN)
+        text_printf(text, "\n%*s", HELP_COLUMN, "");
+    else
+        text_printf(text, "%*s", (int)(HELP_COLUMN - width), "");
+    add_indented(text, option->help);
+    if (option->fallback)
+        text_printf(text, " (default %s)", option->fallback);
+    text_puts(text, "\n");
+}
+
+void options_help(struct text *text, const struct option *table, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (table[i].group)
+            text_printf(text, "\n%s:\n", table[i].group);
+        else if (i == 0)
+            text_puts(text, "\nOptions:\n");
+        help_row(text, &table[i]);
+    }
+    text_printf(text, "  -h, --help%*sthis text\n", HELP_COLUMN - 12, "");
+}
+
+void options_print(struct text *text, const struct options *options)
+{
+    for (size_t i = 0; i < options->n; i++) {
+        const struct option *option = &options->table[i];
+        const size_t start = text->size_bytes;
+        text_printf(text, "%s = ", option->name);
+        option_write(text, option, options->values);
+        const size_t width = text->size_bytes - start;
+        const char *from = options->sources[i] == OPTION_COMMAND_LINE  ? "command line"
+                           : options->sources[i] == OPTION_ENVIRONMENT ? option->env
+                           : option->fallback                          ? "default"
+                                                                       : "not set";
+        text_printf(text, "%*s# %s\n", width < 36 ? (int)(36 - width) : 2, "", from);
+    }
+}

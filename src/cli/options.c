@@ -1,0 +1,201 @@
+/* Walks a command line over a table of options. Defaults are read first, then the
+ * environment, then argv; a later source replaces what an earlier one said, and lists
+ * grow only within one source. What a value means is in option_values.c. */
+#include "cli/options.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONGEST_WORD = 31 };
+
+size_t options_distance(const char *a, const char *b)
+{
+    const size_t n = strlen(a), m = strlen(b);
+    if (n > LONGEST_WORD || m > LONGEST_WORD)
+        return n > m ? n : m;
+    size_t row[LONGEST_WORD + 1];
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            const size_t change = diagonal + (a[i - 1] != b[j - 1]);
+            const size_t edit = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            diagonal = row[j];
+            row[j] = change < edit ? change : edit;
+        }
+    }
+    return row[m];
+}
+
+/* As strncmp == 0 over a whole long name, with '_' read as '-'. */
+static bool is_name(const char *name, const char *given, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (name[i] != (given[i] == '_' ? '-' : given[i]))
+            return false;
+    return name[size] == '\0';
+}
+
+static const struct option *find_long(const struct options *options, const char *given,
+                                      size_t size)
+{
+    for (size_t i = 0; i < options->n; i++)
+        if (is_name(options->table[i].name, given, size))
+            return &options->table[i];
+    return NULL;
+}
+
+static const struct option *find_letter(const struct options *options, char letter)
+{
+    for (size_t i = 0; i < options->n; i++)
+        if (options->table[i].letter == letter)
+            return &options->table[i];
+    return NULL;
+}
+
+static enum gp_status unknown_long(const struct options *options, const char *given,
+                                   size_t size, struct gp_error *err)
+{
+    char word[LONGEST_WORD + 1] = "";
+    if (size < sizeof word)
+        memcpy(word, given, size);
+    const char *best = NULL;
+    size_t least = 3; /* more edits than that is another word */
+    for (size_t i = 0; i < options->n; i++) {
+        const size_t distance = options_distance(word, options->table[i].name);
+        if (distance < least) {
+            least = distance;
+            best = options->table[i].name;
+        }
+    }
+    return gp_error_set(err, GP_INVALID, "unknown option --%.*s%s%s%s", (int)size, given,
+                        best ? "; did you mean --" : "", best ? best : "",
+                        best ? "?" : "");
+}
+
+static void clear_list(const struct option *option, void *values)
+{
+    if (option->kind == OPTION_LIST || option->kind == OPTION_NAMES)
+        ((struct option_list *)(void *)((char *)values + option->offset))->n = 0;
+}
+
+/* A value for the row from `source`. */
+static enum gp_status take(struct options *options, const struct option *option,
+                           enum option_source source, const char *label,
+                           const char *value, struct gp_error *err)
+{
+    unsigned char *was = &options->sources[option - options->table];
+    if (*was != source)
+        clear_list(option, options->values);
+    *was = (unsigned char)source;
+    return option_read(option, label, value, source != OPTION_COMMAND_LINE,
+                       options->values, options->arena, err);
+}
+
+static enum gp_status take_defaults(struct options *options, struct gp_error *err)
+{
+    enum gp_status status = GP_OK;
+    for (size_t i = 0; i < options->n && status == GP_OK; i++) {
+        const struct option *option = &options->table[i];
+        if (option->fallback)
+            status = take(options, option, OPTION_DEFAULT, option->name, option->fallback,
+                          err);
+        const char *value = option->env ? getenv(option->env) : NULL;
+        if (value && *value && status == GP_OK)
+            status = take(options, option, OPTION_ENVIRONMENT, option->env, value, err);
+    }
+    return status;
+}
+
+/* "--name", "--name=value" or "--name" "value"; *argv moves past a value that it used. */
+static enum gp_status take_long(struct options *options, char *const **argv,
+                                struct gp_error *err)
+{
+    const char *given = **argv + 2;
+    const size_t size = strcspn(given, "=");
+    if (is_name("help", given, size) && !given[size]) {
+        options->wants_help = true;
+        return GP_OK;
+    }
+    const struct option *option = find_long(options, given, size);
+    if (!option)
+        return unknown_long(options, given, size, err);
+    char label[64];
+    (void)snprintf(label, sizeof label, "--%s", option->name);
+    const char *value = given[size] == '=' ? given + size + 1 : NULL;
+    if (!value && option->kind != OPTION_FLAG) {
+        if (!(*argv)[1])
+            return gp_error_set(err, GP_INVALID, "%s needs a value: %s %s", label, label,
+                                option->argument);
+        value = *++*argv;
+    }
+    return take(options, option, OPTION_COMMAND_LINE, label, value ? value : "1", err);
+}
+
+/* "-v", "-vq", "-lVALUE" or "-l" "VALUE". */
+static enum gp_status take_letters(struct options *options, char *const **argv,
+                                   struct gp_error *err)
+{
+    for (const char *letter = **argv + 1; *letter; letter++) {
+        if (*letter == 'h') {
+            options->wants_help = true;
+            continue;
+        }
+        const struct option *option = find_letter(options, *letter);
+        if (!option)
+            return gp_error_set(err, GP_INVALID, "unknown option -%c", *letter);
+        const char label[] = {'-', *letter, '\0'};
+        if (option->kind == OPTION_FLAG) {
+            const enum gp_status status =
+                take(options, option, OPTION_COMMAND_LINE, label, "1", err);
+            if (status != GP_OK)
+                return status;
+            continue;
+        }
+        const char *value = letter[1] ? letter + 1 : *++*argv;
+        if (!value)
+            return gp_error_set(err, GP_INVALID, "%s needs a value: %s %s", label, label,
+                                option->argument);
+        return take(options, option, OPTION_COMMAND_LINE, label, value, err);
+    }
+    return GP_OK;
+}
+
+/* "-" is a word (standard input), and so is a negative number. */
+static bool is_option(const char *word)
+{
+    return word[0] == '-' && word[1] && !(word[1] >= '0' && word[1] <= '9');
+}
+
+enum gp_status options_parse(struct options *options, char *const *argv,
+                             struct gp_error *err)
+{
+    enum gp_status status = take_defaults(options, err);
+    bool are_over = false;
+    for (; status == GP_OK && *argv; argv++) {
+        if (!are_over && strcmp(*argv, "--") == 0)
+            are_over = true;
+        else if (are_over || !is_option(*argv))
+            status = option_list_add(&options->words, options->arena, *argv)
+                         ? GP_OK
+                         : gp_error_set(err, GP_NO_MEMORY, "out of memory");
+        else if ((*argv)[1] == '-')
+            status = take_long(options, &argv, err);
+        else
+            status = take_letters(options, &argv, err);
+        if (!*argv || options->wants_help)
+            break;
+    }
+    return options->wants_help ? GP_OK : status;
+}
+
+enum option_source options_source(const struct options *options, const char *name)
+{
+    const struct option *option = find_long(options, name, strlen(name));
+    return option ? (enum option_source)options->sources[option - options->table]
+                  : OPTION_DEFAULT;
+}

@@ -1,0 +1,165 @@
+/* graphpipe serve: turns options into struct gp_server_options, and runs the server until
+ * it is told to stop. What each setting means is in graphpipe/server.h; defaults are
+ * repeated here as text because people read them in --help and --print-config. */
+#include "cli/serve.h"
+
+#include "cli/cli.h"
+#include "server/signals.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int serve_until_stopped(const struct gp_server_options *options)
+{
+    struct signals signals;
+    struct gp_error err;
+    if (signals_begin(&signals, &err) != GP_OK)
+        return cli_fail("%s", err.message);
+    struct gp_server *server = gp_server_create(options, &err);
+    const enum gp_status status =
+        server ? signals_run(&signals, server, &err) : err.status;
+    if (status != GP_OK)
+        (void)cli_fail("%s", err.message);
+    if (status == GP_DEADLINE)
+        _exit(CLI_FAILED); /* a run never came back: what it uses cannot be freed */
+    signals_end(&signals);
+    gp_server_destroy(server);
+    return status == GP_OK ? CLI_OK : CLI_FAILED;
+}
+
+void serve_warn_of_cache(void)
+{
+    cli_warn("this release has no cache of rows: --cache and GP_CACHE do nothing");
+}
+
+/* The model of --model, GP_MODEL or the argument, which is like --model. */
+static int choose_model(const struct options *options, struct serve_values *values)
+{
+    if (options->words.n && options_source(options, "model") == OPTION_ENVIRONMENT)
+        values->models.n = 0;
+    if (options->words.n &&
+        !option_list_add(&values->models, options->arena, options->words.items[0]))
+        return cli_fail("out of memory");
+    if (values->models.n > 1)
+        return cli_misuse("one server serves one model, and %zu are named: %s, %s",
+                          values->models.n, values->models.items[0],
+                          values->models.items[1]);
+    if (values->models.n == 0 && !values->engine)
+        return cli_misuse("which model? For example: graphpipe serve model.onnx\n"
+                          "Try: graphpipe serve --help");
+    return CLI_OK;
+}
+
+/* "NAME=PATH" or "PATH": a name has no slash, and a file that is called so comes first.
+ */
+static int split_model(struct gp_arena *arena, const char *word,
+                       struct gp_server_options *server)
+{
+    server->model_path = word;
+    if (strncmp(word, "http://", 7) == 0 || strncmp(word, "https://", 8) == 0)
+        return cli_fail("%s: models are read from files; download it, and name the file",
+                        word);
+    const size_t size = strcspn(word, "=/");
+    if (word[size] != '=' || size == 0 || access(word, F_OK) == 0)
+        return CLI_OK;
+    char *name = gp_arena_alloc(arena, size + 1);
+    if (!name)
+        return cli_fail("out of memory");
+    memcpy(name, word, size);
+    name[size] = '\0';
+    server->model_name = name;
+    server->model_path = word + size + 1;
+    return CLI_OK;
+}
+
+static void fill(struct gp_server_options *server, const struct serve_values *values)
+{
+    *server = (struct gp_server_options){
+        .size_bytes = sizeof *server,
+        .engine = values->engine,
+        .engine_dir = values->engine_dir,
+        .engine_options = values->engine_options.items,
+        .n_engine_options = values->engine_options.n,
+        .n_slots = values->n_instances,
+        .n_threads = values->n_threads,
+        .inputs = values->inputs.items,
+        .outputs = values->outputs.items,
+        .n_inputs = values->inputs.n,
+        .n_outputs = values->outputs.n,
+        .listen = values->listen.items,
+        .n_listen = values->listen.n,
+        .max_body_bytes = values->max_body_bytes,
+        .max_waiting = values->max_waiting,
+        .max_connections = values->max_connections,
+        .timeout_ms = values->timeout_ms,
+        .head_timeout_ms = values->head_timeout_ms,
+        .idle_timeout_ms = values->idle_timeout_ms,
+        .drain_timeout_ms = values->drain_timeout_ms,
+        .min_rate_bytes = values->min_rate_bytes,
+        .n_pollers = values->n_pollers,
+        .allow_remote_control = values->allow_remote_control,
+        .log_fd = STDERR_FILENO,
+        .log_level = values->is_quiet     ? GP_LOG_ERROR
+                     : values->is_verbose ? GP_LOG_DEBUG
+                                          : GP_LOG_INFO,
+        .log_format = (enum gp_log_format)values->log_format,
+    };
+}
+
+static int print_config(const struct options *options)
+{
+    struct text text = {0};
+    options_print(&text, options);
+    const bool is_whole = cli_flush(&text);
+    text_finish(&text);
+    return is_whole ? CLI_OK : cli_fail("out of memory");
+}
+
+static int serve_run(struct options *options)
+{
+    struct serve_values *values = options->values;
+    int status = CLI_OK;
+    if (options->words.n || !values->print_config || values->models.n)
+        status = choose_model(options, values);
+    if (status != CLI_OK)
+        return status;
+    if (values->print_config)
+        return print_config(options);
+    struct gp_server_options server;
+    fill(&server, values);
+    if (values->models.n)
+        status = split_model(options->arena, values->models.items[0], &server);
+    const char *cache = getenv("GP_CACHE");
+    if (cache && *cache && strcmp(cache, "0") != 0 && strcasecmp(cache, "false") != 0)
+        serve_warn_of_cache();
+    return status == CLI_OK ? serve_until_stopped(&server) : status;
+}
+
+const struct command serve_command = {
+    .name = "serve",
+    .summary = "serve a model over HTTP",
+    .usage = "[OPTIONS] [MODEL]",
+    .about = "Opens MODEL (a file or folder, or NAME=PATH to give it a name) and answers "
+             "requests\n"
+             "until SIGTERM or SIGINT: then no new ones are taken, those in flight are "
+             "finished, and\n"
+             "it exits 0. Every option can also be set in the environment, as GP_MODEL, "
+             "GP_LISTEN,\n"
+             "GP_MAX_BODY and so on; the command line comes first. A list in the "
+             "environment has\n"
+             "commas between its items.\n",
+    .examples =
+        "  graphpipe serve model.onnx\n"
+        "  graphpipe serve --listen 0.0.0.0:9000 --listen unix:/run/graphpipe.sock "
+        "mobilenet=v2.onnx\n"
+        "  graphpipe serve --instances 2 --threads 4 --max-body 64M --verbose "
+        "model.onnx\n"
+        "  graphpipe serve --engine echo          gives back what it gets, to try "
+        "clients with\n",
+    .options = serve_options,
+    .n_options = SERVE_N_OPTIONS,
+    .values_size = sizeof(struct serve_values),
+    .max_words = 1,
+    .run = serve_run,
+};

@@ -1,0 +1,48 @@
+/* cli/serve.h - the settings of "graphpipe serve", and what it shares with the programs
+ * of 2018. */
+#ifndef GP_CLI_SERVE_H
+#define GP_CLI_SERVE_H
+
+#include "cli/options.h"
+
+#include <graphpipe/server.h>
+
+struct serve_values {
+    struct option_list models;
+    const char *engine;
+    const char *engine_dir;
+    struct option_list engine_options;
+    struct option_list inputs;
+    struct option_list outputs;
+    uint32_t n_instances;
+    uint32_t n_threads;
+
+    struct option_list listen;
+    bool allow_remote_control;
+
+    uint64_t max_body_bytes;
+    uint32_t max_waiting;
+    uint32_t max_connections;
+    uint32_t timeout_ms;
+    uint32_t head_timeout_ms;
+    uint32_t idle_timeout_ms;
+    uint32_t drain_timeout_ms;
+    uint64_t min_rate_bytes;
+    uint32_t n_pollers;
+
+    bool is_verbose;
+    bool is_quiet;
+    uint32_t log_format;
+    bool print_config;
+};
+
+enum { SERVE_N_OPTIONS = 23 };
+extern const struct option serve_options[SERVE_N_OPTIONS];
+
+/* Serves until a signal or /control/shutdown ends it; gives the exit status. */
+int serve_until_stopped(const struct gp_server_options *options);
+
+/* The row cache of 2018 is asked for, and not there. */
+void serve_warn_of_cache(void);
+
+#endif

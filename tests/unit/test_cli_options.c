@@ -1,0 +1,305 @@
+/* The option parser: where values come from, what they may be, and the words of its
+ * errors. */
+#include "cli/option_help.c"
+#include "cli/option_values.c"
+#include "cli/options.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+struct values {
+    bool flag;
+    const char *text;
+    struct option_list list;
+    struct option_list names;
+    uint32_t count;
+    uint64_t size;
+    uint32_t time_ms;
+    uint32_t choice;
+};
+
+#define AT(field) OPTION_AT(values, field)
+static const struct option table[] = {
+    {.name = "flag",
+     .letter = 'f',
+     .env = "GPT_FLAG",
+     .kind = OPTION_FLAG,
+     AT(flag),
+     .help = "a flag"},
+    {.name = "text",
+     .letter = 't',
+     .env = "GPT_TEXT",
+     .argument = "TEXT",
+     .kind = OPTION_TEXT,
+     AT(text),
+     .fallback = "none",
+     .help = "a text"},
+    {.name = "list",
+     .letter = 'l',
+     .env = "GPT_LIST",
+     .argument = "ITEM",
+     .kind = OPTION_LIST,
+     AT(list),
+     .fallback = "one",
+     .help = "a list"},
+    {.name = "names",
+     .argument = "NAME,...",
+     .kind = OPTION_NAMES,
+     AT(names),
+     .help = "names"},
+    {.group = "Numbers",
+     .name = "count",
+     .letter = 'c',
+     .env = "GPT_COUNT",
+     .argument = "N",
+     .kind = OPTION_COUNT,
+     AT(count),
+     .min = 1,
+     .max = 10,
+     .fallback = "3",
+     .help = "a count"},
+    {.name = "max-size",
+     .argument = "SIZE",
+     .kind = OPTION_SIZE,
+     AT(size),
+     .max = 1 << 30,
+     .help = "a size\non two lines"},
+    {.name = "time",
+     .argument = "TIME",
+     .kind = OPTION_DURATION,
+     AT(time_ms),
+     .help = "a duration"},
+    {.name = "log-format",
+     .argument = "text|json",
+     .kind = OPTION_CHOICE,
+     AT(choice),
+     .fallback = "text",
+     .help = "a choice"},
+};
+#undef AT
+
+static struct gp_arena *arena;
+static struct values values;
+static struct options options;
+static struct gp_error err;
+
+static int set_up(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"GPT_FLAG", "GPT_TEXT", "GPT_LIST", "GPT_COUNT"};
+    for (size_t i = 0; i < 4; i++)
+        unsetenv(names[i]);
+    arena = gp_arena_create();
+    return arena ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    gp_arena_destroy(arena);
+    return 0;
+}
+
+/* Parses words separated by blanks; "" is none. */
+static enum gp_status parse(const char *line)
+{
+    static char words[256];
+    char *argv[32] = {NULL};
+    (void)snprintf(words, sizeof words, "%s", line);
+    size_t n = 0;
+    for (char *rest, *word = strtok_r(words, " ", &rest); word;
+         word = strtok_r(NULL, " ", &rest))
+        argv[n++] = word;
+    values = (struct values){0};
+    err = (struct gp_error){0};
+    options = (struct options){.table = table,
+                               .n = sizeof table / sizeof *table,
+                               .values = &values,
+                               .arena = arena};
+    return options_parse(&options, argv, &err);
+}
+
+static void refused(const char *line, const char *message)
+{
+    assert_int_equal(parse(line), GP_INVALID);
+    assert_string_equal(err.message, message);
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(""), GP_OK);
+    assert_false(values.flag);
+    assert_string_equal(values.text, "none");
+    assert_int_equal(values.list.n, 1);
+    assert_int_equal(values.count, 3);
+    assert_int_equal(values.size, 0);
+    assert_int_equal(values.choice, 0);
+    assert_int_equal(options_source(&options, "text"), OPTION_DEFAULT);
+}
+
+static void test_every_spelling(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        parse("a --text=x=y --list 1 -l2 -l 3 --max_size 4K b -fc7 -- -f --x"), GP_OK);
+    assert_string_equal(values.text, "x=y");
+    assert_int_equal(values.list.n, 3);
+    assert_string_equal(values.list.items[2], "3");
+    assert_int_equal(values.size, 4096);
+    assert_true(values.flag);
+    assert_int_equal(values.count, 7);
+    assert_int_equal(options.words.n, 4);
+    assert_string_equal(options.words.items[1], "b");
+    assert_string_equal(options.words.items[2], "-f");
+    assert_int_equal(parse("- -1.5"), GP_OK);
+    assert_int_equal(options.words.n, 2);
+    assert_int_equal(parse("--flag=false --text -x --names a,b --names c"), GP_OK);
+    assert_false(values.flag);
+    assert_string_equal(values.text, "-x");
+    assert_int_equal(values.names.n, 3);
+    assert_string_equal(values.names.items[1], "b");
+}
+
+static void test_precedence(void **state)
+{
+    (void)state;
+    setenv("GPT_TEXT", "from environment", 1);
+    setenv("GPT_LIST", "x,y", 1);
+    setenv("GPT_COUNT", "", 1); /* set to nothing: not set */
+    setenv("GPT_FLAG", "yes", 1);
+    assert_int_equal(parse(""), GP_OK);
+    assert_string_equal(values.text, "from environment");
+    assert_int_equal(values.list.n, 2);
+    assert_int_equal(values.count, 3);
+    assert_true(values.flag);
+    assert_int_equal(options_source(&options, "list"), OPTION_ENVIRONMENT);
+    assert_int_equal(parse("--list z,z --text t --flag=0"), GP_OK);
+    assert_string_equal(values.text, "t");
+    assert_int_equal(values.list.n, 1);
+    assert_string_equal(values.list.items[0], "z,z");
+    assert_false(values.flag);
+    assert_int_equal(options_source(&options, "list"), OPTION_COMMAND_LINE);
+}
+
+static void test_sizes_and_durations(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } sizes[] = {{"0", 0},          {"17", 17},      {"1K", 1024},      {"1KiB", 1024},
+                 {"2k", 2048},      {"1kB", 1000},   {"64M", 64 << 20}, {"3MB", 3000000},
+                 {"1GiB", 1 << 30}, {"1G", 1 << 30}, {"5B", 5}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char line[64];
+        (void)snprintf(line, sizeof line, "--max-size %s", sizes[i].text);
+        assert_int_equal(parse(line), GP_OK);
+        assert_int_equal(values.size, sizes[i].bytes);
+    }
+    static const struct {
+        const char *text;
+        uint32_t ms;
+    } times[] = {
+        {"0", 0}, {"500ms", 500}, {"10s", 10000}, {"2m", 120000}, {"1h", 3600000}};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        char line[64];
+        (void)snprintf(line, sizeof line, "--time %s", times[i].text);
+        assert_int_equal(parse(line), GP_OK);
+        assert_int_equal(values.time_ms, times[i].ms);
+    }
+}
+
+static void test_errors(void **state)
+{
+    (void)state;
+    refused("--count 0", "--count wants a number, from 1 to 10, not \"0\"");
+    refused("-c 11", "-c wants a number, from 1 to 10, not \"11\"");
+    refused("--count=x", "--count wants a number, from 1 to 10, not \"x\"");
+    refused("--count=", "--count wants a number, from 1 to 10, not \"\"");
+    refused("--count=-1", "--count wants a number, from 1 to 10, not \"-1\"");
+    refused("--count=99999999999999999999",
+            "--count wants a number, from 1 to 10, not \"99999999999999999999\"");
+    refused("--max-size 2G",
+            "--max-size wants a size such as 64M or 1GiB, from 0 to 1GiB, not \"2G\"");
+    refused("--max-size 1X",
+            "--max-size wants a size such as 64M or 1GiB, from 0 to 1GiB, not \"1X\"");
+    refused("--time 10", "--time wants a duration such as 500ms, 10s or 2m, not \"10\"");
+    refused("--log-format xml", "--log-format wants text or json, not \"xml\"");
+    refused("--flag=maybe", "--flag wants 1 or 0, not \"maybe\"");
+    refused("--names a,,b", "--names wants names with commas between, not \"a,,b\"");
+    refused("--text", "--text needs a value: --text TEXT");
+    refused("-ft", "-t needs a value: -t TEXT");
+    refused("--cuont 1", "unknown option --cuont; did you mean --count?");
+    refused("--something-else", "unknown option --something-else");
+    refused("-x", "unknown option -x");
+    setenv("GPT_COUNT", "many", 1);
+    refused("", "GPT_COUNT wants a number, from 1 to 10, not \"many\"");
+}
+
+static void test_help(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("--help --count x"), GP_OK);
+    assert_true(options.wants_help);
+    assert_int_equal(parse("-fh"), GP_OK);
+    assert_true(options.wants_help);
+    struct text text = {0};
+    options_help(&text, table, sizeof table / sizeof *table);
+    assert_non_null(
+        strstr(text.data, "\nOptions:\n  -f, --flag                a flag\n"));
+    assert_non_null(strstr(text.data, "\nNumbers:\n  -c, --count N             a count "
+                                      "(default 3)\n"));
+    assert_non_null(
+        strstr(text.data, "a size\n                            on two lines\n"));
+    assert_non_null(strstr(text.data, "  -h, --help                this text\n"));
+    text_finish(&text);
+}
+
+static void test_print(void **state)
+{
+    (void)state;
+    setenv("GPT_LIST", "x,y", 1);
+    assert_int_equal(parse("--max-size 64M --time 90s --log-format json -f"), GP_OK);
+    struct text text = {0};
+    options_print(&text, &options);
+    static const char *const lines[][2] = {
+        {"flag = true ", "# command line\n"},
+        {"text = none ", "# default\n"},
+        {"list = x,y ", "# GPT_LIST\n"},
+        {"names = ", "# not set\n"},
+        {"max-size = 64MiB ", "# command line\n"},
+        {"time = 90s ", "# command line\n"},
+        {"log-format = json ", "# command line\n"},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        const char *line = strstr(text.data, lines[i][0]);
+        assert_non_null(line);
+        assert_memory_equal(strchr(line, '#'), lines[i][1], strlen(lines[i][1]));
+    }
+    text_finish(&text);
+}
+
+static void test_distance(void **state)
+{
+    (void)state;
+    assert_int_equal(options_distance("serve", "serve"), 0);
+    assert_int_equal(options_distance("sevre", "serve"), 2);
+    assert_int_equal(options_distance("", "abc"), 3);
+    assert_int_equal(options_distance("infer", "inspect"), 4);
+    assert_int_equal(options_distance("a-word-that-is-longer-than-any-option", "a"), 37);
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_defaults),   TEST(test_every_spelling),
+        TEST(test_precedence), TEST(test_sizes_and_durations),
+        TEST(test_errors),     TEST(test_help),
+        TEST(test_print),      TEST(test_distance),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
