@@ -1,0 +1,33 @@
+"""Fixtures: servers that many tests share. The tests that need settings of their own start one."""
+import pytest
+
+from harness import MODELS, Server, assert_serves, has_onnx
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "tsan: also run under ThreadSanitizer")
+
+
+@pytest.fixture(scope="module")
+def echo():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(echo):
+    """The shared server, which serves after each test as before it."""
+    yield echo
+    assert_serves(echo)
+
+
+@pytest.fixture(scope="session")
+def onnx():
+    """Serves one of tests/models, by its name."""
+    if not has_onnx():
+        pytest.skip("the onnx engine is not built, or not for this sanitizer")
+
+    def serve(name, *arguments):
+        return Server(*arguments, engine="onnx", model=MODELS / f"{name}.onnx")
+
+    return serve

@@ -1,0 +1,104 @@
+"""A start that fails exits with 1 and says why in one line."""
+import os
+import shutil
+
+import pytest
+
+from harness import MODELS, Server, assert_serves, has_onnx, plugin, start_fails
+
+
+def test_port_in_use(server):
+    line = start_fails("--engine", "echo", "--listen", f"127.0.0.1:{server.port}")
+    assert str(server.port) in line and "in use" in line
+
+
+def test_one_of_several_ports_in_use(server, tmp_path):
+    line = start_fails("--engine", "echo", "--listen", f"unix:{tmp_path}/socket",
+                       "--listen", f"127.0.0.1:{server.port}")
+    assert str(server.port) in line
+    assert not (tmp_path / "socket").exists()
+
+
+def test_socket_in_use(tmp_path):
+    with Server(listen=[f"unix:{tmp_path}/socket"]) as server:
+        assert "in use" in start_fails("--engine", "echo", "--listen", f"unix:{tmp_path}/socket")
+        assert_serves(server)
+
+
+def test_file_that_is_no_socket_is_left_alone(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    start_fails("--engine", "echo", "--listen", f"unix:{path}")
+    assert path.read_text() == "data"
+
+
+@pytest.mark.parametrize("where", ["nonsense", "127.0.0.1:x", "127.0.0.1:99999", "unix:",
+                                   "host.invalid:1", "unix:/nonexistent/folder/socket"])
+def test_address_that_cannot_be(where):
+    assert where in start_fails("--engine", "echo", "--listen", where)
+
+
+LISTEN = ("--listen", "127.0.0.1:0")
+
+
+@pytest.mark.skipif(not has_onnx(), reason="the onnx engine is not built")
+@pytest.mark.parametrize("content", [None, b"", b"no model\n" * 100], ids=["missing", "empty",
+                                                                           "broken"])
+@pytest.mark.parametrize("engine", [[], ["--engine", "onnx"]], ids=["guessed", "named"])
+def test_model_that_cannot_be_opened(tmp_path, content, engine):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    assert "model.onnx" in start_fails(*engine, *LISTEN, "--model", path)
+
+
+@pytest.mark.skipif(not has_onnx(), reason="the onnx engine is not built")
+def test_model_that_is_truncated(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes((MODELS / "mlp.onnx").read_bytes()[:-20])
+    assert "model.onnx" in start_fails(*LISTEN, "--model", path)
+
+
+@pytest.mark.skipif(not has_onnx(), reason="the onnx engine is not built")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_model_that_may_not_be_read(tmp_path):
+    path = tmp_path / "model.onnx"
+    shutil.copy(MODELS / "mlp.onnx", path)
+    path.chmod(0)
+    assert "ermission" in start_fails(*LISTEN, "--model", path)
+
+
+@pytest.mark.skipif(not has_onnx(), reason="the onnx engine is not built")
+def test_missing_runtime_library_names_the_remedy():
+    line = start_fails("--engine", "onnx", *LISTEN, "--model", MODELS / "mlp.onnx",
+                       "--engine-option", "library=/nonexistent")
+    assert "/nonexistent" in line and "install" in line
+
+
+def test_model_of_an_unknown_kind(tmp_path):
+    path = tmp_path / "model.xyz"
+    path.write_bytes(b"what is this")
+    assert "model.xyz" in start_fails(*LISTEN, "--model", path)
+
+
+def test_engine_that_is_not_there():
+    assert "nosuch" in start_fails("--engine", "nosuch", *LISTEN)
+
+
+@pytest.mark.parametrize("name, words", [("oldabi", ["999"]), ("noentry", ["gp_engine_entry"])])
+def test_plugin_that_cannot_be_used(name, words):
+    line = start_fails("--engine", plugin(name), *LISTEN)
+    assert name in line and all(word in line for word in words)
+
+
+def test_plugin_that_is_no_library(tmp_path):
+    path = tmp_path / "graphpipe-engine-text.so"
+    path.write_text("no library")
+    assert "graphpipe-engine-text.so" in start_fails("--engine", path, *LISTEN)
+
+
+@pytest.mark.parametrize("option, words", [("open=fail", "does not open"),
+                                           ("describe=fail", "does not describe"),
+                                           ("describe=none", "without slots")])
+def test_engine_that_cannot_start(option, words):
+    assert words in start_fails("--engine", plugin("faulty"), *LISTEN, "--engine-option", option)

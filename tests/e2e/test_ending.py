@@ -1,0 +1,197 @@
+"""The way to the end: SIGTERM under load and beside idle clients, the drain limit, the second
+signal. /control/shutdown is in test_http.py."""
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from harness import (PATIENCE, SMALL, Closed, Server, begun, echoed, encode, eventually, http,
+                     serve_slow, slow)
+
+
+class Client(threading.Thread):
+    """Asks again and again until the server is gone; notes what was answered in part."""
+
+    def __init__(self, server, request, expected):
+        super().__init__()
+        self.server, self.request, self.expected = server, request, expected
+        self.n_answers, self.problem = 0, None
+
+    def run(self):
+        try:
+            while True:
+                with self.server.connect() as connection:
+                    self.talk(connection)
+        except ConnectionError:
+            pass  # refused: it listens no more
+        except Exception as error:
+            self.problem = error
+
+    def talk(self, connection):
+        try:
+            while True:
+                connection.send(self.request)
+                answer = connection.answer()
+                assert echoed(answer) == self.expected
+                self.n_answers += 1
+                if answer.fields.get("connection") == "close":
+                    return
+        except (Closed, BrokenPipeError, ConnectionResetError):
+            pass  # before any byte of an answer
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("config, size, n_slots", [
+    ("", 1000, 4), ("sleep-ms=20", 1000, 2), ("", 2_000_000, 2)], ids=["quick", "slow", "large"])
+def test_drain_under_load_cuts_no_answer(config, size, n_slots):
+    data = bytes(range(250)) * (size // 250)
+    with serve_slow("--instances", n_slots) as server:
+        clients = [Client(server, slow(config, data), data) for _ in range(8)]
+        for client in clients:
+            client.start()
+        eventually(lambda: all(client.n_answers > 2 for client in clients), 20)
+        server.signal()
+        assert server.wait(10) == 0
+        for client in clients:
+            client.join(10 * PATIENCE)
+            assert not client.is_alive() and client.problem is None, repr(client.problem)
+
+
+@pytest.mark.tsan
+def test_drain_finishes_a_request_whose_body_is_on_its_way():
+    with Server() as server, server.connect() as connection, server.connect() as code:
+        request = http("POST", "/", encode(SMALL))
+        connection.send(request[:-10])
+        code.send(http("POST", "/", fields={"Transfer-Encoding": "chunked"}))
+        begun(server, 2)
+        server.signal()
+        eventually(lambda: "draining" in server.stderr)
+        time.sleep(0.2)
+        connection.send(request[-10:])
+        answer = connection.answer()
+        assert echoed(answer) == b"small" and answer.fields["connection"] == "close"
+        body = encode(SMALL)
+        code.send(b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n")
+        assert echoed(code.answer()) == b"small"
+        assert server.wait(3) == 0
+
+
+@pytest.mark.tsan
+def test_drain_finishes_what_waits_for_a_slot():
+    with serve_slow() as server:
+        connections = [server.connect() for _ in range(4)]
+        for i, connection in enumerate(connections):
+            connection.send(slow("sleep-ms=150", b"%d" % i))
+            begun(server, i + 1)
+        server.signal()
+        for i, connection in enumerate(connections):
+            assert echoed(connection.answer()) == b"%d" % i
+            connection.close()
+        assert server.wait(3) == 0
+
+
+@pytest.mark.tsan
+def test_idle_clients_do_not_hold_the_end_up():
+    with Server() as server:
+        idle = [server.connect() for _ in range(20)]
+        for connection in idle[:10]:
+            assert connection.ask("GET").status == 200
+        idle[15].send(b"POST / HTTP/1.1\r\n")  # a head that has not arrived
+        begun_ = time.monotonic()
+        server.signal()
+        assert server.wait(1) == 0
+        assert time.monotonic() - begun_ < 1 * PATIENCE
+        for connection in idle:
+            assert connection.is_ended()
+            connection.close()
+
+
+def test_client_that_was_refused_does_not_hold_the_end_up():
+    """Its answer is sent, and it keeps its side open."""
+    with Server() as server, server.connect() as connection:
+        connection.send(b"nonsense\r\n\r\n")
+        connection.answer()
+        server.signal()
+        assert server.wait(2) == 0
+
+
+def test_no_new_connections_while_draining(tmp_path):
+    path = tmp_path / "socket"
+    with serve_slow(listen=["127.0.0.1:0", f"unix:{path}"]) as server, server.connect() as busy:
+        address = server.address
+        busy.send(slow("sleep-ms=700"))
+        begun(server, 1)
+        server.signal()
+        eventually(lambda: "draining" in server.stderr)
+        for family, where in ((socket.AF_INET, address), (socket.AF_UNIX, str(path))):
+            with socket.socket(family) as late, pytest.raises(OSError):
+                eventually(lambda: late.connect(where), 0.1)
+        assert echoed(busy.answer()) == b"small"
+        busy.close()
+        assert server.wait(3) == 0
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_at_once(number):
+    with serve_slow() as server, server.connect() as busy:
+        busy.send(slow("sleep-ms=20000 deaf"))
+        begun(server, 1)
+        server.signal(signal.SIGTERM)
+        eventually(lambda: "draining" in server.stderr)
+        server.expect_status(128 + number)
+        server.signal(number)
+        assert server.wait(1) == 128 + number
+
+
+@pytest.mark.tsan
+def test_drain_limit_cuts_off_what_is_left():
+    with serve_slow("--drain-timeout", "300ms") as server:
+        with server.connect() as running, server.connect() as stalled:
+            running.send(slow("sleep-ms=20000"))
+            stalled.send(http("POST", "/", fields={"Content-Length": 100}))
+            begun(server, 2)
+            start = time.monotonic()
+            server.signal()
+            assert server.wait(3) == 0
+            assert 0.29 < time.monotonic() - start < 1.5 * PATIENCE
+            assert "drain limit" in server.stderr
+
+
+@pytest.mark.tsan
+def test_drain_limit_cuts_off_what_waits_for_a_slot():
+    """What heads the queue does not begin when the run before it was stopped."""
+    with serve_slow("--drain-timeout", "300ms") as server:
+        connections = [server.connect() for _ in range(4)]
+        for i, connection in enumerate(connections):
+            connection.send(slow("sleep-ms=20000"))
+            begun(server, i + 1)
+        start = time.monotonic()
+        server.signal()
+        assert server.wait(3) == 0
+        assert time.monotonic() - start < 1.5 * PATIENCE
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.tsan
+def test_run_that_never_comes_back_is_left_behind():
+    with serve_slow("--drain-timeout", "300ms") as server, server.connect() as connection:
+        connection.send(slow("sleep-ms=60000 deaf"))
+        begun(server, 1)
+        server.expect_status(1)
+        server.signal()
+        assert server.wait(5) == 1
+        assert "still running" in server.stderr
+
+
+def test_shutdown_route_is_over_at_the_drain_limit():
+    with serve_slow("--drain-timeout", "300ms") as server:
+        with server.connect() as running, server.connect() as control:
+            running.send(slow("sleep-ms=20000"))
+            begun(server, 1)
+            control.send(http("POST", "/control/shutdown"))
+            assert control.answer().text == "shutdown\n"
+            assert server.wait(3) == 0

@@ -1,0 +1,600 @@
+"""HTTP/1.1 as the server speaks it: methods, framing, connections, listeners, control routes,
+metrics and access lines."""
+import json
+import re
+import socket
+import stat
+import time
+
+import pytest
+
+from harness import (MESSAGE, PATIENCE, SMALL, Closed, Connection, Server, assert_serves, begun,
+                     chunked, decode, echoed, encode, eventually, http, plugin, serve_slow, uint8)
+
+
+
+def post(data, **keywords):
+    return http("POST", "/", encode(uint8(data)), **keywords)
+
+
+# --- methods and metadata ---------------------------------------------------------------
+
+def test_get_answers_with_metadata_as_json(echo):
+    for target in ("/", "/any/path", "/?x=1"):
+        answer = echo.ask("GET", target)
+        assert answer.status == 200 and answer.fields["content-type"] == "application/json"
+        metadata = json.loads(answer.body)
+        assert metadata["name"] == "echo" and metadata["server"].startswith("graphpipe ")
+        assert metadata["inputs"] == [{"name": "input0", "type": "null", "shape": [-1]}]
+        assert metadata["outputs"] == [{"name": "output0", "type": "null", "shape": [-1]}]
+
+
+def test_model_is_named_on_the_command_line(onnx):
+    with onnx("pair") as server:
+        metadata = json.loads(server.ask("GET").body)
+    assert metadata["name"] == "pair"
+    assert [(i["name"], i["type"], i["shape"]) for i in metadata["inputs"]] == [
+        ("a", "float32", [-1]), ("b", "float32", [-1])]
+    assert [o["name"] for o in metadata["outputs"]] == ["sum", "product"]
+
+
+@pytest.mark.tsan
+def test_head_is_get_without_the_body(echo):
+    with echo.connect() as connection:
+        get = connection.ask("GET")
+        head = connection.ask("HEAD")
+        assert (head.status, head.fields, head.body) == (200, get.fields, b"")
+        assert connection.ask("HEAD", "/nothing/under/v1").status == 200
+        missing = connection.ask("HEAD", "/v1/models")
+        assert missing.status == 404 and missing.body == b""
+        assert echoed(connection.ask("POST", "/", encode(SMALL))) == SMALL.data
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_other_methods_are_refused_with_allow(echo, method):
+    answer = echo.ask(method)
+    assert answer.status == 405
+    assert sorted(answer.fields["allow"].split(", ")) == ["GET", "HEAD", "POST"]
+    assert answer.fields["content-type"].startswith("text/plain")
+
+
+def test_allow_of_metrics_has_no_post(echo):
+    answer = echo.ask("POST", "/metrics")
+    assert answer.status == 405
+    assert sorted(answer.fields["allow"].split(", ")) == ["GET", "HEAD"]
+
+
+def test_post_goes_to_any_path(echo):
+    for target in ("/", "/model", "/a/b/c?x=y", "/v10", "/metricsx", "/controls", "/uix",
+                   "http://example/absolute"):
+        answer = echo.ask("POST", target, encode(SMALL))
+        assert echoed(answer) == SMALL.data, target
+
+
+@pytest.mark.parametrize("target", ["/v1", "/v1/models", "/v2/health/ready", "/ui/", "/ui?x",
+                                    "/control", "/control/reboot", "/metrics/x"])
+def test_reserved_paths_are_not_found(echo, target):
+    with echo.connect() as connection:
+        assert connection.ask("GET", target).status == 404
+        assert connection.ask("POST", target, encode(SMALL)).status == 404
+        assert connection.ask("GET").status == 200
+
+
+def test_absolute_target_of_a_control_route(echo):
+    assert echo.ask("GET", "http://example/control/is_alive").text == "ok\n"
+
+
+# --- connections ------------------------------------------------------------------------
+
+def test_connection_is_kept_alive(echo):
+    before = echo.metrics()["connections_total"]
+    with echo.connect() as connection:
+        for i in range(5):
+            assert echoed(connection.ask("POST", "/", encode(uint8(bytes([i]))))) == bytes([i])
+            assert connection.ask("GET").fields.get("connection") is None
+    assert echo.metrics()["connections_total"] == before + 2
+
+
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close"])
+def test_connection_close_is_honoured(echo, value):
+    with echo.connect() as connection:
+        answer = connection.ask("POST", "/", encode(SMALL), {"Connection": value})
+        assert echoed(answer) == SMALL.data and answer.fields["connection"] == "close"
+        assert connection.is_ended()
+
+
+def test_http10_closes(echo):
+    with echo.connect() as connection:
+        answer = connection.ask("POST", "/", encode(SMALL), version="1.0")
+        assert echoed(answer) == SMALL.data and answer.fields["connection"] == "close"
+        assert connection.is_ended()
+
+
+def test_http10_is_kept_alive_when_asked(echo):
+    with echo.connect() as connection:
+        for _ in range(3):
+            answer = connection.ask("POST", "/", encode(SMALL), {"Connection": "keep-alive"},
+                                    version="1.0")
+            assert echoed(answer) == SMALL.data
+            assert answer.fields["connection"].lower() == "keep-alive"
+
+
+def test_empty_lines_before_a_request_are_skipped(echo):
+    with echo.connect() as connection:
+        connection.send(b"\r\n\r\n", http("GET"))
+        assert connection.answer().status == 200
+
+
+@pytest.mark.tsan
+def test_half_closed_client_gets_its_answer(echo):
+    with echo.connect() as connection:
+        connection.send(post(b"last"))
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert echoed(connection.answer()) == b"last"
+        assert connection.is_ended()
+
+
+def test_idle_connection_is_closed():
+    with Server("--idle-timeout", "300ms") as server, server.connect() as connection:
+        assert connection.ask("GET").status == 200
+        begun = time.monotonic()
+        assert connection.is_ended()
+        assert 0.2 < time.monotonic() - begun < 1 * PATIENCE
+
+
+def test_silent_connection_is_closed_while_others_are_idle():
+    """A new connection has the time of a head, however long others may be idle."""
+    with Server("--idle-timeout", "60s", "--head-timeout", "300ms") as server:
+        with server.connect() as idle:
+            assert idle.ask("GET").status == 200
+            with server.connect(timeout=2) as silent:
+                assert silent.is_ended()
+            assert idle.ask("GET").status == 200
+
+
+@pytest.mark.tsan
+def test_beyond_max_connections_clients_wait():
+    with Server("--max-connections", 2) as server:
+        first, second, third = (server.connect() for _ in range(3))
+        with first, second, third:
+            assert first.ask("GET").status == second.ask("GET").status == 200
+            third.send(http("GET"))
+            third.socket.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                third.receive()
+            first.close()
+            third.socket.settimeout(10 * PATIENCE)
+            assert third.answer().status == 200
+
+
+def test_every_full_listener_is_served_again():
+    """Two listeners find the server full; each must take clients again, whichever is first."""
+    with Server("--max-connections", 1, listen=["127.0.0.1:0", "127.0.0.1:0"]) as server:
+        with server.connect(0) as only:
+            assert only.ask("GET").status == 200
+            waiting = [server.connect(index, timeout=1) for index in (0, 1)]
+            for connection in waiting:
+                connection.send(http("GET", fields={"Connection": "close"}))
+            time.sleep(0.1)  # for both to find it full
+        for connection in waiting:
+            with connection:
+                assert connection.answer().status == 200
+
+
+# --- pipelining -------------------------------------------------------------------------
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("n", [2, 20, 100])
+def test_pipelined_requests_are_answered_in_order(echo, n):
+    with echo.connect() as connection:
+        connection.send(b"".join(http("GET", "/control/is_alive") if i % 3 == 1 else
+                                 post(b"%d" % i) for i in range(n)))
+        for i in range(n):
+            answer = connection.answer()
+            if i % 3 == 1:
+                assert answer.text == "ok\n"
+            else:
+                assert echoed(answer) == b"%d" % i
+        assert connection.ask("GET").status == 200
+
+
+def test_pipelined_bodies_larger_than_a_read(echo):
+    bodies = [bytes([i]) * (40_000 + i) for i in range(20)]
+    with echo.connect() as connection:
+        connection.send(b"".join(map(post, bodies)))
+        for body in bodies:
+            assert echoed(connection.answer()) == body
+
+
+@pytest.mark.tsan
+def test_pipelined_requests_wait_behind_a_slow_one():
+    """The slow one pauses where no slot is free, with the next requests already received."""
+    with serve_slow() as server, server.connect() as first, server.connect() as second:
+        sleep = encode(SMALL, config="sleep-ms=100")
+        first.send(http("POST", "/", sleep))
+        second.send(http("POST", "/", sleep) + b"".join(post(b"%d" % i) for i in range(30))
+                    + http("GET", "/control/is_ready"))
+        assert echoed(first.answer()) == SMALL.data
+        assert echoed(second.answer()) == SMALL.data
+        for i in range(30):
+            assert echoed(second.answer()) == b"%d" % i
+        assert second.answer().text == "ok\n"
+
+
+def test_nothing_is_answered_after_connection_close(echo):
+    with echo.connect() as connection:
+        connection.send(post(b"1"), post(b"2", fields={"Connection": "close"}), post(b"3"))
+        assert [echoed(connection.answer()) for _ in range(2)] == [b"1", b"2"]
+        with pytest.raises(Closed):
+            connection.answer()
+
+
+# --- Expect -----------------------------------------------------------------------------
+
+@pytest.mark.tsan
+def test_continue_comes_before_the_body(echo):
+    body = encode(SMALL)
+    head = http("POST", "/", fields={"Expect": "100-continue", "Content-Length": len(body)})
+    with echo.connect() as connection:
+        for _ in range(2):
+            connection.send(head)
+            assert connection.answer().status == 100
+            connection.send(body)
+            assert echoed(connection.answer()) == SMALL.data
+
+
+def test_continue_comes_before_a_chunked_body(echo):
+    with echo.connect() as connection:
+        connection.send(http("POST", "/", fields={"Expect": "100-continue",
+                                                  "Transfer-Encoding": "chunked"}))
+        assert connection.answer().status == 100
+        connection.send(chunked(encode(SMALL)))
+        assert echoed(connection.answer()) == SMALL.data
+
+
+def test_no_continue_to_http10(echo):
+    body = encode(SMALL)
+    with echo.connect() as connection:
+        connection.send(http("POST", "/", version="1.0", fields={
+            "Expect": "100-continue", "Content-Length": len(body)}))
+        connection.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.receive()
+        connection.socket.settimeout(10)
+        connection.send(body)
+        assert connection.answer().status == 200
+
+
+def test_body_that_is_refused_is_not_asked_for():
+    with Server("--max-body", "1000") as server:
+        answer = server.ask("POST", "/", fields={"Expect": "100-continue",
+                                                 "Content-Length": 1001})
+        assert answer.status == 413
+
+
+def test_other_expectations_fail(echo):
+    assert echo.ask("POST", "/", encode(SMALL), {"Expect": "200-ok"}).status == 417
+
+
+# --- bodies -----------------------------------------------------------------------------
+
+BIG = bytes(range(256)) * 12_000  # 3 MB
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("data, size, extension, trailers", [
+    (b"one chunk", None, b"", b""),
+    (b"chunks of one byte", 1, b"", b""),
+    (b"extensions" * 10, 7, b';name=value;quoted="a b"', b""),
+    (b"trailers" * 10, 50, b"", b"Checksum: 17\r\nX: y\r\n"),
+    (bytes(1000) * 200, 1000, b"", b""),
+    (BIG, 7919, b"", b""),
+    (BIG, 65536, b"", b""),
+    (BIG, None, b"", b""),
+], ids=["one", "bytes", "extensions", "trailers", "many", "odd", "even", "big"])
+def test_chunked_body(echo, data, size, extension, trailers):
+    coded = chunked(encode(uint8(data)), size, extension, trailers)
+    with echo.connect() as connection:
+        for _ in range(2):
+            connection.send(http("POST", "/", coded, {"Transfer-Encoding": "chunked"}))
+            assert echoed(connection.answer()) == data
+        assert connection.ask("GET").status == 200
+
+
+def test_request_right_behind_a_chunked_body(echo):
+    with echo.connect() as connection:
+        request = http("POST", "/", chunked(encode(SMALL), 20), {"Transfer-Encoding": "chunked"})
+        connection.send((request + post(b"behind")) * 5)
+        for _ in range(5):
+            assert echoed(connection.answer()) == SMALL.data
+            assert echoed(connection.answer()) == b"behind"
+
+
+@pytest.mark.parametrize("request_bytes", [
+    post(b"payload"),
+    http("POST", "/", chunked(encode(uint8(b"payload")), 60, b";x", b"T: v\r\n"),
+         {"Transfer-Encoding": "chunked"}),
+], ids=["length", "chunked"])
+def test_request_split_at_every_byte(echo, request_bytes):
+    with echo.connect() as connection:
+        for at in range(1, len(request_bytes)):
+            connection.send(request_bytes[:at])
+            time.sleep(0.001)  # so that the server reads it alone
+            connection.send(request_bytes[at:])
+            assert echoed(connection.answer()) == b"payload", f"split at {at}"
+
+
+@pytest.mark.tsan
+def test_request_in_single_bytes(echo):
+    with echo.connect() as connection:
+        for byte in post(b"payload"):
+            connection.send(bytes([byte]))
+            time.sleep(0.0005)
+        assert echoed(connection.answer()) == b"payload"
+
+
+@pytest.mark.parametrize("size", [1, 4096, 64 * 1024])
+def test_body_of_a_get_is_dropped(echo, size):
+    body = b"x" * size
+    with echo.connect() as connection:
+        assert connection.ask("GET", "/", body).status == 200
+        assert connection.ask("GET", "/control/is_alive", chunked(body),
+                              {"Transfer-Encoding": "chunked"}).text == "ok\n"
+        assert connection.ask("GET").status == 200
+
+
+def test_larger_body_of_a_get_is_refused(echo):
+    body = b"x" * (64 * 1024 + 1)
+    assert echo.ask("GET", "/", body).status == 413
+    assert echo.ask("GET", "/", chunked(body), {"Transfer-Encoding": "chunked"}).status == 413
+    assert_serves(echo)
+
+
+# --- listeners --------------------------------------------------------------------------
+
+def test_unix_socket(tmp_path):
+    path = tmp_path / "graphpipe.sock"
+    with Server(listen=[f"unix:{path}"]) as server:
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert server.address == str(path)
+        with server.connect() as connection:
+            for _ in range(3):
+                assert echoed(connection.ask("POST", "/", encode(SMALL))) == SMALL.data
+    assert not path.exists()
+
+
+def test_socket_file_of_a_dead_server_is_replaced(tmp_path):
+    path = tmp_path / "graphpipe.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with Server(listen=[f"unix:{path}"]) as server:
+        assert_serves(server)
+
+
+def test_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with Server(listen=["[::1]:0"]) as server:
+        assert server.addresses[0].startswith("http://[::1]:")
+        assert_serves(server)
+
+
+@pytest.mark.tsan
+def test_several_listeners(tmp_path):
+    where = ["127.0.0.1:0", "127.0.0.1:0", f"unix:{tmp_path}/a", f"unix:{tmp_path}/b"]
+    with Server(listen=where) as server:
+        assert len(set(server.addresses)) == 4
+        for index in range(4):
+            with server.connect(index) as connection:
+                assert echoed(connection.ask("POST", "/", encode(SMALL))) == SMALL.data
+
+
+# --- control and metrics ----------------------------------------------------------------
+
+@pytest.mark.parametrize("route", ["is_ready", "is_alive"])
+def test_health_is_ok_as_text_or_json(echo, route):
+    for method in ("GET", "POST"):
+        answer = echo.ask(method, f"/control/{route}")
+        assert (answer.status, answer.text) == (200, "ok\n")
+        assert answer.fields["content-type"].startswith("text/plain")
+    answer = echo.ask("GET", f"/control/{route}", fields={"Accept": "application/json"})
+    assert answer.fields["content-type"] == "application/json"
+    assert json.loads(answer.body) == {"status": "ok"}
+
+
+def test_client_count_counts_connections(echo):
+    eventually(lambda: echo.ask("GET", "/control/client_count").text == "1\n")
+    with echo.connect(), echo.connect():
+        eventually(lambda: echo.ask("GET", "/control/client_count").text == "3\n")
+    eventually(lambda: echo.ask("GET", "/control/client_count").text == "1\n")
+
+
+def test_errors_of_get_follow_accept(echo):
+    plain = echo.ask("GET", "/control/reboot")
+    assert plain.fields["content-type"].startswith("text/plain")
+    assert plain.text.endswith("\n") and plain.text.count("\n") == 1
+    answer = echo.ask("GET", "/control/reboot",
+                      fields={"Accept": "text/html, application/json;q=0.9"})
+    assert answer.status == 404 and answer.fields["content-type"] == "application/json"
+    assert json.loads(answer.body)["error"] == plain.text.rstrip("\n")
+
+
+@pytest.mark.tsan
+def test_shutdown_answers_when_the_others_have_left():
+    with serve_slow() as server:
+        idle, busy, control = (server.connect() for _ in range(3))
+        with idle, busy, control:
+            assert idle.ask("GET").status == 200
+            busy.send(http("POST", "/", encode(SMALL, config="sleep-ms=400")))
+            eventually(lambda: server.metrics()["in_flight"] == 2)
+            control.send(http("POST", "/control/shutdown"))
+            assert idle.is_ended()
+            assert echoed(busy.answer()) == SMALL.data
+            busy.close()
+            answer = control.answer()
+            assert (answer.status, answer.text) == (200, "shutdown\n")
+            assert control.is_ended()
+        assert server.wait(2) == 0
+
+
+def test_shutdown_speaks_json():
+    with Server() as server:
+        answer = server.ask("POST", "/control/shutdown", fields={"Accept": "application/json"})
+        assert json.loads(answer.body) == {"status": "shutdown"}
+        assert server.wait(2) == 0
+
+
+def test_two_may_ask_for_shutdown():
+    """The second one's head has arrived when the first one's request is complete."""
+    with Server() as server, server.connect() as first, server.connect() as second:
+        second.send(b"POST /control/shutdown HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+        eventually(lambda: server.metrics()["in_flight"] == 2)
+        first.send(http("POST", "/control/shutdown"))
+        second.send(b"x")
+        assert first.answer().text == second.answer().text == "shutdown\n"
+        assert server.wait(2) == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_shutdown_is_not_for_web_pages(echo, method):
+    answer = echo.ask(method, "/control/shutdown", fields={"Origin": "http://127.0.0.1"})
+    assert answer.status == 403 and "Origin" in answer.text
+    assert echo.ask("GET", "/control/is_ready").status == 200
+
+
+def test_shutdown_is_not_for_a_page_that_gets_it(echo):
+    """A page's <img src> makes a GET without an Origin; the browser says Sec-Fetch-Site."""
+    answer = echo.ask("GET", "/control/shutdown", fields={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status == 403
+    assert echo.ask("GET", "/control/is_ready").status == 200
+
+
+def test_shutdown_by_get():
+    """As probes and hooks call it, which know no other method."""
+    with Server() as server:
+        assert server.ask("GET", "/control/shutdown").text == "shutdown\n"
+        assert server.wait(5) == 0
+
+
+@pytest.mark.parametrize("flags, status", [([], 403), (["--allow-remote-control"], 200)])
+def test_shutdown_from_other_machines_needs_a_flag(flags, status):
+    with Server(*flags, listen=["0.0.0.0:0"]) as server:
+        with Connection(("127.0.0.1", server.port)) as connection:
+            assert connection.ask("POST", "/control/shutdown").status == status
+            assert status == 200 or connection.ask("GET").status == 200
+
+
+def test_metrics_are_well_formed(echo):
+    echo.infer(SMALL)
+    answer = echo.ask("GET", "/metrics")
+    assert answer.fields["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    typed = set()
+    for line in answer.text.splitlines():
+        if line.startswith("# TYPE"):
+            typed.add(line.split()[2])
+        elif not line.startswith("# HELP"):
+            assert re.fullmatch(r'graphpipe_[a-z_]+(\{[a-z]+="[^"]*"\})? [0-9.e+-]+', line), line
+            name = line.split("{")[0].split(" ")[0]
+            assert name in typed or re.sub("_(bucket|sum|count)$", "", name) in typed, line
+
+
+@pytest.mark.tsan
+def test_metrics_add_up():
+    with Server() as server:
+        with server.connect() as connection:
+            for _ in range(7):
+                connection.ask("POST", "/", encode(SMALL))
+            for _ in range(2):
+                connection.ask("POST", "/", b"bad")
+            connection.ask("GET", "/v1")
+        server.ask("PUT")
+        counts = eventually(lambda: (m := server.metrics())["requests_total{code=\"405\"}"] and m)
+        assert counts['requests_total{code="200"}'] == 7
+        assert counts['requests_total{code="400"}'] == 2
+        assert counts['requests_total{code="404"}'] == 1
+        assert counts['requests_total{code="405"}'] == 1
+        assert counts["request_seconds_count"] == 11
+        assert counts['request_seconds_bucket{le="+Inf"}'] == 11
+        assert counts["run_seconds_count"] == 7
+        assert counts["received_bytes_total"] == 7 * len(encode(SMALL)) + 2 * 3
+        assert counts["connections_total"] == 3
+        assert counts["ready"] == 1 and counts["slots"] >= 1 and counts["waiting"] == 0
+        # the request for the metrics itself is in flight
+        eventually(lambda: (m := server.metrics())["in_flight"] == m["connections"] == 1)
+        assert server.metrics()['pool_bytes{state="used"}'] == 0
+
+
+def test_buckets_of_histograms_are_cumulative(echo):
+    metrics = echo.metrics()
+    for name in ("request_seconds", "run_seconds"):
+        buckets = [value for key, value in metrics.items() if key.startswith(name + "_bucket")]
+        assert len(buckets) > 10 and buckets == sorted(buckets)
+        assert buckets[-1] == metrics[name + "_count"]
+
+
+# --- access lines -----------------------------------------------------------------------
+
+def ask_what_is_logged(server):
+    """Ten requests, some of them with what could break a line."""
+    server.infer(SMALL)
+    server.infer(SMALL, config="fail")
+    server.ask("GET", '/"quoted"\\path')
+    server.ask("HEAD", "/metrics")
+    server.ask("PUT")
+    server.ask("POST", "/", b"bad")
+    server.ask("POST", "/", encode(SMALL, input_names=["a\nb", "other\r\n"]))
+    with server.connect() as connection:
+        connection.send(b"GET /\xff\xfe\x01 HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.answer()
+    with server.connect() as connection:
+        connection.send(b"nonsense\r\n\r\n")
+        connection.answer()
+    with server.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        connection.reset()
+    return 10
+
+
+def test_access_lines_as_text():
+    with Server("-v", engine=plugin("faulty")) as server:
+        n_start = len(server.lines)
+        n = ask_what_is_logged(server)
+        eventually(lambda: len(server.lines) >= n_start + n)
+        for line in server.lines[n_start:]:
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (127\.0\.0\.1:\d+|-) "
+                                r"(GET|HEAD|POST|OTHER|-) \S+ \d{3}  in \d+  out \d+ bytes  "
+                                r"\d+\.\d{3} ms \(waited [\d.]+, ran [\d.]+\)(  .*)?", line), line
+        assert len(server.lines) == n_start + n
+
+
+def test_access_lines_as_json():
+    with Server("-v", "--log-format", "json", engine=plugin("faulty")) as server:
+        n_start = len(server.lines)
+        n = ask_what_is_logged(server)
+        eventually(lambda: len(server.lines) >= n_start + n)
+        for line in server.lines[:n_start]:
+            assert json.loads(line)["level"] == "info"
+        entries = [json.loads(line) for line in server.lines[n_start:]]
+    first = entries[0]
+    assert first["method"] == "POST" and first["target"] == "/" and first["status"] == 200
+    assert first["received_bytes"] == len(encode(SMALL)) and first["sent_bytes"] > 0
+    assert 0 <= first["ran_ms"] <= first["total_ms"] and "error" not in first
+    assert [e["target"] for e in entries if "quoted" in e["target"]] == ['/"quoted"\\path']
+    failed = next(e for e in entries if e["status"] == 500)
+    assert "it broke" in failed["error"]
+    assert any(e["status"] == 499 for e in entries)
+
+
+def test_no_access_lines_without_verbose(echo):
+    n = len(echo.lines)
+    assert_serves(echo)
+    echo.ask("PUT")
+    assert len(echo.lines) == n
+
+
+def test_answer_is_a_message_only_where_it_is_one(echo):
+    answer = echo.ask("POST", "/", encode(SMALL), {"Accept": MESSAGE})
+    assert answer.fields["content-type"] == MESSAGE and not decode(answer.body).errors

@@ -1,0 +1,475 @@
+"""Many clients at a time: slots and the queue before them, deadlines, clients that leave, memory
+and descriptors given back, large bodies, and peers that are slow."""
+import random
+import resource
+import statistics
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness import (CORES, MESSAGE, PATIENCE, SANITIZE, SMALL, Closed, Server, Tensor, Truncated,
+                     assert_serves, begun, echoed, encode, eventually, http, plugin, serve_slow,
+                     settle, slow, uint8)
+
+DEADLINE, BUSY = 16, 13
+
+
+def report(server):
+    """The slow engine's own count: runs begun, ended, stopped, most at a time."""
+    (tensor,) = server.infer(SMALL, config="report").tensors
+    return struct.unpack("<4Q", tensor.data)
+
+
+# --- slots and the queue ----------------------------------------------------------------
+
+@pytest.mark.tsan
+def test_requests_that_wait_are_answered_in_order_of_arrival():
+    with serve_slow() as server:
+        connections, order = [], []
+
+        def wait_for(i):
+            assert echoed(connections[i].answer()) == b"%d" % i
+            order.append(i)
+
+        for i in range(4):
+            connections.append(server.connect())
+            connections[i].send(slow("sleep-ms=150", b"%d" % i))
+            begun(server, i + 1)
+        assert server.metrics()["waiting"] == 3
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(wait_for, range(4)))
+        assert order == [0, 1, 2, 3]
+        assert report(server)[:2] == (4, 4) and report(server)[3] == 1
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.tsan
+def test_as_many_runs_at_a_time_as_slots():
+    with serve_slow("--instances", 3) as server:
+        with ThreadPoolExecutor(9) as pool:
+            for answer in pool.map(lambda _: server.infer(SMALL, config="sleep-ms=100"), range(9)):
+                assert echoed(answer) == b"small"
+        assert report(server) == (9, 9, 0, 3)
+        assert server.metrics()["slots"] == 3
+
+
+@pytest.mark.parametrize("work", ["sleep-ms=2000", "compute-ms=2000"])
+def test_health_answers_while_every_slot_is_busy(work):
+    """Also with fewer pollers than slots: a thread in an engine polls for nobody."""
+    with serve_slow("--instances", 2 * CORES, "--pollers", CORES) as server:
+        connections = [server.connect() for _ in range(2 * CORES + 2)]
+        for connection in connections:
+            connection.send(slow(work))
+        begun(server, len(connections))
+        times = []
+        for _ in range(20):
+            start = time.monotonic()
+            assert server.ask("GET", "/control/is_alive").text == "ok\n"
+            times.append(time.monotonic() - start)
+        assert server.metrics()["in_flight"] == len(connections) + 1, "not busy any more"
+        for connection in connections:
+            connection.close()
+        assert statistics.median(times) < (0.25 * PATIENCE if SANITIZE else 0.25), times
+        server.signal()
+        assert server.wait(8) == 0
+
+
+@pytest.mark.tsan
+def test_beyond_max_waiting_requests_are_refused_at_once():
+    with serve_slow("--max-waiting", 2) as server:
+        waiting = [server.connect() for _ in range(3)]
+        for i, connection in enumerate(waiting):
+            connection.send(slow("sleep-ms=400"))
+            begun(server, i + 1)
+        with server.connect() as connection:
+            start = time.monotonic()
+            answer = connection.ask("POST", "/", encode(SMALL))
+            assert answer.status == 503 and int(answer.fields["retry-after"]) >= 1
+            assert "--max-waiting" in answer.text
+            answer = connection.ask("POST", "/", encode(SMALL), {"Accept": MESSAGE})
+            assert answer.status == 503 and answer.error[0] == BUSY
+            assert time.monotonic() - start < 0.3 * PATIENCE
+            for other in waiting:
+                assert echoed(other.answer()) == b"small"
+                other.close()
+            assert echoed(connection.ask("POST", "/", encode(SMALL))) == b"small"
+
+
+@pytest.mark.tsan
+def test_errors_of_the_engine_free_the_slot():
+    with Server(engine=plugin("faulty")) as server:
+        with ThreadPoolExecutor(8) as pool:
+            configs = ["fail", "hole", "good"] * 40
+            answers = pool.map(lambda config: server.infer(SMALL, config=config), configs)
+            assert [answer.status for answer in answers] == [500, 500, 200] * 40
+        assert server.metrics()["waiting"] == 0
+
+
+# --- deadlines --------------------------------------------------------------------------
+
+def timeout(ms):
+    return {"X-GraphPipe-Timeout-Ms": ms, "Accept": MESSAGE}
+
+
+def assert_deadline(answer):
+    assert answer.status == 504 and answer.error[0] == DEADLINE, answer
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("flags, fields", [
+    ([], timeout(200)),
+    (["--timeout", "200ms"], {"Accept": MESSAGE}),
+    (["--timeout", "200ms"], timeout(60_000)),
+    (["--timeout", "60s"], timeout(200)),
+], ids=["request", "server", "capped", "shorter"])
+def test_deadline_stops_the_run(flags, fields):
+    with serve_slow(*flags) as server, server.connect() as connection:
+        start = time.monotonic()
+        connection.send(slow("sleep-ms=5000", fields=fields))
+        assert_deadline(connection.answer())
+        assert 0.19 < time.monotonic() - start < 0.8 * PATIENCE
+        eventually(lambda: report(server)[:3] == (1, 1, 1))
+        assert echoed(connection.ask("POST", "/", encode(SMALL))) == b"small"
+
+
+def test_deadline_of_a_computing_run():
+    with serve_slow() as server, server.connect() as connection:
+        start = time.monotonic()
+        connection.send(slow("compute-ms=5000", fields=timeout(200)))
+        assert_deadline(connection.answer())
+        assert time.monotonic() - start < 0.8 * PATIENCE
+
+
+def test_run_that_cannot_be_stopped_is_late_but_not_good():
+    with serve_slow() as server, server.connect() as connection:
+        connection.send(slow("sleep-ms=300 deaf", fields=timeout(100)))
+        assert_deadline(connection.answer())
+        assert report(server)[:3] == (1, 1, 0)
+
+
+@pytest.mark.tsan
+def test_deadline_while_waiting():
+    with serve_slow() as server, server.connect() as first, server.connect() as second:
+        first.send(slow("sleep-ms=1000"))
+        begun(server, 1)
+        start = time.monotonic()
+        second.send(slow("sleep-ms=1", fields=timeout(200)))
+        assert_deadline(second.answer())
+        assert 0.19 < time.monotonic() - start < 0.8
+        assert server.metrics()["waiting"] == 0
+        assert echoed(first.answer()) == b"small"
+        assert echoed(second.ask("POST", "/", encode(SMALL))) == b"small"
+        assert report(server)[0] == 2
+
+
+@pytest.mark.tsan
+def test_deadlines_of_many_that_wait():
+    """Some are over while others wait on: the order of the rest is kept."""
+    with serve_slow() as server:
+        first = server.connect()
+        first.send(slow("sleep-ms=500"))
+        begun(server, 1)
+        waiting = [server.connect() for _ in range(12)]
+        for i, connection in enumerate(waiting):
+            fields = timeout(100 + 10 * i) if i % 3 else {"Accept": MESSAGE}
+            connection.send(slow("sleep-ms=1", b"%d" % i, fields))
+        for i, connection in enumerate(waiting):
+            if i % 3:
+                assert_deadline(connection.answer())
+        for i, connection in enumerate(waiting):
+            if i % 3 == 0:
+                assert echoed(connection.answer()) == b"%d" % i
+            connection.close()
+        assert echoed(first.answer()) == b"small"
+        first.close()
+
+
+def test_deadline_counts_from_the_head():
+    """The time of the body is the client's own."""
+    with serve_slow() as server, server.connect() as connection:
+        request = slow("sleep-ms=5000", fields=timeout(300))
+        connection.send(request[:-10])
+        time.sleep(0.4)
+        connection.send(request[-10:])
+        assert_deadline(connection.answer())
+        assert report(server)[0] == 0
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "", "4294967296", "9" * 30])
+def test_bad_deadlines_are_refused(echo, value):
+    fields = {"X-GraphPipe-Timeout-Ms": value}
+    answer = echo.ask("POST", "/", encode(SMALL), fields)
+    assert answer.status == 400 and "X-GraphPipe-Timeout-Ms" in answer.text
+    assert_serves(echo)
+
+
+def test_deadline_that_is_kept(echo):
+    for ms in ("60000", "4294967295"):
+        assert echo.infer(SMALL, fields=timeout(ms)).tensors == [SMALL]
+
+
+# --- clients that leave -----------------------------------------------------------------
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("leave", ["close", "reset"])
+def test_client_that_leaves_stops_its_run(leave):
+    with serve_slow() as server:
+        connection = server.connect()
+        connection.send(slow("sleep-ms=20000"))
+        begun(server, 1)
+        start = time.monotonic()
+        getattr(connection, leave)()
+        assert server.infer(SMALL).status == 200  # waits for the slot
+        assert time.monotonic() - start < 0.5 * PATIENCE
+        assert report(server)[:3] == (2, 2, 1)
+        eventually(lambda: server.metrics().get('requests_total{code="499"}') == 1)
+
+
+@pytest.mark.tsan
+def test_client_that_leaves_the_queue_is_not_run():
+    with serve_slow() as server, server.connect() as first:
+        first.send(slow("sleep-ms=300"))
+        begun(server, 1)
+        for i in range(5):
+            with server.connect() as leaving:
+                leaving.send(slow("sleep-ms=5000"))
+                begun(server, 2 + i)
+        assert echoed(first.answer()) == b"small"
+        eventually(lambda: server.metrics()["connections"] == 2)
+        assert report(server)[:2] == (1, 1)
+
+
+# --- what is given back -----------------------------------------------------------------
+
+@pytest.mark.tsan
+def test_memory_of_outputs_is_given_back():
+    with Server() as server:
+        def load(seed):
+            dice = random.Random(seed)
+            with server.connect() as connection:
+                for _ in range(10):
+                    data = dice.randbytes(dice.choice([0, 10, 5000, 100_000, 1_000_000]))
+                    assert echoed(connection.ask("POST", "/", encode(uint8(data)))) == data
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(load, range(16)))
+        assert settle(server)['pool_bytes{state="used"}'] == 0
+
+
+def test_memory_of_engine_outputs_is_given_back(onnx):
+    rows = 20_000
+    x = Tensor("float32", [rows, 4], bytes(rows * 4 * 4))
+    with onnx("mlp") as server:
+        with ThreadPoolExecutor(4) as pool:
+            for answer in pool.map(lambda _: server.infer(x), range(20)):
+                (y,) = answer.tensors
+                assert y.shape == [rows, 3]
+        assert settle(server)['pool_bytes{state="used"}'] == 0
+
+
+@pytest.mark.tsan
+def test_descriptors_are_given_back():
+    with Server() as server:
+        assert_serves(server)
+        settle(server)
+        before = server.descriptors()
+        body = encode(uint8(bytes(300_000)))
+        for i in range(200):
+            connection = server.connect(receive_buffer=4096)
+            if i % 7 == 0:
+                assert connection.ask("GET").status == 200
+            elif i % 7 == 1:
+                connection.send(http("POST", "/", body)[:-5])
+            elif i % 7 == 2:
+                connection.send(http("POST", "/", body))
+            elif i % 7 == 3:
+                connection.send(b"nonsense\r\n\r\n")
+                connection.answer()
+            elif i % 7 == 4:
+                connection.send(b"GET / HT")
+            elif i % 7 == 5:
+                assert echoed(connection.ask("POST", "/", body)) == bytes(300_000)
+            if i % 2:
+                connection.close()
+            else:
+                connection.reset()
+        metrics = settle(server)
+        assert metrics['pool_bytes{state="used"}'] == 0
+        eventually(lambda: server.descriptors() <= before)
+
+
+def test_without_descriptors_clients_are_refused_and_the_others_served():
+    limit = (48, 48)
+    with Server("--max-connections", 1000, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, limit)) as server, server.connect() as served:
+        assert served.ask("GET").status == 200
+        many = [server.connect() for _ in range(80)]
+        eventually(lambda: "out of file descriptors" in server.stderr)
+        for _ in range(5):
+            assert served.ask("GET").status == 200
+        n_refused = 0
+        for connection in many:
+            connection.socket.settimeout(0.02)
+            try:
+                n_refused += connection.is_ended()
+            except TimeoutError:
+                pass
+        assert n_refused >= 80 - 48
+        before = server.cpu_ticks()
+        time.sleep(0.5)
+        assert server.cpu_ticks() - before <= 2
+        for connection in many:
+            connection.close()
+        eventually(lambda: served.ask("GET", "/control/client_count").text == "1\n")
+        assert_serves(server)
+
+
+def test_idle_server_uses_no_cpu():
+    with serve_slow() as server, server.connect() as idle:
+        assert idle.ask("GET").status == 200
+        assert server.infer(SMALL, config="sleep-ms=50").status == 200
+        time.sleep(0.3)  # the watcher goes to sleep a while after the last run
+        before = server.cpu_ticks()
+        time.sleep(1)
+        assert server.cpu_ticks() - before <= 1
+
+
+def test_many_connections_at_a_time(echo):
+    connections = [echo.connect() for _ in range(300)]
+    for i, connection in enumerate(connections):
+        connection.send(http("POST", "/", encode(uint8(b"%d" % i))))
+    for i, connection in enumerate(connections):
+        assert echoed(connection.answer()) == b"%d" % i
+        connection.close()
+
+
+# --- large and slow ---------------------------------------------------------------------
+
+def exchange_large(server, seed, size=64 << 20):
+    block = random.Random(seed).randbytes(1 << 20)
+    data = block * (size >> 20)
+    body = encode(uint8(data))
+    with server.connect(timeout=60) as connection:
+        sender = threading.Thread(target=connection.send, args=[http("POST", "/", body)])
+        sender.start()
+        answer = connection.answer()
+        sender.join()
+    (tensor,) = answer.tensors
+    return tensor.data == data
+
+
+def test_large_bodies_two_at_a_time():
+    with Server() as server:
+        with ThreadPoolExecutor(2) as pool:
+            results = [pool.submit(exchange_large, server, seed) for seed in (1, 2)]
+            longest = 0
+            while not all(result.done() for result in results):
+                start = time.monotonic()
+                assert server.ask("GET", "/control/is_alive").status == 200
+                longest = max(longest, time.monotonic() - start)
+            assert all(result.result() for result in results)
+        assert longest < 1 * PATIENCE
+        assert settle(server)['pool_bytes{state="used"}'] == 0
+
+
+@pytest.mark.tsan
+def test_slow_readers_do_not_stop_others():
+    """More of them than threads, each with an answer that does not fit its socket."""
+    data = bytes(8 << 20)
+    with Server() as server:
+        readers = [server.connect(receive_buffer=4096) for _ in range(4 * CORES + 4)]
+        for reader in readers:
+            reader.send(http("POST", "/", encode(uint8(data))))
+        start = time.monotonic()
+        for _ in range(10):
+            assert_serves(server)
+        assert time.monotonic() - start < 3 * PATIENCE
+        assert echoed(readers[0].answer()) == data
+        for reader in readers:
+            reader.close()
+        assert settle(server)['pool_bytes{state="used"}'] == 0
+
+
+@pytest.mark.tsan
+def test_slow_senders_do_not_stop_others():
+    request = http("POST", "/", encode(SMALL))
+    with Server() as server:
+        senders = [server.connect() for _ in range(4 * CORES + 4)]
+        for at in range(0, len(request), 20):
+            for sender in senders:
+                sender.send(request[at:at + 20])
+            assert_serves(server)
+        for sender in senders:
+            assert echoed(sender.answer()) == b"small"
+            sender.close()
+
+
+# --- peers that are too slow: all of these wait for the same ten seconds of grace --------
+
+@pytest.fixture(scope="module")
+def stalled():
+    """What became of clients that stalled at once, after 10 s and the time of --min-rate."""
+    outcomes = {}
+    start = time.monotonic()
+
+    def outcome(name, connection):
+        try:
+            connection.socket.settimeout(20 * PATIENCE)
+            outcomes[name] = (connection.answer(), time.monotonic() - start)
+        except (Closed, Truncated, TimeoutError) as error:
+            outcomes[name] = (error, time.monotonic() - start)
+
+    large = encode(uint8(bytes(8 << 20)))
+    rate = ("--min-rate", "100MB")
+    with Server(*rate) as server, serve_slow(*rate) as engine:
+        connections = {name: server.connect() for name in ("body", "chunked", "drip")}
+        connections["body"].send(http("POST", "/", fields={"Content-Length": 1000}) + b"half")
+        connections["chunked"].send(http("POST", "/", fields={"Transfer-Encoding": "chunked"}),
+                                    b"100\r\nhalf")
+        connections["drip"].send(http("POST", "/", fields={"Content-Length": 1000}))
+        # an answer that is not read: the socket's buffers hold a part of it
+        unread = server.connect(receive_buffer=4096)
+        unread.send(http("POST", "/", large))
+        # a run that takes longer than the grace, and an answer larger than the buffers
+        after = engine.connect(receive_buffer=65536)
+        after.send(http("POST", "/", encode(uint8(bytes(8 << 20)), config="sleep-ms=11000")))
+        threads = [threading.Thread(target=outcome, args=item) for item in connections.items()]
+        for thread in threads:
+            thread.start()
+        while threads[2].is_alive() and time.monotonic() < start + 20 * PATIENCE:
+            try:
+                connections["drip"].socket.sendall(b"x")
+            except OSError:
+                break
+            time.sleep(0.25)
+        for thread in threads:
+            thread.join()
+        time.sleep(max(0.0, start + 12 - time.monotonic()))
+        outcome("unread", unread)
+        outcome("after a long run", after)
+        assert_serves(server)
+        for connection in [*connections.values(), unread, after]:
+            connection.close()
+    return outcomes
+
+
+@pytest.mark.parametrize("name", ["body", "chunked", "drip"])
+def test_body_that_stalls(stalled, name):
+    answer, seconds = stalled[name]
+    assert not isinstance(answer, Exception), repr(answer)
+    assert answer.status == 408 and "--min-rate" in answer.text
+    assert 9.5 < seconds < 10 + 2 * PATIENCE
+
+
+def test_answer_that_is_not_read_is_cut_off(stalled):
+    assert isinstance(stalled["unread"][0], Truncated)
+
+
+def test_answer_after_a_long_run_has_its_own_time(stalled):
+    """The grace of an answer begins when there is one."""
+    answer, _ = stalled["after a long run"]
+    assert not isinstance(answer, Exception), repr(answer)
+    assert answer.status == 200 and len(answer.body) > 8 << 20
