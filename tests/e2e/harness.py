@@ -31,7 +31,7 @@ MESSAGE = "application/x-graphpipe"
 
 
 def plugin(name):
-    """The path of a test plug-in: slow, faulty, oldabi, noentry."""
+    """The path of a test plug-in, by the name of its file in tests/engines."""
     return str(BUILD / f"lib/graphpipe-test/graphpipe-engine-{name}.so")
 
 

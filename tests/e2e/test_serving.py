@@ -57,6 +57,15 @@ def test_as_many_runs_at_a_time_as_slots():
         assert server.metrics()["slots"] == 3
 
 
+@pytest.mark.tsan
+def test_engine_that_asks_for_it_runs_each_slot_on_one_thread():
+    with Server("--instances", 2, engine=plugin("pinned")) as server:
+        with ThreadPoolExecutor(16) as pool:
+            for answer in pool.map(lambda _: server.infer(SMALL), range(400)):
+                assert echoed(answer) == b"small"
+        assert server.metrics()["run_seconds_count"] == 400
+
+
 @pytest.mark.parametrize("work", ["sleep-ms=2000", "compute-ms=2000"])
 def test_health_answers_while_every_slot_is_busy(work):
     """Also with fewer pollers than slots: a thread in an engine polls for nobody."""
