@@ -25,9 +25,9 @@ void *onnx_keep(struct onnx_model *model, size_t size_bytes, struct gp_error *er
 const char *onnx_keep_text(struct onnx_model *model, const char *text,
                            struct gp_error *err)
 {
-    const size_t n = strlen(text);
-    char *copy = onnx_keep(model, n + 1, err);
-    return copy ? memcpy(copy, text, n) : NULL;
+    const size_t size = strlen(text) + 1;
+    char *copy = onnx_keep(model, size, err);
+    return copy ? memcpy(copy, text, size) : NULL;
 }
 
 static void close_model(void *self)

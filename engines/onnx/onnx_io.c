@@ -143,6 +143,8 @@ static enum gp_status read_section(struct onnx_model *model, const struct onnx_f
 {
     for (size_t i = 0; i < n; i++) {
         bool is_usable;
+        if (section == INITIALIZER && *n_list == GP_MAX_TENSORS)
+            return GP_OK; /* more cannot be told; they are constants then */
         struct gp_io *io = &list[*n_list];
         const enum gp_status status =
             read_entry(model, file, section, i, io, &is_usable, err);

@@ -3,7 +3,7 @@
  *     struct gp_error err;
  *     struct gp_client *client = gp_client_create("http://127.0.0.1:9000", NULL, &err);
  *
- *     float pixels[1 * 3 * 224 * 224];
+ *     static float pixels[1 * 3 * 224 * 224];
  *     const int64_t shape[] = {1, 3, 224, 224};
  *     struct gp_tensor image = gp_tensor_view(GP_FLOAT32, shape, 4, pixels);
  *

@@ -30,7 +30,8 @@
  * over the engine's own with a function that frees it. On failure the host drops all
  * outputs.
  * Growth: structs begin with size_bytes and grow at the end; a reader looks at no field
- * beyond the size that came. Enum values are never reused.
+ * beyond the size that came. Those without one (gp_tensor, gp_string, gp_io, gp_library,
+ * gp_error) never change. Enum values are never reused.
  * Errors: return a status and set *err; never print, exit or throw. GP_INVALID for a
  * request that cannot be right, GP_ENGINE when a valid one failed.
  */

@@ -1,7 +1,7 @@
 /* graphpipe/tensor.h - a tensor, and a call: tensors in, the names of the tensors wanted
  * out.
  *
- *     float pixels[1 * 3 * 224 * 224];
+ *     static float pixels[1 * 3 * 224 * 224];
  *     const int64_t shape[] = {1, 3, 224, 224};
  *     struct gp_tensor image = gp_tensor_view(GP_FLOAT32, shape, 4, pixels);
  *     struct gp_call call = {.inputs = &image, .n_inputs = 1};

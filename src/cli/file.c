@@ -25,7 +25,7 @@ static enum gp_status read_all(struct file *file, int fd, const char *path,
     size_t used = 0, capacity = 0;
     for (ssize_t n = 1; n > 0;) {
         if (used == capacity) {
-            capacity = capacity ? 2 * capacity : 64 * 1024;
+            capacity = capacity ? 2 * capacity : 64u << 10;
             unsigned char *more = mem_resize(data, capacity);
             if (!more) {
                 mem_free(data);

@@ -4,6 +4,7 @@
 
 #include "cli/half.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -272,7 +273,6 @@ enum gp_status literal_values(struct gp_arena *arena, const char *values,
 enum gp_status literal_bytes(struct gp_arena *arena, const void *bytes, size_t size_bytes,
                              struct gp_tensor *tensor, struct gp_error *err)
 {
-    const size_t size = gp_dtype_size(tensor->dtype);
     if (tensor->dtype == GP_STRING) {
         const enum gp_status status = settle_shape(tensor, 1, err);
         struct gp_string *string = gp_arena_alloc(arena, sizeof *string);
@@ -283,6 +283,8 @@ enum gp_status literal_bytes(struct gp_arena *arena, const void *bytes, size_t s
         tensor->size_bytes = sizeof *string;
         return GP_OK;
     }
+    const size_t size = gp_dtype_size(tensor->dtype);
+    assert(size > 0); /* literal_type has found the type */
     tensor->data = bytes;
     tensor->size_bytes = size_bytes;
     if (size_bytes % size == 0)

@@ -174,7 +174,8 @@ static enum gp_status read_descr(struct npy_head *head, struct gp_error *err)
     const size_t n_digits = strspn(at, "0123456789");
     for (size_t i = 0; i < n_digits && size < GP_MAX_MESSAGE_BYTES; i++)
         size = 10 * size + (size_t)(at[i] - '0');
-    if (n_digits && !at[n_digits] && (head->kind == 'S' || head->kind == 'U')) {
+    /* any number of strings of size 0 fits into no bytes, so there is no such type */
+    if (size && !at[n_digits] && (head->kind == 'S' || head->kind == 'U')) {
         head->dtype = GP_STRING;
         head->swap_bytes = head->kind == 'U' ? 4 : 1;
         head->item_bytes = size * head->swap_bytes;

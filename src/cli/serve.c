@@ -8,12 +8,25 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+/* A connection is a descriptor: as many as this process may have, not as a shell's
+ * default says. Where that is refused, the limit is reported when it is met. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 int serve_until_stopped(const struct gp_server_options *options)
 {
     struct signals signals;
     struct gp_error err;
+    raise_descriptor_limit();
     if (signals_begin(&signals, &err) != GP_OK)
         return cli_fail("%s", err.message);
     struct gp_server *server = gp_server_create(options, &err);

@@ -5,6 +5,7 @@
  * is rare, and copied. */
 #include "client/body.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static enum gp_status body_reserve(struct client_body *body, const char *label,
     if (!pool_take(body->pool, wanted, &larger))
         return gp_error_set(err, GP_NO_MEMORY, "%s: no memory for an answer of %zu bytes",
                             label, wanted);
-    if (body->size_bytes > 0)
+    if (body->data)
         memcpy(larger.data, body->data, body->size_bytes);
     pool_give(body->pool, &body->buffer);
     body->buffer = larger;
@@ -60,6 +61,7 @@ static enum gp_status body_add(struct client_body *body, const char *label,
         body_reserve(body, label, body->size_bytes + size, false, err);
     if (status != GP_OK)
         return status;
+    assert(body->data);
     memcpy(body->data + body->size_bytes, bytes, size);
     body->size_bytes += size;
     return GP_OK;

@@ -107,8 +107,7 @@ static enum gp_status infer_decode(const struct gp_client *client,
         gp_response_decode(result->arena, body->data, body->size_bytes,
                            client->max_answer_bytes, &result->response, err);
     if (status == GP_OK && result->response.error_message)
-        return gp_error_set(err, client_status_of(result->response.error_code, 200), "%s",
-                            result->response.error_message);
+        return client_refusal(&client->link, &result->response, 200, err);
     return status;
 }
 
@@ -165,14 +164,17 @@ static enum gp_status ask_for_result(struct gp_client *client,
     return status;
 }
 
+/* Of the first layout, whatever is added to the struct later. */
+#define CALL_0_1_BYTES (offsetof(struct gp_call, host) + sizeof(const struct gp_host *))
+
 static enum gp_status call_check(const struct gp_client *client,
                                  const struct gp_call *call, struct gp_error *err)
 {
     if (!client || !call)
         return gp_error_set(err, GP_INVALID, "%s is NULL", client ? "call" : "client");
-    if (call->size_bytes != 0 && call->size_bytes < sizeof *call)
+    if (call->size_bytes != 0 && call->size_bytes < CALL_0_1_BYTES)
         return gp_error_set(err, GP_INVALID, "call.size_bytes is %u; the smallest is %zu",
-                            call->size_bytes, sizeof *call);
+                            call->size_bytes, CALL_0_1_BYTES);
     if (call->n_inputs > 0 && !call->inputs)
         return gp_error_set(err, GP_INVALID, "call.inputs is NULL, n_inputs %u",
                             call->n_inputs);

@@ -39,7 +39,8 @@ static enum gp_status status_of_http(int http_status)
     }
 }
 
-enum gp_status client_status_of(int64_t code, int http_status)
+/* The status for an error's code, or else for the HTTP status. */
+static enum gp_status status_of(int64_t code, int http_status)
 {
     switch (code) {
 #define STATUS_CASE(symbol, number, name, http)                                          \
@@ -53,6 +54,17 @@ enum gp_status client_status_of(int64_t code, int http_status)
         break;
     }
     return status_of_http(http_status);
+}
+
+enum gp_status client_refusal(const struct client_link *link,
+                              const struct gp_response *response, int http_status,
+                              struct gp_error *err)
+{
+    const enum gp_status status = status_of(response->error_code, http_status);
+    if (!*response->error_message)
+        return gp_error_set(err, status, "%s: an error of code %lld, without a reason",
+                            link->address.label, (long long)response->error_code);
+    return gp_error_set(err, status, "%s", response->error_message);
 }
 
 /* The body as one line: trimmed, cut, blanks and control characters as single blanks. */
@@ -82,8 +94,7 @@ enum gp_status client_failure(const struct client_link *link,
         gp_response_decode(arena, body->data, body->size_bytes, 0, &response, NULL) ==
             GP_OK &&
         response.error_message)
-        return gp_error_set(err, client_status_of(response.error_code, reply->status),
-                            "%s", response.error_message);
+        return client_refusal(link, &response, reply->status, err);
 
     const enum gp_status status = status_of_http(reply->status);
     char line[MAX_TEXT_BYTES];

@@ -36,10 +36,11 @@ static short wait_fd(int fd, short events, int64_t deadline_ns)
         const int n = poll(&entry, 1, poll_ms(deadline_ns));
         if (n > 0)
             return entry.revents;
-        if (n < 0 && errno != EINTR)
-            return POLLERR;
-        if (n == 0 && clock_now_ns() >= deadline_ns)
+        const int error = n < 0 ? errno : 0;
+        if (clock_now_ns() >= deadline_ns)
             return 0;
+        if (error && error != EINTR)
+            return POLLERR;
     }
 }
 

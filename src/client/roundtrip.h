@@ -41,7 +41,10 @@ enum gp_status client_failure(const struct client_link *link,
                               const struct client_reply *reply, struct gp_arena *arena,
                               struct gp_error *err);
 
-/* The status for an error's code in a message, or else for its HTTP status. */
-enum gp_status client_status_of(int64_t code, int http_status);
+/* What the error in a message says: the status for its code, or else for the HTTP status,
+ * and its words. */
+enum gp_status client_refusal(const struct client_link *link,
+                              const struct gp_response *response, int http_status,
+                              struct gp_error *err);
 
 #endif

@@ -37,6 +37,10 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
 enum gp_status engine_guess(const char *model_path, const char **name,
                             struct gp_error *err);
 
+/* What a model is called by its path, cut to fit: "mobilenet" for "models/mobilenet.onnx".
+ * Returns name. */
+const char *engine_model_name(const char *path, char *name, size_t name_size);
+
 /* The engines that this release knows, installed or not, and any other plug-in found;
  * calls visit for each, in order. `path` is NULL when the plug-in is not there. */
 struct engine_known {

@@ -91,3 +91,18 @@ enum gp_status engine_guess(const char *model_path, const char **name,
     return gp_error_set(err, GP_INVALID,
                         "the folder %s holds no saved_model.pb: " ACCEPTED, model_path);
 }
+
+const char *engine_model_name(const char *path, char *name, size_t name_size)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start && path[start - 1] != '/')
+        start--;
+    (void)snprintf(name, name_size, "%.*s", (int)(end - start), path + start);
+    char *dot = strrchr(name, '.');
+    if (dot && dot != name)
+        *dot = '\0';
+    return name;
+}

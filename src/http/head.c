@@ -67,8 +67,7 @@ static int on_name(llhttp_t *llhttp, const char *at, size_t size)
 {
     struct http_message *message = llhttp->data;
     if (message->n_fields == HTTP_MAX_FIELDS)
-        return http_refuse(message, GP_HEAD_TOO_LARGE,
-                           "the HTTP head has more than %d fields", HTTP_MAX_FIELDS);
+        return 0; /* one too many: refused when it is known to be a name */
     struct http_field *field = &message->fields[message->n_fields];
     if (!message->is_in_name)
         *field = (struct http_field){{0, 0}, {0, 0}};
@@ -80,6 +79,9 @@ static int on_name(llhttp_t *llhttp, const char *at, size_t size)
 static int on_name_complete(llhttp_t *llhttp)
 {
     struct http_message *message = llhttp->data;
+    if (message->n_fields == HTTP_MAX_FIELDS)
+        return http_refuse(message, GP_HEAD_TOO_LARGE,
+                           "the HTTP head has more than %d fields", HTTP_MAX_FIELDS);
     message->n_fields++;
     message->is_in_name = false;
     message->is_in_value = true;

@@ -7,12 +7,6 @@
 
 #include <string.h>
 
-static bool fail(struct exchange *x, enum gp_status status)
-{
-    x->error.status = status;
-    return false;
-}
-
 /* "image float32[-1,3,224,224], mask bool[-1]": what the model wants, cut to fit. */
 static const char *list_io(const struct gp_io *ios, uint32_t n, char *text,
                            size_t text_size)
@@ -138,8 +132,10 @@ static bool bind_inputs(struct model *model, struct exchange *x)
         call->n_inputs && call->inputs[0].name && call->inputs[0].name[0];
     struct gp_tensor *bound = gp_arena_alloc(x->arena, d->n_inputs * sizeof *bound);
     int64_t *positions = gp_arena_alloc(x->arena, d->n_inputs * sizeof *positions);
-    if (!bound || !positions)
-        return fail(x, gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the inputs"));
+    if (!bound || !positions) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the inputs");
+        return false;
+    }
     for (uint32_t i = 0; i < d->n_inputs; i++)
         positions[i] = -1;
     if (!(is_named ? place_by_name(model, x, positions)
@@ -166,9 +162,10 @@ static bool bind_outputs(struct model *model, struct exchange *x)
     const uint32_t n = is_default ? model->n_default_outputs : call->n_outputs;
     const char **unique = gp_arena_alloc(x->arena, n * sizeof *unique);
     uint32_t *order = gp_arena_alloc(x->arena, n * sizeof *order);
-    if (!unique || !order)
-        return fail(x,
-                    gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the outputs"));
+    if (!unique || !order) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the outputs");
+        return false;
+    }
     uint32_t n_unique = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = 0;

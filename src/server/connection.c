@@ -3,13 +3,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "server/infer.h"
-#include "server/listen.h"
 #include "server/receive.h"
 #include "server/server.h"
 
-#include <limits.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,32 +18,6 @@
 
 /* Beside the time that a transfer takes at the least rate. */
 #define TRANSFER_GRACE_NS (10 * CLOCK_S)
-
-bool connection_open(struct gp_server *server, const struct listener *listener, int fd)
-{
-    struct connection *c = mem_zalloc(sizeof *c);
-    if (!c) {
-        close(fd);
-        return false;
-    }
-    c->source.kind = SOURCE_CONNECTION;
-    c->source.fd = fd;
-    c->transport.fd = fd;
-    c->server = server;
-    c->listener = listener;
-    c->since_ns = clock_now_ns();
-    timer_init(&c->timer, fd);
-    server_add_connection(server, c);
-    timers_join(&server->timers, &c->timer, TIMER_HEAD,
-                c->since_ns + server->options.head_timeout_ms * CLOCK_MS);
-    if (poller_add(&server->poller, &c->source, EPOLLIN))
-        return true;
-    timers_leave(&server->timers, &c->timer);
-    server_remove_connection(server, c);
-    close(fd);
-    mem_free(c);
-    return false;
-}
 
 static void close_connection(struct connection *c)
 {
@@ -62,6 +33,35 @@ static void close_connection(struct connection *c)
     server_remove_connection(server, c);
     mem_free(c);
     server_connection_gone(server);
+}
+
+void connection_open(struct gp_server *server, const struct listener *listener, int fd)
+{
+    struct connection *c = mem_zalloc(sizeof *c);
+    if (!c) {
+        close(fd);
+        return;
+    }
+    c->source.kind = SOURCE_CONNECTION;
+    c->source.fd = fd;
+    c->transport.fd = fd;
+    c->server = server;
+    c->listener = listener;
+    c->since_ns = clock_now_ns();
+    timer_init(&c->timer, fd);
+    server_add_connection(server, c);
+    timers_join(&server->timers, &c->timer, TIMER_HEAD,
+                c->since_ns + server->options.head_timeout_ms * CLOCK_MS);
+    /* The drain ends idle connections by their timers: one that joins after that sees
+     * it here. */
+    if (server_is_draining(server) || !poller_add(&server->poller, &c->source, EPOLLIN))
+        close_connection(c);
+}
+
+void connection_close_all(struct gp_server *server)
+{
+    while (server->connections)
+        close_connection(server->connections);
 }
 
 bool connection_is_left(const struct connection *c)
@@ -118,18 +118,12 @@ static enum step send_answer(struct worker *worker, struct connection *c)
         size_t n = 0;
         if (turn_bytes >= TURN_BYTES)
             return STEP_YIELD;
-        switch (transport_writev(&c->transport, x->parts, x->n_parts, &n)) {
-        case TRANSPORT_OK:
-            advance(x, n);
-            turn_bytes += n;
-            break;
-        case TRANSPORT_WANT_READ:
-            return STEP_READ;
-        case TRANSPORT_WANT_WRITE:
-            return STEP_WRITE;
-        default:
-            return STEP_CLOSE;
-        }
+        const enum transport_result result =
+            transport_writev(&c->transport, x->parts, x->n_parts, &n);
+        if (result != TRANSPORT_OK)
+            return receive_step(result);
+        advance(x, n);
+        turn_bytes += n;
     }
     return answer_sent(worker, c);
 }
@@ -227,17 +221,28 @@ static void start_timer(struct connection *c)
     }
 }
 
+/* One that yields goes on at once: it is writable, unless an answer before the body fills
+ * the socket's buffer; then it is readable, or will be. */
+static uint32_t events_for(const struct connection *c, enum step step)
+{
+    if (step == STEP_READ)
+        return EPOLLIN;
+    const bool is_reading = c->state == CONNECTION_BODY ||
+                            c->state == CONNECTION_CHUNKED ||
+                            c->state == CONNECTION_LINGER;
+    return step == STEP_YIELD && is_reading ? EPOLLIN | EPOLLOUT : EPOLLOUT;
+}
+
 /* Arms the connection for what it waits for; from then on it may be another thread's. */
 static bool rest(struct worker *worker, struct connection *c, enum step step)
 {
     if (!window_save(worker, c))
         return false;
     start_timer(c);
-    /* The drain ends idle connections by their timers: one that joins after that sees
-     * it here. */
+    /* as in connection_open */
     if (c->state == CONNECTION_HEAD && server_is_draining(c->server))
         return false;
-    return poller_arm(worker->poller, &c->source, step == STEP_READ ? EPOLLIN : EPOLLOUT);
+    return poller_arm(worker->poller, &c->source, events_for(c, step));
 }
 
 static void run_turn(struct worker *worker, struct connection *c)
@@ -280,7 +285,10 @@ void connection_carry(struct worker *worker, struct exchange *x)
 void connection_send_later(struct exchange *x)
 {
     struct connection *c = x->connection;
-    poller_arm(&c->server->poller, &c->source, EPOLLOUT);
+    c->since_ns = clock_now_ns();
+    start_timer(c);
+    if (!poller_arm(&c->server->poller, &c->source, EPOLLOUT))
+        close_connection(c);
 }
 
 void connection_answer_later(struct exchange *x)

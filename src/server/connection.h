@@ -38,9 +38,9 @@ struct connection {
     struct connection *next;
 };
 
-/* Takes over an accepted socket and arms it; false: it was closed, memory or epoll
- * lacking. */
-bool connection_open(struct gp_server *server, const struct listener *listener, int fd);
+/* Takes over an accepted socket and arms it, or closes it: the server drains, or memory or
+ * epoll is lacking. */
+void connection_open(struct gp_server *server, const struct listener *listener, int fd);
 
 /* A turn: its event came. */
 void connection_turn(struct worker *worker, struct connection *c);
@@ -54,6 +54,9 @@ void connection_answer_later(struct exchange *x);
 
 /* Has an answer that is ready sent in the same way. */
 void connection_send_later(struct exchange *x);
+
+/* Closes those that are left when no thread runs any more. */
+void connection_close_all(struct gp_server *server);
 
 /* True when the peer has closed its side or reset the connection. Any thread. */
 bool connection_is_left(const struct connection *c);

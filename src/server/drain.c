@@ -3,11 +3,17 @@
 #include "base/clock.h"
 #include "server/server.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <time.h>
 
-/* After the drain limit, for what was cancelled to come back. */
+/* After the drain limit: for the last answers to leave, and for what was cancelled to come
+ * back. */
+#define LAST_ANSWERS_NS (CLOCK_S / 2)
 #define CANCEL_GRACE_NS (2 * CLOCK_S)
+
+/* When epoll refuses a listener, which would else never be heard of again. */
+enum { REARM_TRIES = 50, REARM_PAUSE_MS = 10 };
 
 bool server_is_draining(const struct gp_server *server)
 {
@@ -60,8 +66,15 @@ bool server_may_accept(struct gp_server *server, struct listener *listener)
 
 void server_rearm_listener(struct gp_server *server, struct listener *listener)
 {
-    if (!server_is_draining(server))
-        poller_arm(&server->poller, &listener->source, EPOLLIN);
+    for (int i = 0; i < REARM_TRIES; i++) {
+        if (server_is_draining(server) ||
+            poller_arm(&server->poller, &listener->source, EPOLLIN))
+            return;
+        poll(NULL, 0, REARM_PAUSE_MS);
+    }
+    pthread_mutex_lock(&server->lock);
+    listener->is_full = true; /* as if: the next connection that goes tries again */
+    pthread_mutex_unlock(&server->lock);
 }
 
 /* Those who asked for the end get their answer when only they are left. */
@@ -165,7 +178,8 @@ enum gp_status server_wait(struct gp_server *server, struct gp_error *err)
         send_all(answered);
         model_cancel_all(&server->model);
         for (int kind = 0; kind < TIMER_N_KINDS; kind++)
-            timers_hurry(&server->timers, (enum timer_kind)kind, clock_now_ns());
+            timers_hurry(&server->timers, (enum timer_kind)kind,
+                         clock_now_ns() + LAST_ANSWERS_NS);
         pthread_mutex_lock(&server->lock);
         is_drained = wait_until(server, clock_now_ns() + CANCEL_GRACE_NS);
     }

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "server/server.h"
 
-#include <stdlib.h>
+#include <assert.h>
 #include <string.h>
 
 enum { MAX_SPARE = 256 };
@@ -184,6 +184,7 @@ static void answer(struct exchange *x, const char *content_type,
         .is_kept_alive = x->is_kept_alive,
     };
     const size_t head_size = http_write_answer(x->head, sizeof x->head, &head);
+    assert(head_size > 0); /* else EXCHANGE_HEAD_BYTES is too little for its fields */
     struct iovec *all = x->small_parts;
     if (n_parts > 2)
         all = gp_arena_alloc(x->arena, (n_parts + 1) * sizeof *all);

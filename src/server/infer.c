@@ -88,17 +88,17 @@ static bool run(struct worker *worker, struct exchange *x)
     }
     model_run_begin(model, x);
     const bool is_poller = !model->slots[x->slot].worker;
-    if (is_poller)
-        poller_engage(worker->poller);
+    (is_poller ? poller_engage : poller_engage_slot)(worker->poller);
     const enum gp_status status =
         engine_run_execute(&x->run, model->engine, model->handle, x->slot, &x->error);
-    if (is_poller)
-        poller_disengage(worker->poller);
+    (is_poller ? poller_disengage : poller_disengage_slot)(worker->poller);
     const bool is_cancelled = model_run_end(model, x);
     metrics_observe(&x->server->metrics.run_time, x->ran_ns);
     if (is_past_deadline(x))
         return false;
-    if (is_cancelled && status != GP_OK)
+    if (is_cancelled && status != GP_OK && server_is_draining(x->server))
+        gp_error_set(&x->error, GP_UNAVAILABLE, "the run was stopped: the server ended");
+    else if (is_cancelled && status != GP_OK)
         gp_error_set(&x->error, GP_CANCELLED, "the run was stopped: its client left");
     return status == GP_OK;
 }

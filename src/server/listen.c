@@ -63,16 +63,13 @@ const char *listen_format(const struct sockaddr *address, socklen_t size, char *
 /* "http://127.0.0.1:9000" of a bound socket; returns the port. */
 static unsigned format_bound(int fd, char *text, size_t text_size)
 {
+    char where[NI_MAXHOST + 16];
     struct sockaddr_storage bound = {0};
     socklen_t size = sizeof bound;
     getsockname(fd, (struct sockaddr *)&bound, &size);
-    memcpy(text, "http://", 7);
-    listen_format((struct sockaddr *)&bound, size, text + 7, text_size - 7);
-    const uint16_t port =
-        bound.ss_family == AF_INET
-            ? ((const struct sockaddr_in *)(const void *)&bound)->sin_port
-            : ((const struct sockaddr_in6 *)(const void *)&bound)->sin6_port;
-    return ntohs(port);
+    listen_format((struct sockaddr *)&bound, size, where, sizeof where);
+    (void)snprintf(text, text_size, "http://%s", where);
+    return (unsigned)strtoul(strrchr(text, ':') + 1, NULL, 10);
 }
 
 static enum gp_status fail_bind(int fd, const char *where, struct gp_error *err)
@@ -198,9 +195,13 @@ static enum gp_status listen_unix(struct gp_server *server, const char *where,
     memcpy(address.sun_path, path, strlen(path) + 1);
     remove_stale(&address);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
-        listen(fd, BACKLOG) != 0)
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) != 0)
         return fail_bind(fd, where, err);
+    if (listen(fd, BACKLOG) != 0) {
+        const enum gp_status status = fail_bind(fd, where, err);
+        unlink(path);
+        return status;
+    }
     struct listener *listener = add(server, fd, where, list);
     char *copy = mem_strdup(path);
     if (!listener || !copy) {
@@ -234,9 +235,10 @@ static bool refuse_one(struct listener *listener)
         close(fd);
     server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     pthread_mutex_unlock(&server->lock);
-    log_line(
-        &server->log, GP_LOG_WARNING,
-        "a client was refused: out of file descriptors (raise the limit with ulimit -n)");
+    if (fd >= 0)
+        log_line(&server->log, GP_LOG_WARNING,
+                 "a client was refused: out of file descriptors (raise the limit with "
+                 "ulimit -n)");
     return fd >= 0;
 }
 
@@ -249,9 +251,9 @@ void listen_accept(struct listener *listener)
             return;
         const int fd =
             accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE) && refuse_one(listener))
-            continue;
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE) && refuse_one(listener))
             continue;
         if (fd < 0)
             break;
@@ -269,6 +271,7 @@ void listen_stop(struct listener *list)
         shutdown(listener->source.fd, SHUT_RDWR);
         if (listener->unix_path)
             unlink(listener->unix_path);
+        listener->is_stopped = true;
     }
 }
 
@@ -277,10 +280,9 @@ void listen_close(struct listener *list)
     while (list) {
         struct listener *listener = list;
         list = listener->next;
-        if (listener->unix_path)
+        if (listener->unix_path && !listener->is_stopped)
             unlink(listener->unix_path);
-        if (listener->source.fd >= 0)
-            close(listener->source.fd);
+        close(listener->source.fd);
         mem_free(listener->unix_path);
         mem_free(listener->address);
         mem_free(listener);

@@ -10,7 +10,9 @@ struct listener {
     struct source source; /* first */
     struct gp_server *server;
     bool is_local;   /* a unix socket, or bound to a loopback address */
-    bool is_full;    /* not armed: max_connections was reached; under the server's lock */
+    bool is_stopped; /* its socket file, if any, is gone: another server may have it */
+    bool is_full; /* not armed: max_connections was reached, or epoll refused; under the
+                        server's lock */
     char *unix_path; /* to be removed at the end */
     char *address;   /* "http://127.0.0.1:9000" or "unix:/path" */
     struct listener *next;

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { METRICS_N_STATUSES = 20, METRICS_N_BUCKETS = 15 };
+enum { METRICS_N_STATUSES = 600, METRICS_N_BUCKETS = 15 };
 
 /* Seconds: from 50 microseconds to 100 seconds. */
 struct metrics_histogram {
@@ -16,7 +16,7 @@ struct metrics_histogram {
 };
 
 struct metrics {
-    atomic_ulong requests[METRICS_N_STATUSES]; /* by HTTP status, see metrics.c */
+    atomic_ulong requests[METRICS_N_STATUSES]; /* by HTTP status */
     struct metrics_histogram
         request_time;                  /* from the head's arrival to the last byte out */
     struct metrics_histogram run_time; /* in the engine */
@@ -32,7 +32,6 @@ void metrics_observe(struct metrics_histogram *histogram, int64_t ns);
 
 /* What is known elsewhere at the moment of writing. */
 struct metrics_gauges {
-    const char *model;
     unsigned n_connections;
     unsigned n_waiting;
     unsigned n_slots;

@@ -15,26 +15,6 @@ static void engine_log(void *context, enum gp_log_level level, const char *messa
     log_line(&server->log, level, "engine: %s", message);
 }
 
-/* "models/mobilenet.onnx" -> "mobilenet" */
-static const char *name_from_path(struct gp_arena *arena, const char *path)
-{
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t start = end;
-    while (start > 0 && path[start - 1] != '/')
-        start--;
-    const char *dot = memrchr(path + start, '.', end - start);
-    if (dot && dot > path + start)
-        end = (size_t)(dot - path);
-    char *name = gp_arena_alloc(arena, end - start + 1);
-    if (!name)
-        return "";
-    memcpy(name, path + start, end - start);
-    name[end - start] = '\0';
-    return name;
-}
-
 static enum gp_status find_input(const struct model *model, const char *name,
                                  uint32_t *index, struct gp_error *err)
 {
@@ -104,18 +84,23 @@ static enum gp_status set_default_outputs(struct model *model,
     return GP_OK;
 }
 
-static void set_metadata(struct model *model, const struct gp_server_options *options)
+static enum gp_status set_metadata(struct model *model,
+                                   const struct gp_server_options *options,
+                                   struct gp_error *err)
 {
     const struct gp_description *d = &model->description;
     struct gp_metadata *m = &model->metadata;
+    char path[256];
     if (options->metadata)
         *m = *options->metadata;
     const char *name = options->model_name ? options->model_name
                        : m->name           ? m->name
                        : options->model_path
-                           ? name_from_path(model->server->arena, options->model_path)
+                           ? engine_model_name(options->model_path, path, sizeof path)
                            : model->engine->name;
-    m->name = server_strdup(model->server, name ? name : "");
+    m->name = server_strdup(model->server, name);
+    if (!m->name)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for the model's name");
     m->version = m->version && m->version[0] ? m->version : d->version ? d->version : "";
     m->description = m->description           ? m->description
                      : d->description != NULL ? d->description
@@ -125,6 +110,7 @@ static void set_metadata(struct model *model, const struct gp_server_options *op
     m->outputs = d->outputs;
     m->n_inputs = d->n_inputs;
     m->n_outputs = d->n_outputs;
+    return GP_OK;
 }
 
 /* After open: what the model is, its defaults, its slots. */
@@ -142,9 +128,10 @@ static enum gp_status prepare(struct model *model,
         status = set_default_inputs(model, options, err);
     if (status == GP_OK)
         status = set_default_outputs(model, options, err);
+    if (status == GP_OK)
+        status = set_metadata(model, options, err);
     if (status != GP_OK)
         return status;
-    set_metadata(model, options);
     model->max_waiting = model->server->options.max_waiting;
     model->slots = mem_array(d->n_slots, sizeof *model->slots);
     if (!model->slots)
@@ -170,27 +157,27 @@ enum gp_status model_attach(struct model *model, struct gp_server *server,
     return prepare(model, options, err);
 }
 
-static enum gp_status find_engine(const struct gp_server_options *options,
-                                  const struct gp_engine **engine, struct gp_error *err)
+static const struct gp_engine *find_engine(const struct gp_server_options *options,
+                                           struct gp_error *err)
 {
+    const struct gp_engine *engine = NULL;
     const char *name = options->engine;
-    enum gp_status status = GP_OK;
-    if (!options->model_path && (!name || strcmp(name, "auto") == 0))
-        return gp_error_set(err, GP_INVALID,
-                            "no model: name one with --model FILE, or an "
-                            "engine that needs none with --engine echo");
-    if (!name || strcmp(name, "auto") == 0)
-        status = engine_guess(options->model_path, &name, err);
-    return status == GP_OK ? engine_load(name, options->engine_dir, engine, err) : status;
+    const bool is_guessed = !name || strcmp(name, "auto") == 0;
+    if (is_guessed && !options->model_path)
+        gp_error_set(err, GP_INVALID,
+                     "no model: name one with --model FILE, or an "
+                     "engine that needs none with --engine echo");
+    else if (!is_guessed || engine_guess(options->model_path, &name, err) == GP_OK)
+        (void)engine_load(name, options->engine_dir, &engine, err);
+    return engine;
 }
 
 enum gp_status model_open(struct model *model, struct gp_server *server,
                           const struct gp_server_options *options, struct gp_error *err)
 {
-    const struct gp_engine *engine;
-    enum gp_status status = find_engine(options, &engine, err);
-    if (status != GP_OK)
-        return status;
+    const struct gp_engine *engine = find_engine(options, err);
+    if (!engine)
+        return err->status;
     const struct gp_engine_options engine_options = {
         .size_bytes = sizeof engine_options,
         .n_slots = options->n_slots,
@@ -203,7 +190,7 @@ enum gp_status model_open(struct model *model, struct gp_server *server,
         .log_context = server,
     };
     void *handle;
-    status = engine->open(&engine_options, &handle, err);
+    enum gp_status status = engine->open(&engine_options, &handle, err);
     if (status != GP_OK)
         return status;
     status = model_attach(model, server, engine, handle, options, err);

@@ -85,17 +85,33 @@ static void *worker_main(void *arg)
 
 /* The counts change before the pace is read, and the watcher sets its pace before it
  * reads the counts: whichever comes second sees what the other did. */
-void poller_engage(struct poller *poller)
+static void wake_watcher(struct poller *poller, int n_polling)
 {
-    atomic_fetch_add(&poller->n_engaged, 1);
-    const int n_left = atomic_fetch_sub(&poller->n_polling, 1) - 1;
     const int pace = atomic_load(&poller->watcher_pace);
-    if (pace == WATCHER_FAST || (pace == WATCHER_SLOW && n_left > 0))
+    if (pace == WATCHER_FAST || (pace == WATCHER_SLOW && n_polling > 0))
         return;
     pthread_mutex_lock(&poller->lock);
     atomic_store(&poller->watcher_pace, WATCHER_FAST);
     pthread_cond_signal(&poller->watcher_waked);
     pthread_mutex_unlock(&poller->lock);
+}
+
+void poller_engage(struct poller *poller)
+{
+    atomic_fetch_add(&poller->n_engaged, 1);
+    wake_watcher(poller, atomic_fetch_sub(&poller->n_polling, 1) - 1);
+}
+
+void poller_engage_slot(struct poller *poller)
+{
+    atomic_fetch_add(&poller->n_engaged, 1);
+    wake_watcher(poller, atomic_load(&poller->n_polling));
+}
+
+void poller_disengage_slot(struct poller *poller)
+{
+    atomic_fetch_add_explicit(&poller->n_runs, 1, memory_order_relaxed);
+    atomic_fetch_sub(&poller->n_engaged, 1);
 }
 
 void poller_disengage(struct poller *poller)
@@ -110,7 +126,8 @@ void poller_disengage(struct poller *poller)
 static bool arm(struct poller *poller, int operation, struct source *source,
                 uint32_t events)
 {
-    struct epoll_event event = {.events = events | EPOLLONESHOT, .data.ptr = source};
+    const uint32_t once = events & EPOLLET ? 0 : EPOLLONESHOT;
+    struct epoll_event event = {.events = events | once, .data.ptr = source};
     const int fd = source->fd;
     atomic_store_explicit(&source->is_armed, true, memory_order_release);
     return epoll_ctl(poller->epoll_fd, operation, fd, &event) == 0;
@@ -132,6 +149,9 @@ enum gp_status poller_init(struct poller *poller, struct gp_server *server,
     poller->server = server;
     poller->n_cores = (int)n_cores;
     poller->n_workers = n_workers;
+    poller->workers = mem_array(n_workers, sizeof *poller->workers);
+    if (!poller->workers)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u threads", n_workers);
     pthread_mutex_init(&poller->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -141,12 +161,9 @@ enum gp_status poller_init(struct poller *poller, struct gp_server *server,
     poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     poller->end_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     struct epoll_event end = {.events = EPOLLIN, .data.ptr = NULL};
-    poller->workers = mem_array(n_workers, sizeof *poller->workers);
     if (poller->epoll_fd < 0 || poller->end_fd < 0 ||
         epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->end_fd, &end) != 0)
         return gp_error_set(err, GP_IO, "epoll: %s", strerror(errno));
-    if (!poller->workers)
-        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u threads", n_workers);
     for (unsigned i = 0; i < n_workers; i++) {
         poller->workers[i].server = server;
         poller->workers[i].poller = poller;
@@ -159,19 +176,17 @@ enum gp_status poller_start(struct poller *poller, struct gp_error *err)
 {
     int rc = pthread_create(&poller->watcher, NULL, watcher_main, poller);
     poller->has_watcher = rc == 0;
-    const unsigned n_wanted = poller->n_workers;
-    poller->n_workers = 0;
-    while (rc == 0 && poller->n_workers < n_wanted) {
-        struct worker *worker = &poller->workers[poller->n_workers];
+    while (rc == 0 && poller->n_started < poller->n_workers) {
+        struct worker *worker = &poller->workers[poller->n_started];
         atomic_fetch_add(&poller->n_awake, 1);
         atomic_fetch_add(&poller->n_polling, 1);
         rc = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (rc == 0)
-            poller->n_workers++;
+            poller->n_started++;
     }
     return rc == 0 ? GP_OK
                    : gp_error_set(err, GP_UNAVAILABLE, "cannot make thread %u of %u: %s",
-                                  poller->n_workers + 1, n_wanted, strerror(rc));
+                                  poller->n_started + 1, poller->n_workers, strerror(rc));
 }
 
 void poller_stop(struct poller *poller)
@@ -186,11 +201,11 @@ void poller_stop(struct poller *poller)
         unpark(poller);
     pthread_cond_signal(&poller->watcher_waked);
     pthread_mutex_unlock(&poller->lock);
-    for (unsigned i = 0; i < poller->n_workers; i++)
+    for (unsigned i = 0; i < poller->n_started; i++)
         pthread_join(poller->workers[i].thread, NULL);
     if (poller->has_watcher)
         pthread_join(poller->watcher, NULL);
-    poller->n_workers = 0;
+    poller->n_started = 0;
     poller->has_watcher = false;
 }
 

@@ -1,7 +1,7 @@
 /* server/poller.h - the threads: who polls, who is parked, and the watcher between them.
  *
- * One epoll set; everything in it is armed one-shot, so one thread owns a source at a
- * time and a source needs no lock. As many threads poll as there are cores; one that goes
+ * One epoll set; everything in it but the timers is armed one-shot, so one thread owns a
+ * source at a time and a source needs no lock. As many threads poll as there are cores; one that goes
  * into an engine wakes nobody. The watcher (watcher.c) wakes a parked thread when no
  * poller was left at two ticks in a row, unless runs are so short that the pollers come
  * back between them anyway. When the pollers are too many again the next one to finish
@@ -58,6 +58,7 @@ struct poller {
     int end_fd;  /* an eventfd that wakes all who poll, at the end */
     int n_cores; /* how many poll */
     unsigned n_workers;
+    unsigned n_started; /* of them, whose threads were made */
     struct worker *workers;
     void (*serve)(struct worker *worker, struct source *source);
     void (*watch)(struct gp_server *server); /* at each look of the watcher */
@@ -98,7 +99,8 @@ enum gp_status poller_start(struct poller *poller, struct gp_error *err);
 void poller_stop(struct poller *poller);
 void poller_finish(struct poller *poller);
 
-/* Puts a source into the set, armed for one event; false: the system refused. */
+/* Puts a source into the set, armed for one event, or with EPOLLET for each; false: the
+ * system refused. */
 bool poller_add(struct poller *poller, struct source *source, uint32_t events);
 
 /* Arms a source for one event. From then on it may belong to another thread. */
@@ -110,8 +112,12 @@ void poller_unpark(struct poller *poller);
 /* The watcher's thread (watcher.c). */
 void *watcher_main(void *poller);
 
-/* Around an engine's run, or any work that takes long. */
+/* Around an engine's run, or any work that takes long, of a thread that polls. */
 void poller_engage(struct poller *poller);
 void poller_disengage(struct poller *poller);
+
+/* Around a run on a slot's own thread: it is watched, and leaves no poller less. */
+void poller_engage_slot(struct poller *poller);
+void poller_disengage_slot(struct poller *poller);
 
 #endif

@@ -11,7 +11,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { MAX_IGNORED_BODY = 64 * 1024, FIRST_CHUNKED_BYTES = 64 * 1024 };
+enum {
+    MAX_IGNORED_BODY = 64 * 1024,
+    FIRST_CHUNKED_BYTES = 64 * 1024,
+    LONG_COPY_BYTES = 1 << 20
+};
+
+_Static_assert(WINDOW_BYTES >= (int)HTTP_MAX_HEAD_BYTES + (int)WINDOW_READ_BYTES,
+               "a head that is not refused yet leaves room for a read");
 
 static size_t window_size(const struct worker *worker)
 {
@@ -54,7 +61,7 @@ enum step receive_refuse(struct connection *c)
     return STEP_NEXT;
 }
 
-static enum step step_of(enum transport_result result)
+enum step receive_step(enum transport_result result)
 {
     switch (result) {
     case TRANSPORT_WANT_READ:
@@ -175,7 +182,7 @@ enum step receive_head(struct worker *worker, struct connection *c)
     if (window_size(worker) == fed) {
         const enum transport_result result = fill_window(worker, c);
         if (result != TRANSPORT_OK)
-            return step_of(result);
+            return receive_step(result);
     }
     if (!c->x) {
         c->x = exchange_take(c->server, c);
@@ -209,14 +216,15 @@ enum step receive_body(struct worker *worker, struct connection *c)
         size_t n = 0;
         const enum transport_result result = transport_readv(&c->transport, &part, 1, &n);
         if (result != TRANSPORT_OK)
-            return step_of(result);
+            return receive_step(result);
         x->body_size += n;
         worker->turn_bytes += n;
     }
     return routes_dispatch(worker, c);
 }
 
-/* Twice the room, in another buffer: the one way by which a body's bytes move. */
+/* Twice the room, in another buffer: the one way by which a body's bytes move. Moving
+ * many counts as being in an engine, so that the watcher finds a stand-in. */
 static bool grow_body(struct exchange *x, size_t more)
 {
     if (x->body.size_bytes - x->body_size >= more)
@@ -229,8 +237,13 @@ static bool grow_body(struct exchange *x, size_t more)
                      wanted);
         return false;
     }
+    const bool is_long = x->body_size >= LONG_COPY_BYTES;
+    if (is_long)
+        poller_engage(&x->server->poller);
     memcpy(larger.data, x->body.data, x->body_size);
     pool_give(x->server->pool, &x->body);
+    if (is_long)
+        poller_disengage(&x->server->poller);
     x->body = larger;
     return true;
 }
@@ -322,6 +335,6 @@ enum step receive_chunked(struct worker *worker, struct connection *c)
             return receive_refuse(c);
         const enum transport_result result = read_chunk(worker, c, &fresh);
         if (result != TRANSPORT_OK)
-            return step_of(result);
+            return receive_step(result);
     }
 }

@@ -14,12 +14,15 @@ enum step {
     STEP_CLOSE
 };
 
-enum { TURN_BYTES = 4 << 20, TURN_REQUESTS = 16 };
+enum { TURN_BYTES = 1 << 20, TURN_REQUESTS = 16 };
 
 /* One step in the states CONNECTION_HEAD, CONNECTION_BODY and CONNECTION_CHUNKED. */
 enum step receive_head(struct worker *worker, struct connection *c);
 enum step receive_body(struct worker *worker, struct connection *c);
 enum step receive_chunked(struct worker *worker, struct connection *c);
+
+/* What to wait for after a transfer that moved nothing. */
+enum step receive_step(enum transport_result result);
 
 /* Refuses the request being received with x->error, as text, and closes after the
  * answer. */

@@ -42,7 +42,7 @@ static uint32_t most_connections(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return 1 << 20;
-    return limit.rlim_cur > 2 * RESERVED_DESCRIPTORS
+    return limit.rlim_cur > (rlim_t)2 * RESERVED_DESCRIPTORS
                ? (uint32_t)(limit.rlim_cur - RESERVED_DESCRIPTORS)
                : RESERVED_DESCRIPTORS;
 }
@@ -166,24 +166,21 @@ static enum gp_status finish(struct gp_server *server,
     return status;
 }
 
-struct gp_server *gp_server_create(const struct gp_server_options *options,
-                                   struct gp_error *err)
+static enum gp_status open_function(struct gp_server *server, gp_infer_fn *function,
+                                    void *self, const struct gp_server_options *options,
+                                    struct gp_error *err)
 {
-    static const struct gp_server_options none = {0};
-    const struct gp_server_options *o = options ? options : &none;
-    struct gp_error detail = {0};
-    err = err ? err : &detail;
-    struct gp_server *server = begin(o, err);
-    if (server && model_open(&server->model, server, o, err) == GP_OK &&
-        finish(server, o, err) == GP_OK)
-        return server;
-    gp_server_destroy(server);
-    return NULL;
+    const uint32_t n_slots = options->n_slots ? options->n_slots : server_n_cores();
+    void *handle = function_create(function, self, n_slots, options->metadata);
+    if (!handle)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
+    return model_attach(&server->model, server, &function_engine, handle, options, err);
 }
 
-struct gp_server *gp_server_create_function(gp_infer_fn *function, void *self,
-                                            const struct gp_server_options *options,
-                                            struct gp_error *err)
+/* Without a function: what the options name. */
+static struct gp_server *create(gp_infer_fn *function, void *self,
+                                const struct gp_server_options *options,
+                                struct gp_error *err)
 {
     static const struct gp_server_options none = {0};
     const struct gp_server_options *o = options ? options : &none;
@@ -192,16 +189,27 @@ struct gp_server *gp_server_create_function(gp_infer_fn *function, void *self,
     struct gp_server *server = begin(o, err);
     if (!server)
         return NULL;
-    void *handle = function_create(
-        function, self, o->n_slots ? o->n_slots : server_n_cores(), o->metadata);
-    if (!handle)
-        gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
-    if (handle &&
-        model_attach(&server->model, server, &function_engine, handle, o, err) == GP_OK &&
-        finish(server, o, err) == GP_OK)
+    enum gp_status status = function ? open_function(server, function, self, o, err)
+                                     : model_open(&server->model, server, o, err);
+    if (status == GP_OK)
+        status = finish(server, o, err);
+    if (status == GP_OK)
         return server;
     gp_server_destroy(server);
     return NULL;
+}
+
+struct gp_server *gp_server_create(const struct gp_server_options *options,
+                                   struct gp_error *err)
+{
+    return create(NULL, NULL, options, err);
+}
+
+struct gp_server *gp_server_create_function(gp_infer_fn *function, void *self,
+                                            const struct gp_server_options *options,
+                                            struct gp_error *err)
+{
+    return create(function, self, options, err);
 }
 
 const char *gp_server_address(const struct gp_server *server, size_t index)
@@ -276,6 +284,7 @@ enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err)
     if (status != GP_DEADLINE) { /* past the drain limit a thread may never come back */
         poller_stop(&server->poller);
         model_stop(&server->model);
+        connection_close_all(server); /* where it did not start as a whole */
     }
     return status;
 }

@@ -46,6 +46,6 @@ enum gp_status signals_run(struct signals *signals, struct gp_server *server,
 void signals_end(struct signals *signals)
 {
     atomic_store(&signals->is_over, true);
-    pthread_kill(signals->thread, SIGTERM);
+    pthread_kill(signals->thread, SIGINT); /* it waits for that as well */
     pthread_join(signals->thread, NULL);
 }

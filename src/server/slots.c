@@ -4,10 +4,7 @@
 
 #include "base/clock.h"
 #include "server/connection.h"
-#include "server/infer.h"
 #include "server/server.h"
-
-#include <poll.h>
 
 /* A run younger than this is left alone: looking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
@@ -211,9 +208,11 @@ enum gp_status model_start(struct model *model, struct gp_error *err)
         if (!worker)
             return gp_error_set(err, GP_NO_MEMORY, "no memory for a slot's thread");
         worker->slot = i;
-        if (pthread_create(&worker->thread, NULL, slot_main, worker) != 0)
+        if (pthread_create(&worker->thread, NULL, slot_main, worker) != 0) {
+            server_free_worker(worker);
             return gp_error_set(err, GP_UNAVAILABLE, "cannot make a thread for slot %u",
                                 i);
+        }
         model->slots[i].worker = worker;
     }
     return GP_OK;

@@ -27,13 +27,12 @@ static void unlink_timer(struct timer *timer)
 enum gp_status timers_init(struct timers *timers, struct poller *poller,
                            struct gp_error *err)
 {
-    timers->poller = poller;
     pthread_mutex_init(&timers->lock, NULL);
     for (int i = 0; i < TIMER_N_KINDS; i++)
         list_init(&timers->lists[i]);
     timers->source.kind = SOURCE_TIMER;
     timers->source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (timers->source.fd < 0 || !poller_add(poller, &timers->source, EPOLLIN))
+    if (timers->source.fd < 0 || !poller_add(poller, &timers->source, EPOLLIN | EPOLLET))
         return gp_error_set(err, GP_IO, "timerfd: %s", strerror(errno));
     return GP_OK;
 }
@@ -131,7 +130,6 @@ void timers_expire(struct timers *timers)
     else
         set_wake(timers, earliest > now + GRAIN_NS ? earliest : now + GRAIN_NS);
     pthread_mutex_unlock(&timers->lock);
-    poller_arm(timers->poller, &timers->source, EPOLLIN);
 }
 
 void timers_hurry(struct timers *timers, enum timer_kind kind, int64_t deadline_ns)

@@ -32,7 +32,6 @@ struct timer {
 
 struct timers {
     struct source source;
-    struct poller *poller;
     pthread_mutex_t lock;
     struct timer lists[TIMER_N_KINDS];
     int64_t wake_ns; /* when the timerfd fires; 0: disarmed */

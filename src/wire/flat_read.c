@@ -289,7 +289,7 @@ enum gp_status flat_vector_string(const struct flat_vector *vector, size_t i,
         read_string(message, from + offset, string))
         return GP_OK;
     const struct flat_place place = flat_place_at(vector->place, i);
-    size_t at;
+    size_t at = 0;
     const enum gp_status status = follow(message, &place, from, &at);
     return status == GP_OK ? refuse_string(message, &place, at) : status;
 }

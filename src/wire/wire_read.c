@@ -36,9 +36,11 @@ void *wire_array(struct wire_reader *reader, size_t n, size_t size_bytes,
         return NULL;
     void *array =
         checked_mul(n, size_bytes, &total) ? gp_arena_alloc(reader->arena, total) : NULL;
-    if (!array)
-        *status = gp_error_set(reader->message.err, GP_NO_MEMORY,
-                               "no memory for %zu elements of %zu bytes", n, size_bytes);
+    if (!array) {
+        *status = GP_NO_MEMORY;
+        gp_error_set(reader->message.err, *status,
+                     "no memory for %zu elements of %zu bytes", n, size_bytes);
+    }
     return array;
 }
 

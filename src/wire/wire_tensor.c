@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 
+#include <assert.h>
 #include <string.h>
 
 static enum gp_status read_strings(struct wire_reader *reader,
@@ -42,6 +43,7 @@ static enum gp_status read_numbers(struct wire_reader *reader,
                                    struct gp_tensor *tensor, size_t n_elements)
 {
     const size_t element_bytes = gp_dtype_size(tensor->dtype);
+    assert(element_bytes > 0); /* strings are read elsewhere, GP_NULL was refused */
     struct flat_vector vector;
     enum gp_status status;
     GP_TRY(flat_vector(table, TENSOR_DATA, "data", 1, SIZE_MAX, &vector));

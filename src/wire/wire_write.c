@@ -145,7 +145,8 @@ enum gp_status wire_finish(struct wire_writer *writer,
         return gp_error_set(writer->err, GP_INVALID,
                             "the message would have %zu bytes; the format ends at %u",
                             size, GP_MAX_MESSAGE_BYTES);
-    flat->bytes = gp_arena_alloc(writer->arena, flat->at + writer->n_large * GAP_BYTES);
+    flat->bytes =
+        gp_arena_alloc(writer->arena, flat->at + (size_t)writer->n_large * GAP_BYTES);
     struct iovec *parts =
         gp_arena_alloc(writer->arena, (2 * (size_t)writer->n_large + 1) * sizeof *parts);
     if (!flat->bytes || !parts)

@@ -30,7 +30,8 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
 static enum gp_status describe(void *model, struct gp_description *description,
                                struct gp_error *err)
 {
-    static const struct gp_io any = {.name = "x", .description = "", .flags = GP_IO_ANY_RANK};
+    static const struct gp_io any = {
+        .name = "x", .description = "", .flags = GP_IO_ANY_RANK};
     const struct model *m = model;
     (void)err;
     description->flags = GP_ANY_INPUTS | GP_SLOT_THREAD;

@@ -5,7 +5,8 @@
  *   deaf            does not ask to be told when the run should stop
  *   report          does nothing, returns uint64 {begun, ended, stopped, most at a time}
  *
- * separated by blanks. One slot unless the options say more; all may run at a time. */
+ * separated by blanks. One slot unless the options say more; all may run at a time. With the
+ * engine option "pinned" each slot wants a thread of its own. */
 #include <graphpipe/engine.h>
 
 #include <pthread.h>
@@ -18,6 +19,7 @@
 
 struct model {
     uint32_t n_slots;
+    uint32_t flags;
     atomic_ullong n_begun, n_ended, n_stopped, n_running, n_most;
 };
 
@@ -134,6 +136,10 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     if (!slow)
         return gp_error_set(err, GP_NO_MEMORY, "no memory");
     slow->n_slots = options->n_slots ? options->n_slots : 1;
+    slow->flags = GP_ANY_INPUTS;
+    for (size_t i = 0; i < options->n_options; i++)
+        if (strcmp(options->options[i], "pinned") == 0)
+            slow->flags |= GP_SLOT_THREAD;
     *model = slow;
     return GP_OK;
 }
@@ -148,7 +154,7 @@ static enum gp_status describe_model(void *model, struct gp_description *descrip
         .name = "output0", .description = "", .shape = any, .rank = 1, .dtype = GP_NULL};
     const struct model *slow = model;
     (void)err;
-    description->flags = GP_ANY_INPUTS;
+    description->flags = slow->flags;
     description->n_slots = slow->n_slots;
     description->summary = "slow";
     description->version = "";

@@ -103,6 +103,22 @@ static void messages_are_told_as_they_are(void **state)
     free(message);
 }
 
+static void an_error_may_lack_words(void **state)
+{
+    (void)state;
+    struct scripted server;
+    size_t size;
+    char *message = error_message(GP_BUSY, "", &size);
+    const struct script_step steps[] = {ACCEPT, READ, ANSWER};
+    scripted_start(&server, false, steps, 3, message, size);
+    struct gp_client *client = scripted_connect(server.address, NULL);
+    scripted_assert_fails(client, &no_inputs, GP_BUSY,
+                          "an error of code 13, without a reason");
+    gp_client_destroy(client);
+    scripted_check(&server);
+    free(message);
+}
+
 static void unknown_codes_go_by_the_http_status(void **state)
 {
     (void)state;
@@ -262,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_are_told_as_they_are),
+        cmocka_unit_test(an_error_may_lack_words),
         cmocka_unit_test(unknown_codes_go_by_the_http_status),
         cmocka_unit_test(texts_are_told_with_their_status),
         cmocka_unit_test(reasons_may_be_lacking),

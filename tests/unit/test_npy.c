@@ -224,6 +224,8 @@ static void test_refuses_what_no_tensor_can_be(void **state)
     refuse(HEAD("''"), 4, "dtype");
     refuse(HEAD("'<f4444444444444444444444'"), 4, "descr");
     refuse(HEAD("'<U99999999999'"), 4, "");
+    refuse(HEAD("'|S0'"), 0, "|S0"); /* any number of them fits into no bytes */
+    refuse(HEAD("'<U0'"), 0, "<U0");
 #undef HEAD
 }
 
