@@ -30,6 +30,7 @@ struct command {
 
 extern const struct command serve_command;
 extern const struct command infer_command;
+extern const struct command bench_command;
 extern const struct command inspect_command;
 extern const struct command decode_command;
 extern const struct command engines_command;

@@ -72,8 +72,7 @@ static const struct option infer_options[] = {
 struct session {
     const struct infer_values *values;
     struct gp_arena *arena;
-    struct input *inputs;
-    size_t n_inputs;
+    struct inputs inputs;
     struct gp_client *client;
     struct gp_result *result;
     struct gp_result *about; /* holds metadata */
@@ -81,42 +80,16 @@ struct session {
     double time_ms;
 };
 
-static enum gp_status open_inputs(struct session *s, const struct options *options,
-                                  struct gp_error *err)
-{
-    const struct option_list *words = &options->words, *more = &s->values->inputs;
-    const size_t n = words->n - 1 + more->n; /* the first word is the address */
-    if (n > GP_MAX_TENSORS)
-        return gp_error_set(err, GP_INVALID, "%zu inputs are over %u", n, GP_MAX_TENSORS);
-    s->inputs = gp_arena_alloc(s->arena, n * sizeof *s->inputs);
-    if (!s->inputs)
-        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
-    for (; s->n_inputs < n; s->n_inputs++) {
-        const size_t i = s->n_inputs + 1;
-        const char *word = i < words->n ? words->items[i] : more->items[i - words->n];
-        const enum gp_status status =
-            input_open(&s->inputs[s->n_inputs], s->arena, word, err);
-        if (status != GP_OK)
-            return status;
-    }
-    return GP_OK;
-}
-
 static enum gp_status ask(struct session *s, const char *address, struct gp_error *err)
 {
     const struct gp_client_options options = {.size_bytes = sizeof options,
                                               .timeout_ms = s->values->timeout_ms};
-    struct gp_tensor *tensors = gp_arena_alloc(s->arena, s->n_inputs * sizeof *tensors);
-    if (!tensors)
-        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
-    for (size_t i = 0; i < s->n_inputs; i++)
-        tensors[i] = s->inputs[i].tensor;
     s->client = gp_client_create(address, &options, err);
     if (!s->client)
         return err->status;
     const struct gp_call call = {.size_bytes = sizeof call,
-                                 .n_inputs = (uint32_t)s->n_inputs,
-                                 .inputs = tensors,
+                                 .n_inputs = s->inputs.n,
+                                 .inputs = s->inputs.tensors,
                                  .output_names = s->values->outputs.items,
                                  .n_outputs = (uint32_t)s->values->outputs.n,
                                  .config = s->values->config};
@@ -285,7 +258,8 @@ static int infer_run(struct options *options)
 {
     struct session s = {.values = options->values, .arena = options->arena};
     struct gp_error err;
-    enum gp_status status = open_inputs(&s, options, &err);
+    enum gp_status status =
+        inputs_open(&s.inputs, s.arena, &options->words, &s.values->inputs, &err);
     if (status == GP_OK)
         status = ask(&s, cli_address(s.arena, options->words.items[0]), &err);
     if (status == GP_OK)
@@ -293,8 +267,7 @@ static int infer_run(struct options *options)
     gp_result_destroy(s.about);
     gp_result_destroy(s.result);
     gp_client_destroy(s.client);
-    for (size_t i = 0; i < s.n_inputs; i++)
-        input_close(&s.inputs[i]);
+    inputs_close(&s.inputs);
     return status == GP_OK ? CLI_OK : cli_fail("%s", err.message);
 }
 

@@ -82,3 +82,35 @@ void input_close(struct input *input)
 {
     file_close(&input->file);
 }
+
+enum gp_status inputs_open(struct inputs *inputs, struct gp_arena *arena,
+                           const struct option_list *words,
+                           const struct option_list *more, struct gp_error *err)
+{
+    const size_t n = words->n - 1 + more->n;
+    *inputs = (struct inputs){0};
+    if (n > GP_MAX_TENSORS)
+        return gp_error_set(err, GP_INVALID, "%zu inputs are over %u", n, GP_MAX_TENSORS);
+    struct gp_tensor *tensors = gp_arena_alloc(arena, n * sizeof *tensors);
+    inputs->files = gp_arena_alloc(arena, n * sizeof *inputs->files);
+    inputs->tensors = tensors;
+    if (!tensors || !inputs->files)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    for (; inputs->n < n; inputs->n++) {
+        const size_t i = inputs->n + 1;
+        struct input input;
+        const char *word = i < words->n ? words->items[i] : more->items[i - words->n];
+        const enum gp_status status = input_open(&input, arena, word, err);
+        if (status != GP_OK)
+            return status;
+        tensors[inputs->n] = input.tensor;
+        inputs->files[inputs->n] = input.file;
+    }
+    return GP_OK;
+}
+
+void inputs_close(struct inputs *inputs)
+{
+    for (uint32_t i = 0; i < inputs->n; i++)
+        file_close(&inputs->files[i]);
+}

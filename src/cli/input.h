@@ -1,8 +1,9 @@
-/* cli/input.h - an input of "graphpipe infer": [NAME=]FILE.npy, "-" or a literal. */
+/* cli/input.h - the inputs of infer and bench: [NAME=]FILE.npy, "-" or a literal. */
 #ifndef GP_CLI_INPUT_H
 #define GP_CLI_INPUT_H
 
 #include "cli/file.h"
+#include "cli/options.h"
 
 #include <graphpipe/tensor.h>
 
@@ -17,5 +18,20 @@ enum gp_status input_open(struct input *input, struct gp_arena *arena, const cha
                           struct gp_error *err);
 
 void input_close(struct input *input);
+
+/* All inputs of a command line. */
+struct inputs {
+    const struct gp_tensor *tensors;
+    struct file *files;
+    uint32_t n;
+};
+
+/* Reads the words after the first, which is the address, then those of `more`. Whatever
+ * comes back, inputs_close ends it. */
+enum gp_status inputs_open(struct inputs *inputs, struct gp_arena *arena,
+                           const struct option_list *words,
+                           const struct option_list *more, struct gp_error *err);
+
+void inputs_close(struct inputs *inputs);
 
 #endif

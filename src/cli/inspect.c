@@ -85,21 +85,6 @@ static int inspect_server(const struct inspect_values *values, const char *addre
     return status;
 }
 
-/* "mobilenet" for "models/mobilenet.onnx". */
-static void name_of(const char *path, char *name, size_t size)
-{
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t start = end;
-    while (start && path[start - 1] != '/')
-        start--;
-    (void)snprintf(name, size, "%.*s", (int)(end - start), path + start);
-    char *dot = strrchr(name, '.');
-    if (dot && dot != name)
-        *dot = '\0';
-}
-
 /* The framework's version: some engines know it only once its library is loaded. */
 static const char *version_of(const struct gp_engine *engine,
                               const struct gp_engine_options *options)
@@ -120,19 +105,19 @@ static int describe(const struct inspect_values *values,
     if (engine->describe(model, &about, &err) != GP_OK)
         return cli_fail("%s", err.message);
     char name[256], server[256];
-    name_of(options->model_path, name, sizeof name);
     const char *version = version_of(engine, options);
     (void)snprintf(server, sizeof server, "%s%s%s%s%s", engine->name, *version ? " " : "",
                    version, about.summary && *about.summary ? "  " : "",
                    about.summary ? about.summary : "");
-    const struct gp_metadata metadata = {.name = name,
-                                         .version = about.version,
-                                         .server = server,
-                                         .description = about.description,
-                                         .inputs = about.inputs,
-                                         .outputs = about.outputs,
-                                         .n_inputs = about.n_inputs,
-                                         .n_outputs = about.n_outputs};
+    const struct gp_metadata metadata = {
+        .name = engine_model_name(options->model_path, name, sizeof name),
+        .version = about.version,
+        .server = server,
+        .description = about.description,
+        .inputs = about.inputs,
+        .outputs = about.outputs,
+        .n_inputs = about.n_inputs,
+        .n_outputs = about.n_outputs};
     return print(values, &metadata);
 }
 

@@ -2,7 +2,7 @@
  * was called by, reads its options and runs it. Everything about a subcommand is in its
  * own file; help is made here from its row. Exit status: 0 all went well, 1 it failed, 2
  * the command line made no sense. */
-#include "cli/cli.h"
+#include "cli/manual.h"
 
 #include <graphpipe/version.h>
 
@@ -10,7 +10,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &serve_command, &infer_command, &inspect_command, &decode_command, &engines_command,
+    &serve_command,   &infer_command,  &bench_command,
+    &inspect_command, &decode_command, &engines_command,
 };
 
 /* Programs of 2018, called by their own names. */
@@ -19,24 +20,20 @@ static const struct command *const programs[] = {&legacy_onnx_command,
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const char overview[] =
-    "graphpipe - serve models of any framework over HTTP, and ask them\n"
-    "\n"
-    "Usage: graphpipe COMMAND [OPTIONS]...\n"
-    "\n"
-    "Commands:\n";
-
-static const char overview_end[] =
-    "\n"
-    "Examples:\n"
-    "  graphpipe serve model.onnx                          serve a model on "
-    "127.0.0.1:9000\n"
-    "  graphpipe inspect http://127.0.0.1:9000             what it takes and gives\n"
-    "  graphpipe infer http://127.0.0.1:9000 cat.npy       ask it\n"
-    "  graphpipe infer 127.0.0.1:9000 'float32[1,2]:1,2'   the same with numbers\n"
-    "\n"
-    "graphpipe COMMAND --help tells more of each; graphpipe --version says which this "
-    "is.\n";
+static const struct manual manual = {
+    .summary = "serve models of any framework over HTTP, and ask them",
+    .examples = "  graphpipe serve model.onnx                          serve a model on "
+                "127.0.0.1:9000\n"
+                "  graphpipe inspect http://127.0.0.1:9000             what it takes and "
+                "gives\n"
+                "  graphpipe infer http://127.0.0.1:9000 cat.npy       ask it\n"
+                "  graphpipe infer 127.0.0.1:9000 'float32[1,2]:1,2'   the same with "
+                "numbers\n",
+    .commands = commands,
+    .n_commands = COUNT(commands),
+    .programs = programs,
+    .n_programs = COUNT(programs),
+};
 
 static const struct command *find(const struct command *const *table, size_t n,
                                   const char *name)
@@ -63,10 +60,14 @@ static int finish(int status)
 
 static int print_overview(void)
 {
-    (void)fputs(overview, stdout);
+    (void)printf("graphpipe - %s\n\nUsage: graphpipe COMMAND [OPTIONS]...\n\nCommands:\n",
+                 manual.summary);
     for (size_t i = 0; i < COUNT(commands); i++)
         (void)printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    (void)fputs(overview_end, stdout);
+    (void)printf(
+        "\nExamples:\n%s\ngraphpipe COMMAND --help tells more of each; graphpipe "
+        "--version says which this is.\n",
+        manual.examples);
     return CLI_OK;
 }
 
@@ -153,10 +154,28 @@ static int unknown_command(const char *word)
                       best ? "\"?" : "");
 }
 
-static int help(const char *word)
+/* What the build makes the installed man page and completions with. */
+static int print_made(const char *what, const char *shell)
 {
+    struct text text = {0};
+    int status = CLI_OK;
+    if (strcmp(what, "--man") == 0)
+        manual_write(&text, &manual);
+    else if (!completion_write(&text, &manual, shell ? shell : ""))
+        status = cli_misuse("--completion wants: bash|zsh|fish");
+    if (status == CLI_OK && !cli_flush(&text))
+        status = cli_fail("out of memory");
+    text_finish(&text);
+    return status;
+}
+
+static int help(char *const *argv)
+{
+    const char *word = argv[0];
     if (!word)
         return print_overview();
+    if (strcmp(word, "--man") == 0 || strcmp(word, "--completion") == 0)
+        return print_made(word, argv[1]);
     const struct command *command = find(commands, COUNT(commands), word);
     if (!command)
         command = find(programs, COUNT(programs), word);
@@ -176,7 +195,7 @@ static int dispatch(char *const *argv)
         return CLI_USAGE;
     }
     if (strcmp(word, "help") == 0)
-        return help(argv[2]);
+        return help(argv + 2);
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         return print_overview();
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)

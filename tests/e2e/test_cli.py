@@ -14,7 +14,7 @@ import pytest
 
 from harness import PATIENCE, PROGRAM, SOURCE, Server, eventually
 
-COMMANDS = ["serve", "infer", "inspect", "decode", "engines"]
+COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines"]
 PLAIN = {k: v for k, v in os.environ.items() if not re.match("GP_", k)}
 
 

@@ -1,0 +1,22 @@
+/* cli/bench_cpu.h - how much processor time the server uses, when it runs on this
+ * machine. */
+#ifndef GP_CLI_BENCH_CPU_H
+#define GP_CLI_BENCH_CPU_H
+
+#include <stdint.h>
+#include <time.h>
+
+enum { BENCH_MAX_PROCESSES = 64 };
+
+struct bench_cpu {
+    clockid_t clocks[BENCH_MAX_PROCESSES]; /* of the server's processes */
+    uint32_t n;                            /* 0: not known */
+};
+
+/* Finds the processes behind a connected socket, unless `pid` is one (not 0). */
+void bench_cpu_find(struct bench_cpu *cpu, int fd, int32_t pid);
+
+/* What all of them have used so far; -1 when it is not known. */
+int64_t bench_cpu_ns(const struct bench_cpu *cpu);
+
+#endif

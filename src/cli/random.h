@@ -1,0 +1,19 @@
+/* cli/random.h - numbers that look random and come again with the same seed. */
+#ifndef GP_CLI_RANDOM_H
+#define GP_CLI_RANDOM_H
+
+#include <stdint.h>
+
+struct random {
+    uint64_t state; /* any seed will do */
+};
+
+uint64_t random_bits(struct random *random);
+
+/* 0 <= value < 1 */
+double random_uniform(struct random *random);
+
+/* Of mean 1: the gaps between arrivals that know nothing of each other. */
+double random_exponential(struct random *random);
+
+#endif
