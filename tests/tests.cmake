@@ -12,6 +12,9 @@ foreach(source ${engines})
     gp_plugin(${name} lib/graphpipe-test ${source})
 endforeach()
 
+# a plug-in as release 0.1 built it, for tests/unit/test_engine_abi.c
+gp_plugin(abi_0_1 lib/graphpipe-test tests/abi/engine_0_1.c)
+
 # gp_test_program(<name> <sources and objects>...): sees src/ and llhttp
 function(gp_test_program name)
     add_executable(${name} ${ARGN} ${LLHTTP_OBJECTS})
@@ -51,6 +54,34 @@ foreach(source ${sources})
         ENVIRONMENT "${environment}")
 endforeach()
 
+# tests/fault: calls that fail. The linker puts the functions of fault.c before those that it
+# wraps, so that the product has no hook for it.
+file(GLOB sources CONFIGURE_DEPENDS tests/fault/test_*.c)
+file(GLOB parts CONFIGURE_DEPENDS tests/fault/*.c)
+list(FILTER parts EXCLUDE REGEX "/test_[^/]*$")
+set(wrapped mem_alloc mem_zalloc mem_array mem_resize mem_strdup mem_free gp_arena_alloc
+    aligned_alloc free mmap munmap madvise memfd_create read write recv readv sendmsg accept4
+    epoll_ctl epoll_wait epoll_create1 eventfd timerfd_create socket bind listen connect poll
+    open pthread_create)
+list(TRANSFORM wrapped PREPEND -Wl,--wrap=)
+if(NOT CMOCKA OR NOT gp_server)
+    set(sources "")
+endif()
+foreach(source ${sources})
+    cmake_path(GET source STEM name)
+    gp_test_program(${name} ${source} ${parts} ${shared} ${gp_core} ${gp_server})
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
+    target_link_libraries(${name} PRIVATE ${CMOCKA})
+    target_link_options(${name} PRIVATE ${wrapped})
+    add_test(NAME ${name} COMMAND ${name})
+    set(labels fault tsan)
+    if(name MATCHES request) # a minute there, and on the same paths as test_fault_calls
+        set(labels fault)
+    endif()
+    set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS "${labels}"
+        ENVIRONMENT "${environment}")
+endforeach()
+
 # what the Python tests of tests/golden have messages decoded and encoded with
 if(gp_core)
     gp_test_program(golden_codec tests/golden/codec.c ${gp_core})
@@ -73,3 +104,60 @@ gp_pytest(e2e tests/e2e 600 e2e)
 if(GP_SANITIZE MATCHES thread)
     gp_pytest(e2e_tsan tests/e2e 600 tsan -m tsan)
 endif()
+
+# the models that the onnx package brings, asked through libgraphpipe.so, which a Python that is not
+# instrumented can load in plain builds only
+if(NOT GP_SANITIZE)
+    add_test(NAME conformance WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+        COMMAND ${GP_DEPS}/venv/bin/python -B tests/conformance/conformance.py)
+    set_tests_properties(conformance PROPERTIES TIMEOUT 600 LABELS conformance
+        ENVIRONMENT "${environment}" PROCESSORS 2)
+endif()
+
+# Fuzz targets: replay_NAME runs the corpus, what earlier findings left in golden/reject, and
+# the vectors, under any compiler; in the preset fuzz there is also fuzz_NAME, libFuzzer's. The
+# arena, the client's buffers and its connection are those of tests/fuzz.
+set(names message http npy literal client)
+if(NOT gp_core OR NOT gp_cli)
+    set(names "")
+else()
+    add_library(gp_fuzz OBJECT tests/fuzz/fuzz.c tests/fuzz/exact_memory.c
+        tests/fuzz/scripted_link.c)
+    target_include_directories(gp_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(gp_fuzz PRIVATE gp_options)
+endif()
+foreach(name ${names})
+    set(parts tests/fuzz/fuzz_${name}.c $<TARGET_OBJECTS:gp_fuzz>
+        $<FILTER:${gp_core},EXCLUDE,/\(arena|buffers|link\)\\.c\\.o$>
+        $<FILTER:${gp_cli},INCLUDE,/\(npy[a-z_]*|half|literal|tensor_text\)\\.c\\.o$>)
+    gp_test_program(replay_${name} tests/fuzz/replay.c ${parts})
+    add_test(NAME fuzz_replay_${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/tests
+        COMMAND replay_${name} fuzz/corpus/${name} golden/reject golden/vectors)
+    set_tests_properties(fuzz_replay_${name} PROPERTIES TIMEOUT 120 LABELS fuzz
+        ENVIRONMENT "${environment}")
+    if(GP_SANITIZE MATCHES fuzzer)
+        gp_test_program(fuzz_${name} ${parts})
+        target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+        list(APPEND fuzzers fuzz_${name})
+    endif()
+endforeach()
+if(fuzzers)
+    add_custom_target(fuzzers DEPENDS ${fuzzers})
+endif()
+
+# the examples of the headers and of the documents
+gp_pytest(docs_examples tests/docs 300 docs)
+
+# Clients of every kind for a while, then quiet: 15 s, and two minutes where CI=true is set.
+if(GP_SANITIZE MATCHES thread)
+    set(soak soak_tsan --preset tsan --engine echo --seconds 10)
+elseif(GP_SANITIZE)
+    set(soak soak --preset asan --seconds 20)
+else()
+    set(soak soak --preset release)
+endif()
+list(POP_FRONT soak name)
+add_test(NAME ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+    COMMAND ${GP_DEPS}/venv/bin/python -B tests/soak/soak.py ${soak})
+set_tests_properties(${name} PROPERTIES TIMEOUT 400 RUN_SERIAL TRUE LABELS "soak;tsan"
+    ENVIRONMENT "${environment}")

@@ -25,8 +25,8 @@
  * Threads: the function is called from several threads at a time unless n_slots is 1. A
  * server may be stopped from any thread or signal handler; its other calls belong to one
  * thread.
- * Ownership: options and what they point at are borrowed until create returns; `self`
- * until destroy.
+ * Ownership: options and what they point at are borrowed until create returns; `self` and
+ * what metadata points at until destroy.
  */
 #ifndef GRAPHPIPE_SERVER_H
 #define GRAPHPIPE_SERVER_H
@@ -74,12 +74,13 @@ struct gp_server_options {
     size_t n_listen;
 
     /* Limits. */
-    uint64_t max_body_bytes;   /* default 1 GiB, at most GP_MAX_MESSAGE_BYTES */
-    uint32_t max_waiting;      /* requests waiting for a slot; default 1024 */
-    uint32_t max_connections;  /* default: what the descriptor limit allows */
-    uint32_t timeout_ms;       /* a request's deadline at most; default: none */
-    uint32_t head_timeout_ms;  /* default 10 000 */
-    uint32_t idle_timeout_ms;  /* of a connection between requests; default 75 000 */
+    uint64_t max_body_bytes;  /* default 1 GiB, at most GP_MAX_MESSAGE_BYTES */
+    uint64_t pool_bytes;      /* of tensors held at a time; default: half of the memory */
+    uint32_t max_waiting;     /* requests waiting for a slot; default 1024 */
+    uint32_t max_connections; /* default: what the descriptor limit allows */
+    uint32_t timeout_ms;      /* a request's deadline at most; default: none */
+    uint32_t head_timeout_ms; /* default 10 000 */
+    uint32_t idle_timeout_ms; /* of a connection between requests; default 75 000 */
     uint32_t drain_timeout_ms; /* default 30 000 */
     uint64_t min_rate_bytes;   /* per second, of bodies and answers; default 1 000 000 */
     uint32_t n_pollers;        /* default: as many as cores */

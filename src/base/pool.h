@@ -1,36 +1,69 @@
-/* base/pool.h - the buffers of tensors: aligned to 64 bytes, reused by size class.
+/* base/pool.h - the buffers of tensors: one arena of shared memory, cut into size classes.
  *
- * Bodies are received into them and outputs written into them. A buffer that was used
- * before has its pages in place, which is why reuse matters: receiving 77 MB into fresh
- * pages costs two and a half times as much as into warm ones. Any thread may take and
- * give.
+ * Bodies are received into them and outputs written into them. The arena is a memfd, so that
+ * a buffer can be named to another process as {descriptor, offset, length}; its address range
+ * is reserved once and never moves. Only touched pages cost memory: they are counted against
+ * the budget, kept warm for the next taker (receiving 77 MB into fresh pages costs two and a
+ * half times as much as into warm ones), and given back when others need them or after a
+ * while. Any thread may call.
  */
 #ifndef GP_BASE_POOL_H
 #define GP_BASE_POOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct pool;
 
+/* Aligned to the page. The pages up to touched_bytes are in place. */
 struct pool_buffer {
     unsigned char *data;
-    size_t size_bytes; /* what can be used: at least what was asked for */
+    size_t size_bytes;    /* what was asked for, in whole pages */
+    size_t touched_bytes; /* may be more: what an earlier taker touched */
+    size_t counted_bytes; /* against the budget */
 };
 
 struct pool_counts {
-    size_t used_bytes; /* taken and not given back */
-    size_t idle_bytes; /* kept warm for the next taker */
+    size_t budget_bytes;
+    size_t used_bytes;     /* taken and not given back */
+    size_t reserved_bytes; /* promised to answers to come */
+    size_t idle_bytes;     /* kept warm for the next taker */
+    uint64_t n_taken;
+    uint64_t n_refused;     /* for want of budget */
+    uint64_t touched_bytes; /* pages put in place, ever: constant under a steady load */
 };
 
-/* A pool that keeps at most idle_limit_bytes warm. NULL when memory is short. */
-struct pool *pool_create(size_t idle_limit_bytes);
+/* A pool that never holds more than budget_bytes; 0: half of the memory that this process may
+ * use. NULL when memory, address space or descriptors are short. */
+struct pool *pool_create(size_t budget_bytes);
 
-/* A buffer of at least size_bytes; false when memory is short. */
-bool pool_take(struct pool *pool, size_t size_bytes, struct pool_buffer *buffer);
+/* What is counted for size_bytes: whole pages. */
+size_t pool_rounded(size_t size_bytes);
+
+/* Promises size_bytes of the budget, to be used up by pool_take or given up by
+ * pool_unreserve; false when the budget does not have them. */
+bool pool_reserve(struct pool *pool, size_t size_bytes);
+void pool_unreserve(struct pool *pool, size_t size_bytes);
+
+/* A buffer of size_bytes, paid from *reserved_bytes as far as that goes (NULL: from the
+ * budget); false when budget or memory is short. */
+bool pool_take(struct pool *pool, size_t size_bytes, size_t *reserved_bytes,
+               struct pool_buffer *buffer);
+
+/* Puts the pages up to `end` bytes in place, 4 MiB ahead of need; false when memory is short
+ * (the buffer is then as it was). To be called before anything is written there. */
+bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end);
 
 /* Gives it back and empties *buffer; an empty one is ignored. */
 void pool_give(struct pool *pool, struct pool_buffer *buffer);
+
+/* Gives the pages of buffers that have been idle for idle_ns back to the system. */
+void pool_trim(struct pool *pool, int64_t idle_ns);
+
+/* Where a buffer lies, for a process that holds the descriptor. */
+int pool_fd(const struct pool *pool);
+size_t pool_offset(const struct pool *pool, const struct pool_buffer *buffer);
 
 struct pool_counts pool_count(struct pool *pool);
 

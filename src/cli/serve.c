@@ -103,6 +103,7 @@ static void fill(struct gp_server_options *server, const struct serve_values *va
         .listen = values->listen.items,
         .n_listen = values->listen.n,
         .max_body_bytes = values->max_body_bytes,
+        .pool_bytes = values->pool_bytes,
         .max_waiting = values->max_waiting,
         .max_connections = values->max_connections,
         .timeout_ms = values->timeout_ms,

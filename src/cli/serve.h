@@ -21,6 +21,7 @@ struct serve_values {
     bool allow_remote_control;
 
     uint64_t max_body_bytes;
+    uint64_t pool_bytes;
     uint32_t max_waiting;
     uint32_t max_connections;
     uint32_t timeout_ms;
@@ -36,7 +37,7 @@ struct serve_values {
     bool print_config;
 };
 
-enum { SERVE_N_OPTIONS = 23 };
+enum { SERVE_N_OPTIONS = 24 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* Serves until a signal or /control/shutdown ends it; gives the exit status. */

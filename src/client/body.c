@@ -15,7 +15,7 @@ enum { SMALLEST_BYTES = 64 * 1024, FRAME_BYTES = 4096 };
 static enum gp_status too_large(const struct client_body *body, const char *label,
                                 size_t size, bool is_known, struct gp_error *err)
 {
-    const bool is_own = !body->pool && size > body->capacity_bytes;
+    const bool is_own = !body->buffers && size > body->capacity_bytes;
     return gp_error_set(err, GP_TOO_LARGE, "%s: the answer has %s%zu bytes, %s %zu",
                         label, is_known ? "" : "at least ", size,
                         is_own ? "but the buffer holds" : "over the limit of",
@@ -27,9 +27,9 @@ static enum gp_status body_reserve(struct client_body *body, const char *label,
                                    size_t size_bytes, bool is_known, struct gp_error *err)
 {
     if (size_bytes > body->limit_bytes ||
-        (!body->pool && size_bytes > body->capacity_bytes))
+        (!body->buffers && size_bytes > body->capacity_bytes))
         return too_large(body, label, size_bytes, is_known, err);
-    if (!body->pool || (body->data && size_bytes <= body->capacity_bytes))
+    if (!body->buffers || (body->data && size_bytes <= body->capacity_bytes))
         return GP_OK;
 
     size_t wanted = size_bytes;
@@ -39,13 +39,13 @@ static enum gp_status body_reserve(struct client_body *body, const char *label,
         wanted = 2 * body->capacity_bytes;
     if (wanted > body->limit_bytes)
         wanted = body->limit_bytes;
-    struct pool_buffer larger;
-    if (!pool_take(body->pool, wanted, &larger))
+    struct client_buffer larger;
+    if (!buffers_take(body->buffers, wanted, &larger))
         return gp_error_set(err, GP_NO_MEMORY, "%s: no memory for an answer of %zu bytes",
                             label, wanted);
     if (body->data)
         memcpy(larger.data, body->data, body->size_bytes);
-    pool_give(body->pool, &body->buffer);
+    buffers_give(body->buffers, &body->buffer);
     body->buffer = larger;
     body->data = larger.data;
     body->capacity_bytes = larger.size_bytes;
@@ -176,7 +176,7 @@ static enum gp_status receive_rest(struct client_body *body, struct client_sourc
     size_t needed;
     if (__builtin_add_overflow(body->size_bytes, rest, &needed))
         needed = SIZE_MAX;
-    if (needed > body->limit_bytes || (!body->pool && needed > body->capacity_bytes))
+    if (needed > body->limit_bytes || (!body->buffers && needed > body->capacity_bytes))
         return too_large(body, label, needed, false, err);
     /* a chunk's size is only a claim: memory follows what has come */
     enum gp_status status = body_reserve(body, label, body->size_bytes + 1, false, err);

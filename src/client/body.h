@@ -1,9 +1,9 @@
-/* client/body.h - where an answer's body goes: a buffer of the pool that grows with it,
+/* client/body.h - where an answer's body goes: a buffer of the client's that grows with it,
  * or the caller's, which does not. */
 #ifndef GP_CLIENT_BODY_H
 #define GP_CLIENT_BODY_H
 
-#include "base/pool.h"
+#include "client/buffers.h"
 #include "client/link.h"
 #include "http/http.h"
 
@@ -12,8 +12,8 @@ struct client_body {
     size_t size_bytes;     /* received so far; at the end: of the body */
     size_t capacity_bytes; /* of data */
     size_t limit_bytes;
-    struct pool *pool;         /* NULL: data is the caller's */
-    struct pool_buffer buffer; /* of the pool; whoever has the body gives it back */
+    struct client_buffers *buffers; /* NULL: data is the caller's */
+    struct client_buffer buffer;    /* of those; whoever has the body gives it back */
 };
 
 /* What is received: from a link, after the bytes that came along with the head. */

@@ -154,7 +154,7 @@ static enum gp_status ask_for_result(struct gp_client *client,
     struct gp_result *made = store_take(client->store);
     if (!made)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a result");
-    reply->pool = client->store->pool;
+    reply->buffers = &client->store->buffers;
     reply->limit_bytes = client->max_answer_bytes;
     const enum gp_status status = ask(client, question, reply, decode, made, err);
     if (status == GP_OK)

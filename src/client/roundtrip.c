@@ -266,7 +266,7 @@ static enum gp_status reply_receive(struct trip *trip)
                                            .capacity_bytes = reply->own_size_bytes,
                                            .limit_bytes = reply->limit_bytes};
     else
-        reply->body = (struct client_body){.pool = reply->pool,
+        reply->body = (struct client_body){.buffers = reply->buffers,
                                            .limit_bytes = is_good ? reply->limit_bytes
                                                                   : MAX_REASON_BYTES};
 

@@ -16,8 +16,8 @@ struct client_question {
 };
 
 struct client_reply {
-    /* Where the body of a good answer may go: `own` memory, or with NULL the pool's. */
-    struct pool *pool;
+    /* Where the body of a good answer may go: `own` memory, or with NULL one of `buffers`. */
+    struct client_buffers *buffers;
     void *own;
     size_t own_size_bytes;
     size_t limit_bytes;
@@ -25,7 +25,7 @@ struct client_reply {
     /* What came. */
     int status;
     bool is_message;         /* its Content-Type says so */
-    struct client_body body; /* to be given back to its pool, after a failure too */
+    struct client_body body; /* to be given back to `buffers`, after a failure too */
 };
 
 /* Sends the question and receives the answer; any HTTP status is a success. Connects when

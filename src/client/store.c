@@ -4,18 +4,13 @@
 
 #include "base/mem.h"
 
-enum { MAX_IDLE = 8, IDLE_BYTES = 512 << 20 };
+enum { MAX_IDLE = 8 };
 
 struct client_store *store_create(void)
 {
     struct client_store *store = mem_zalloc(sizeof *store);
     if (!store)
         return NULL;
-    store->pool = pool_create(IDLE_BYTES);
-    if (!store->pool) {
-        mem_free(store);
-        return NULL;
-    }
     store->n_holders = 1;
     return store;
 }
@@ -35,7 +30,7 @@ void store_release(struct client_store *store)
         result_free(store->idle);
         store->idle = next;
     }
-    pool_destroy(store->pool);
+    buffers_finish(&store->buffers);
     mem_free(store);
 }
 
@@ -65,7 +60,7 @@ void gp_result_destroy(struct gp_result *result)
     if (!result)
         return;
     struct client_store *store = result->store;
-    pool_give(store->pool, &result->buffer);
+    buffers_give(&store->buffers, &result->buffer);
     gp_arena_reset(result->arena);
     if (store->n_idle < MAX_IDLE) {
         *result = (struct gp_result){.arena = result->arena, .next = store->idle};

@@ -4,12 +4,12 @@
 #ifndef GP_CLIENT_STORE_H
 #define GP_CLIENT_STORE_H
 
-#include "base/pool.h"
+#include "client/buffers.h"
 
 #include <graphpipe/client.h>
 
 struct client_store {
-    struct pool *pool;
+    struct client_buffers buffers;
     struct gp_result *idle; /* with their arenas, for the next answers */
     uint32_t n_idle;
     uint32_t n_holders;
@@ -19,7 +19,8 @@ struct gp_result {
     struct client_store *store;
     struct gp_result *next; /* idle */
     struct gp_arena *arena;
-    struct pool_buffer buffer; /* the answer's bytes; empty when they are the caller's */
+    struct client_buffer
+        buffer; /* the answer's bytes; empty when they are the caller's */
     struct gp_response response;
     struct gp_metadata metadata;
 };

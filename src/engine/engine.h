@@ -75,6 +75,7 @@ struct engine_run {
     struct engine_output *outputs; /* in the arena */
     uint32_t n_outputs;            /* one more than the highest that was set */
     uint32_t capacity;
+    size_t reserved_bytes; /* promised by the pool for the outputs */
 
     pthread_mutex_t lock; /* of what follows */
     void (*cancel)(void *arg);

@@ -102,6 +102,16 @@ static void *arena_aligned(struct gp_arena *arena, size_t size_bytes)
     return block ? block + (-(uintptr_t)block & (ALIGNMENT - 1)) : NULL;
 }
 
+/* Its pages are put in place at once: the engine is about to write them. */
+static void *take_buffer(struct engine_run *run, size_t size, struct pool_buffer *buffer)
+{
+    if (!pool_take(run->pool, size, &run->reserved_bytes, buffer))
+        return NULL;
+    if (!pool_touch(run->pool, buffer, size))
+        pool_give(run->pool, buffer);
+    return buffer->data;
+}
+
 static void *outputs_alloc(struct gp_outputs *outputs, uint32_t index,
                            enum gp_dtype dtype, const int64_t *shape, uint32_t rank,
                            struct gp_error *err)
@@ -116,7 +126,7 @@ static void *outputs_alloc(struct gp_outputs *outputs, uint32_t index,
     if (size <= ARENA_BYTES)
         data = arena_aligned(run->arena, size);
     else
-        data = pool_take(run->pool, size, &output.buffer) ? output.buffer.data : NULL;
+        data = take_buffer(run, size, &output.buffer);
     if (!data) {
         gp_error_set(err, GP_NO_MEMORY, "no memory for output %u: %zu bytes", index,
                      size);
@@ -279,6 +289,8 @@ void engine_run_cancel(struct engine_run *run)
 
 void engine_run_drop(struct engine_run *run)
 {
+    pool_unreserve(run->pool, run->reserved_bytes);
+    run->reserved_bytes = 0;
     for (uint32_t i = 0; i < run->n_outputs; i++) {
         struct engine_output *output = &run->outputs[i];
         if (!output->is_set)

@@ -184,10 +184,12 @@ static enum step take_step(struct worker *worker, struct connection *c)
     return linger(worker, c);
 }
 
-static int64_t transfer_deadline(const struct connection *c, uint64_t size_bytes)
+/* By what has been moved, not by what was announced: who stalls is cut off after the grace,
+ * whatever the length. */
+static int64_t transfer_deadline(const struct connection *c, uint64_t moved_bytes)
 {
     return c->since_ns + TRANSFER_GRACE_NS +
-           (int64_t)((double)size_bytes / (double)c->server->options.min_rate_bytes *
+           (int64_t)((double)moved_bytes / (double)c->server->options.min_rate_bytes *
                      1e9);
 }
 
@@ -206,14 +208,11 @@ static void start_timer(struct connection *c)
                         c->since_ns + options->idle_timeout_ms * CLOCK_MS);
         break;
     case CONNECTION_BODY:
-        timers_join(timers, &c->timer, TIMER_BODY, transfer_deadline(c, x->body_length));
-        break;
     case CONNECTION_CHUNKED:
         timers_join(timers, &c->timer, TIMER_BODY, transfer_deadline(c, x->body_size));
         break;
     case CONNECTION_ANSWER:
-        timers_join(timers, &c->timer, TIMER_SEND,
-                    transfer_deadline(c, x->answer_length));
+        timers_join(timers, &c->timer, TIMER_SEND, transfer_deadline(c, x->answer_bytes));
         break;
     case CONNECTION_LINGER:
         timers_join(timers, &c->timer, TIMER_LINGER, c->since_ns);

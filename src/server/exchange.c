@@ -87,7 +87,7 @@ static void clear(struct exchange *x)
     x->status = 0;
     x->parts = NULL;
     x->n_parts = 0;
-    x->answer_bytes = x->answer_length = 0;
+    x->answer_bytes = 0;
 }
 
 void exchange_give(struct exchange *x)
@@ -198,7 +198,6 @@ static void answer(struct exchange *x, const char *content_type,
     if (n_parts && !x->is_head)
         memcpy(all + 1, parts, n_parts * sizeof *all);
     x->parts = all;
-    x->answer_length = head_size + (x->is_head ? 0 : body_bytes);
     x->connection->since_ns = clock_now_ns();
     x->n_parts = 1 + (x->is_head ? 0 : n_parts);
 }

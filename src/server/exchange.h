@@ -62,8 +62,7 @@ struct exchange {
     struct text text; /* a body made here */
     struct iovec *parts;
     size_t n_parts;
-    uint64_t answer_bytes;  /* sent */
-    uint64_t answer_length; /* in all */
+    uint64_t answer_bytes; /* sent */
     struct iovec small_parts[3];
     char head[EXCHANGE_HEAD_BYTES];
 };

@@ -64,6 +64,22 @@ static void put_requests(struct text *text, struct metrics *metrics)
     }
 }
 
+static void put_pool(struct text *text, const struct pool_counts *pool)
+{
+    put_help(text, "pool_bytes", "gauge", "Memory of the pool, by what it is held for.");
+    text_printf(text, "graphpipe_pool_bytes{state=\"used\"} %zu\n", pool->used_bytes);
+    text_printf(text, "graphpipe_pool_bytes{state=\"reserved\"} %zu\n",
+                pool->reserved_bytes);
+    text_printf(text, "graphpipe_pool_bytes{state=\"idle\"} %zu\n", pool->idle_bytes);
+    put_value(text, "pool_budget_bytes", "gauge", "What the pool may hold.",
+              pool->budget_bytes);
+    put_value(text, "pool_taken_total", "counter", "Buffers taken.", pool->n_taken);
+    put_value(text, "pool_refused_total", "counter", "Requests for more than was left.",
+              pool->n_refused);
+    put_value(text, "pool_touched_bytes_total", "counter",
+              "Pages put in place; constant under a steady load.", pool->touched_bytes);
+}
+
 void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
                    struct text *text)
 {
@@ -88,9 +104,5 @@ void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
               gauges->n_slots);
     put_value(text, "ready", "gauge", "1 when serving, 0 when draining.",
               (unsigned long)gauges->is_ready);
-    put_help(text, "pool_bytes", "gauge", "Buffers of the pool, in use and kept warm.");
-    text_printf(text, "graphpipe_pool_bytes{state=\"used\"} %zu\n",
-                gauges->pool_used_bytes);
-    text_printf(text, "graphpipe_pool_bytes{state=\"idle\"} %zu\n",
-                gauges->pool_idle_bytes);
+    put_pool(text, &gauges->pool);
 }

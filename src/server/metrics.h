@@ -2,6 +2,7 @@
 #ifndef GP_SERVER_METRICS_H
 #define GP_SERVER_METRICS_H
 
+#include "base/pool.h"
 #include "base/text.h"
 
 #include <stdatomic.h>
@@ -35,8 +36,7 @@ struct metrics_gauges {
     unsigned n_connections;
     unsigned n_waiting;
     unsigned n_slots;
-    size_t pool_used_bytes;
-    size_t pool_idle_bytes;
+    struct pool_counts pool;
     int is_ready;
 };
 void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,

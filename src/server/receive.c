@@ -5,17 +5,12 @@
 #include "server/receive.h"
 
 #include "base/clock.h"
+#include "server/body.h"
 #include "server/routes.h"
 #include "server/server.h"
 
 #include <string.h>
 #include <sys/socket.h>
-
-enum {
-    MAX_IGNORED_BODY = 64 * 1024,
-    FIRST_CHUNKED_BYTES = 64 * 1024,
-    LONG_COPY_BYTES = 1 << 20
-};
 
 _Static_assert(WINDOW_BYTES >= (int)HTTP_MAX_HEAD_BYTES + (int)WINDOW_READ_BYTES,
                "a head that is not refused yet leaves room for a read");
@@ -30,8 +25,12 @@ bool window_save(struct worker *worker, struct connection *c)
     const size_t size = window_size(worker);
     if (!size)
         return true;
-    if (!pool_take(c->server->pool, size, &c->pending))
+    if (!pool_take(c->server->pool, size, NULL, &c->pending))
         return false;
+    if (!pool_touch(c->server->pool, &c->pending, size)) {
+        pool_give(c->server->pool, &c->pending);
+        return false;
+    }
     memcpy(c->pending.data, worker->window + worker->window_start, size);
     c->pending_size = size;
     worker->window_start = worker->window_end = 0;
@@ -93,13 +92,10 @@ static enum transport_result fill_window(struct worker *worker, struct connectio
 /* Exact room for the body, and the bytes that came with the head. */
 static bool begin_body(struct worker *worker, struct exchange *x)
 {
-    if (!pool_take(x->server->pool, x->body_length, &x->body)) {
-        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a body of %zu bytes",
-                     x->body_length);
-        return false;
-    }
     const size_t here = window_size(worker);
     const size_t n = here < x->body_length ? here : x->body_length;
+    if (!body_begin(x) || !body_touch(x, n))
+        return false;
     memcpy(x->body.data, worker->window + worker->window_start, n);
     worker->window_start += n;
     x->body_size = n;
@@ -120,7 +116,7 @@ static bool check_head(struct exchange *x)
 {
     const struct http_message *http = &x->http;
     const bool is_post = http->method == HTTP_METHOD_POST;
-    const uint64_t limit = is_post ? x->server->options.max_body_bytes : MAX_IGNORED_BODY;
+    const uint64_t limit = body_limit(x);
     if (http->has_bad_expect) {
         gp_error_set(&x->error, GP_EXPECTATION,
                      "Expect: only 100-continue is understood");
@@ -156,11 +152,8 @@ static enum step head_done(struct worker *worker, struct connection *c, size_t h
         return receive_refuse(c);
     c->since_ns = x->arrived_ns;
     if (x->http.is_chunked) {
-        x->body_length = FIRST_CHUNKED_BYTES;
-        if (!pool_take(x->server->pool, x->body_length, &x->body)) {
-            gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a chunked body");
+        if (!body_begin_chunked(x))
             return receive_refuse(c);
-        }
         c->state = CONNECTION_CHUNKED;
     } else if (x->http.content_length > 0) {
         x->body_length = (size_t)x->http.content_length;
@@ -211,8 +204,10 @@ enum step receive_body(struct worker *worker, struct connection *c)
             return STEP_YIELD;
         const size_t rest = x->body_length - x->body_size;
         const size_t share = TURN_BYTES - worker->turn_bytes;
-        const struct iovec part = {x->body.data + x->body_size,
-                                   rest < share ? rest : share};
+        const size_t most = rest < share ? rest : share;
+        if (!body_touch(x, x->body_size + most))
+            return receive_refuse(c);
+        const struct iovec part = {x->body.data + x->body_size, most};
         size_t n = 0;
         const enum transport_result result = transport_readv(&c->transport, &part, 1, &n);
         if (result != TRANSPORT_OK)
@@ -223,47 +218,6 @@ enum step receive_body(struct worker *worker, struct connection *c)
     return routes_dispatch(worker, c);
 }
 
-/* Twice the room, in another buffer: the one way by which a body's bytes move. Moving
- * many counts as being in an engine, so that the watcher finds a stand-in. */
-static bool grow_body(struct exchange *x, size_t more)
-{
-    if (x->body.size_bytes - x->body_size >= more)
-        return true;
-    struct pool_buffer larger;
-    const size_t wanted =
-        x->body_size + more > 2 * x->body_size ? x->body_size + more : 2 * x->body_size;
-    if (!pool_take(x->server->pool, wanted, &larger)) {
-        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a chunked body of %zu bytes",
-                     wanted);
-        return false;
-    }
-    const bool is_long = x->body_size >= LONG_COPY_BYTES;
-    if (is_long)
-        poller_engage(&x->server->poller);
-    memcpy(larger.data, x->body.data, x->body_size);
-    pool_give(x->server->pool, &x->body);
-    if (is_long)
-        poller_disengage(&x->server->poller);
-    x->body = larger;
-    return true;
-}
-
-/* Room for the next of `more` bytes of payload, which have to be within the limit on
- * bodies. */
-static bool make_room(struct exchange *x, size_t more)
-{
-    const uint64_t limit = x->http.method == HTTP_METHOD_POST
-                               ? x->server->options.max_body_bytes
-                               : MAX_IGNORED_BODY;
-    if (more <= limit - x->body_size)
-        return grow_body(x, more < TURN_BYTES ? more : TURN_BYTES);
-    gp_error_set(
-        &x->error, GP_TOO_LARGE,
-        "a chunked body of %zu bytes and %zu more is over the limit (--max-body) of %llu",
-        x->body_size, more, (unsigned long long)limit);
-    return false;
-}
-
 /* Receives into the body, or, between chunks, into the window; *fresh are the new
  * bytes. */
 static enum transport_result read_chunk(struct worker *worker, struct connection *c,
@@ -271,13 +225,16 @@ static enum transport_result read_chunk(struct worker *worker, struct connection
 {
     struct exchange *x = c->x;
     const size_t rest = http_chunk_rest(&x->http);
-    if (!rest || x->body.size_bytes == x->body_size) {
+    if (!rest || x->body.touched_bytes <= x->body_size) {
         const enum transport_result result = fill_window(worker, c);
         *fresh =
             (struct iovec){worker->window + worker->window_start, window_size(worker)};
         return result;
     }
-    const size_t room = x->body.size_bytes - x->body_size;
+    const size_t in_place = x->body.touched_bytes < x->body.size_bytes
+                                ? x->body.touched_bytes
+                                : x->body.size_bytes;
+    const size_t room = in_place - x->body_size;
     size_t n = 0;
     fresh->iov_base = x->body.data + x->body_size;
     fresh->iov_len = rest < room ? rest : room;
@@ -302,7 +259,7 @@ static enum http_progress take_chunks(struct worker *worker, struct exchange *x,
         if (progress == HTTP_BAD)
             return progress;
         if (payload.iov_len) {
-            if (is_in_window && !make_room(x, payload.iov_len))
+            if (is_in_window && !body_make_room(x, payload.iov_len))
                 return HTTP_BAD;
             if (is_in_window)
                 memcpy(x->body.data + x->body_size, payload.iov_base, payload.iov_len);
@@ -326,12 +283,13 @@ enum step receive_chunked(struct worker *worker, struct connection *c)
             if (progress == HTTP_BAD)
                 return receive_refuse(c);
             if (progress == HTTP_DONE)
-                return routes_dispatch(worker, c);
+                return body_end_chunked(x) ? routes_dispatch(worker, c)
+                                           : receive_refuse(c);
         }
         if (worker->turn_bytes >= TURN_BYTES)
             return STEP_YIELD;
         const size_t rest = http_chunk_rest(&x->http);
-        if (rest && !make_room(x, rest))
+        if (rest && !body_make_room(x, rest))
             return receive_refuse(c);
         const enum transport_result result = read_chunk(worker, c, &fresh);
         if (result != TRANSPORT_OK)

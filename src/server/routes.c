@@ -84,7 +84,6 @@ static enum answered get_metadata(struct exchange *x)
 static enum answered get_metrics(struct exchange *x)
 {
     struct gp_server *server = x->server;
-    const struct pool_counts pool = pool_count(server->pool);
     pthread_mutex_lock(&server->model.lock);
     const unsigned n_waiting = server->model.n_waiting;
     pthread_mutex_unlock(&server->model.lock);
@@ -92,8 +91,7 @@ static enum answered get_metrics(struct exchange *x)
         .n_connections = server_n_connections(server),
         .n_waiting = n_waiting,
         .n_slots = server->model.description.n_slots,
-        .pool_used_bytes = pool.used_bytes,
-        .pool_idle_bytes = pool.idle_bytes,
+        .pool = pool_count(server->pool),
         .is_ready = !server_is_draining(server),
     };
     metrics_write(&server->metrics, &gauges, &x->text);

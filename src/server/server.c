@@ -14,7 +14,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { IDLE_POOL_BYTES = 256 << 20, RESERVED_DESCRIPTORS = 64 };
+/* How long unused memory of the pool stays warm, at least. */
+#define POOL_IDLE_NS (30 * CLOCK_S)
+
+enum { RESERVED_DESCRIPTORS = 64 };
 
 unsigned server_n_cores(void)
 {
@@ -82,6 +85,7 @@ static void serve(struct worker *worker, struct source *source)
         break;
     case SOURCE_TIMER:
         timers_expire(&worker->server->timers);
+        pool_trim(worker->server->pool, POOL_IDLE_NS);
         break;
     case SOURCE_STOP:
         server_shutdown_for(worker->server, NULL);
@@ -115,9 +119,11 @@ static struct gp_server *begin(const struct gp_server_options *options,
     if (server)
         server->arena = gp_arena_create();
     if (server)
-        server->pool = pool_create(IDLE_POOL_BYTES);
+        server->pool = pool_create((size_t)options->pool_bytes);
     if (!server || !server->arena || !server->pool) {
-        gp_error_set(err, GP_NO_MEMORY, "no memory for a server");
+        gp_error_set(err, GP_NO_MEMORY,
+                     "no memory for a server, or for its pool of %llu bytes",
+                     (unsigned long long)options->pool_bytes);
         if (server) {
             gp_arena_destroy(server->arena);
             pool_destroy(server->pool);
@@ -178,21 +184,35 @@ static enum gp_status open_function(struct gp_server *server, gp_infer_fn *funct
 }
 
 /* Without a function: what the options name. */
+/* Of the first layout, whatever is added to the struct later. */
+#define OPTIONS_0_1_BYTES                                                                \
+    (offsetof(struct gp_server_options, log_format) + sizeof(enum gp_log_format))
+
+/* The caller's options, whatever version of the struct it has. */
+static struct gp_server_options options_of(const struct gp_server_options *given)
+{
+    struct gp_server_options options = {0};
+    if (given) {
+        const size_t size = given->size_bytes ? given->size_bytes : OPTIONS_0_1_BYTES;
+        memcpy(&options, given, size < sizeof options ? size : sizeof options);
+    }
+    return options;
+}
+
 static struct gp_server *create(gp_infer_fn *function, void *self,
                                 const struct gp_server_options *options,
                                 struct gp_error *err)
 {
-    static const struct gp_server_options none = {0};
-    const struct gp_server_options *o = options ? options : &none;
+    const struct gp_server_options o = options_of(options);
     struct gp_error detail = {0};
     err = err ? err : &detail;
-    struct gp_server *server = begin(o, err);
+    struct gp_server *server = begin(&o, err);
     if (!server)
         return NULL;
-    enum gp_status status = function ? open_function(server, function, self, o, err)
-                                     : model_open(&server->model, server, o, err);
+    enum gp_status status = function ? open_function(server, function, self, &o, err)
+                                     : model_open(&server->model, server, &o, err);
     if (status == GP_OK)
-        status = finish(server, o, err);
+        status = finish(server, &o, err);
     if (status == GP_OK)
         return server;
     gp_server_destroy(server);

@@ -62,7 +62,7 @@ int onnx_set_up(void **state)
     struct onnx_fixture *f = calloc(1, sizeof *f);
     if (!f || engine_load("onnx", NULL, &f->engine, &f->err) != GP_OK)
         return 1;
-    f->pool = pool_create(1 << 20);
+    f->pool = pool_create((size_t)256 << 20);
     f->arena = gp_arena_create();
     engine_run_init(&f->run, f->pool, f->arena);
     *state = f;

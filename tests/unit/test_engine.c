@@ -28,7 +28,7 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
-    f->pool = pool_create(1 << 20);
+    f->pool = pool_create((size_t)64 << 20);
     f->arena = gp_arena_create();
     engine_run_init(&f->run, f->pool, f->arena);
     *state = f;
