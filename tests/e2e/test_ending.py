@@ -133,6 +133,22 @@ def test_no_new_connections_while_draining(tmp_path):
         assert server.wait(3) == 0
 
 
+def test_a_successor_keeps_its_socket(tmp_path):
+    """It may listen at the same path as soon as the drain has begun."""
+    listen = [f"unix:{tmp_path / 'socket'}"]
+    with serve_slow(listen=listen) as old, old.connect() as busy:
+        busy.send(slow("sleep-ms=500"))
+        begun(old, 1)
+        old.signal()
+        eventually(lambda: "draining" in old.stderr and not (tmp_path / "socket").exists())
+        with Server(listen=listen) as new:
+            assert echoed(busy.answer()) == b"small"
+            busy.close()
+            assert old.wait(3) == 0
+            assert (tmp_path / "socket").exists()
+            assert new.ask("GET", "/control/is_alive").text == "ok\n"
+
+
 @pytest.mark.tsan
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal_ends_at_once(number):

@@ -1,0 +1,57 @@
+"""Engines whose slots have threads of their own: what the watcher does for runs on pollers it
+does for these too."""
+
+import contextlib
+import time
+
+import pytest
+
+from harness import PATIENCE, begun, echoed, eventually, serve_slow, slow
+
+DEADLINE = {"X-GraphPipe-Timeout-Ms": 200}
+
+
+@contextlib.contextmanager
+def serve_pinned(*arguments):
+    with serve_slow("--engine-option", "pinned", *arguments) as server:
+        time.sleep(0.5)  # the watcher falls asleep
+        yield server
+
+
+def ask(server, *arguments, **keywords):
+    with server.connect() as connection:
+        connection.send(slow(*arguments, **keywords))
+        return connection.answer()
+
+
+def assert_ends_at_deadline(server, *arguments):
+    start = time.monotonic()
+    assert ask(server, *arguments, fields=DEADLINE).status == 504
+    assert time.monotonic() - start < 0.2 + 0.5 * PATIENCE
+
+
+@pytest.mark.tsan
+def test_a_deadline_ends_the_wait_for_a_slot():
+    with serve_pinned() as server, server.connect() as first:
+        first.send(slow("sleep-ms=3000"))
+        begun(server, 1)
+        assert_ends_at_deadline(server, "")
+        assert echoed(first.answer()) == b"small"
+
+
+@pytest.mark.tsan
+def test_a_deadline_stops_a_run():
+    with serve_pinned() as server:
+        assert_ends_at_deadline(server, "sleep-ms=3000")
+
+
+@pytest.mark.tsan
+def test_a_client_that_leaves_stops_its_run():
+    def n_stopped():
+        return int.from_bytes(echoed(ask(server, "report"))[16:24], "little")
+
+    with serve_pinned("--instances", 2) as server:
+        with server.connect() as client:
+            client.send(slow("sleep-ms=3000"))
+            begun(server, 1)
+        eventually(lambda: n_stopped() == 1, within=1, what="the run to be stopped")
