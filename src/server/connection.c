@@ -35,6 +35,8 @@ static void close_connection(struct connection *c)
     server_connection_gone(server);
 }
 
+static void connection_turn(struct worker *worker, struct source *source);
+
 void connection_open(struct gp_server *server, const struct listener *listener, int fd)
 {
     struct connection *c = mem_zalloc(sizeof *c);
@@ -42,7 +44,7 @@ void connection_open(struct gp_server *server, const struct listener *listener, 
         close(fd);
         return;
     }
-    c->source.kind = SOURCE_CONNECTION;
+    c->source.serve = connection_turn;
     c->source.fd = fd;
     c->transport.fd = fd;
     c->server = server;
@@ -264,9 +266,10 @@ static void run_turn(struct worker *worker, struct connection *c)
     worker->window_start = worker->window_end = 0;
 }
 
-void connection_turn(struct worker *worker, struct connection *c)
+/* Its event came. */
+static void connection_turn(struct worker *worker, struct source *source)
 {
-    run_turn(worker, c);
+    run_turn(worker, (struct connection *)source);
     if (worker->carried)
         connection_carry(worker, worker->carried);
 }

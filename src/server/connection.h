@@ -42,9 +42,6 @@ struct connection {
  * epoll is lacking. */
 void connection_open(struct gp_server *server, const struct listener *listener, int fd);
 
-/* A turn: its event came. */
-void connection_turn(struct worker *worker, struct connection *c);
-
 /* Goes on with an exchange that has a slot, and with those that get the slot after it. */
 void connection_carry(struct worker *worker, struct exchange *x);
 

@@ -20,6 +20,8 @@
 
 enum { ACCEPTS_A_TURN = 64, BACKLOG = 4096 };
 
+static void listen_accept(struct worker *worker, struct source *source);
+
 static struct listener *add(struct gp_server *server, int fd, const char *address,
                             struct listener **list)
 {
@@ -30,7 +32,7 @@ static struct listener *add(struct gp_server *server, int fd, const char *addres
         mem_free(text);
         return NULL;
     }
-    listener->source.kind = SOURCE_LISTENER;
+    listener->source.serve = listen_accept;
     listener->source.fd = fd;
     listener->server = server;
     listener->address = text;
@@ -242,8 +244,11 @@ static bool refuse_one(struct listener *listener)
     return fd >= 0;
 }
 
-void listen_accept(struct listener *listener)
+/* Accepts up to 64 clients, then arms the listener again. */
+static void listen_accept(struct worker *worker, struct source *source)
 {
+    (void)worker;
+    struct listener *listener = (struct listener *)source;
     struct gp_server *server = listener->server;
     const int on = 1;
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {

@@ -23,9 +23,6 @@ struct listener {
 enum gp_status listen_open(struct gp_server *server, const char *where,
                            struct listener **list, struct gp_error *err);
 
-/* Accepts up to 64 clients, then arms the listener again. */
-void listen_accept(struct listener *listener);
-
 /* Refuses new clients from now on; the sockets stay until listen_close, since a thread
  * may be accepting. */
 void listen_stop(struct listener *list);

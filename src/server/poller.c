@@ -78,7 +78,7 @@ static void *worker_main(void *arg)
             continue;
         struct source *source = event.data.ptr;
         atomic_load_explicit(&source->is_armed, memory_order_acquire);
-        poller->serve(worker, source);
+        source->serve(worker, source);
     }
     return NULL;
 }

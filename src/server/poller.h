@@ -24,12 +24,11 @@ struct exchange;
 struct gp_server;
 struct poller;
 
-/* What an epoll event points at: the first member of a listener, a connection and so
- * on. */
-enum source_kind { SOURCE_LISTENER, SOURCE_CONNECTION, SOURCE_TIMER, SOURCE_STOP };
+struct worker;
 
+/* What an epoll event points at: the first member of a listener, a connection and so on. */
 struct source {
-    enum source_kind kind;
+    void (*serve)(struct worker *worker, struct source *source); /* its event came */
     int fd;
     atomic_bool
         is_armed; /* hands it from the thread that armed it to the one that got the event:
@@ -60,7 +59,6 @@ struct poller {
     unsigned n_workers;
     unsigned n_started; /* of them, whose threads were made */
     struct worker *workers;
-    void (*serve)(struct worker *worker, struct source *source);
     void (*watch)(struct gp_server *server); /* at each look of the watcher */
     struct gp_server *server;
 
@@ -92,7 +90,7 @@ enum watcher_pace {
 enum gp_status poller_init(struct poller *poller, struct gp_server *server,
                            unsigned n_cores, unsigned n_workers, struct gp_error *err);
 
-/* Makes the threads; `serve` gets every source whose event came. */
+/* Makes the threads. */
 enum gp_status poller_start(struct poller *poller, struct gp_error *err);
 
 /* Ends and joins the threads; none may be in an engine for long. */

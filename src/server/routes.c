@@ -62,7 +62,7 @@ static void put_ios(struct text *text, const struct gp_io *ios, uint32_t n)
     }
 }
 
-static enum answered get_metadata(struct exchange *x)
+static void get_metadata(struct exchange *x)
 {
     const struct gp_metadata *m = &x->server->model.metadata;
     struct text *text = &x->text;
@@ -78,7 +78,6 @@ static enum answered get_metadata(struct exchange *x)
     put_ios(text, m->outputs, m->n_outputs);
     text_puts(text, "\n  ]\n}\n");
     exchange_answer_text(x, 200, "application/json");
-    return ANSWERED;
 }
 
 static enum answered get_metrics(struct exchange *x)
@@ -167,11 +166,20 @@ static bool is_reserved(const char *target)
     return false;
 }
 
-/* Once infer_begin is called the exchange may be another thread's, so what it needs is
- * set before, and the window is kept with the connection. */
-static enum step infer(struct worker *worker, struct connection *c)
+enum step routes_dispatch(struct worker *worker, struct connection *c)
 {
     struct exchange *x = c->x;
+    c->state = CONNECTION_ANSWER;
+    atomic_fetch_add_explicit(&c->server->metrics.received_bytes, x->body_size,
+                              memory_order_relaxed);
+    if (is_reserved(x->target))
+        return reserved(x) == PAUSED ? STEP_GONE : STEP_NEXT;
+    if (x->http.method != HTTP_METHOD_POST) {
+        get_metadata(x);
+        return STEP_NEXT;
+    }
+    /* Once infer_begin is called the exchange may be another thread's, so what it needs is
+     * set before, and the window is kept with the connection. */
     x->accepts_json = false;
     if (!window_save(worker, c)) {
         gp_error_set(&x->error, GP_NO_MEMORY,
@@ -182,20 +190,4 @@ static enum step infer(struct worker *worker, struct connection *c)
         return STEP_GONE;
     window_load(worker, c);
     return STEP_NEXT;
-}
-
-enum step routes_dispatch(struct worker *worker, struct connection *c)
-{
-    struct exchange *x = c->x;
-    enum answered answered;
-    c->state = CONNECTION_ANSWER;
-    atomic_fetch_add_explicit(&c->server->metrics.received_bytes, x->body_size,
-                              memory_order_relaxed);
-    if (is_reserved(x->target))
-        answered = reserved(x);
-    else if (x->http.method == HTTP_METHOD_POST)
-        return infer(worker, c);
-    else
-        answered = get_metadata(x);
-    return answered == PAUSED ? STEP_GONE : STEP_NEXT;
 }

@@ -74,23 +74,17 @@ static enum gp_status set_options(struct gp_server *server,
     return GP_OK;
 }
 
-static void serve(struct worker *worker, struct source *source)
+static void timer_fired(struct worker *worker, struct source *source)
 {
-    switch (source->kind) {
-    case SOURCE_LISTENER:
-        listen_accept((struct listener *)source);
-        break;
-    case SOURCE_CONNECTION:
-        connection_turn(worker, (struct connection *)source);
-        break;
-    case SOURCE_TIMER:
-        timers_expire(&worker->server->timers);
-        pool_trim(worker->server->pool, POOL_IDLE_NS);
-        break;
-    case SOURCE_STOP:
-        server_shutdown_for(worker->server, NULL);
-        break;
-    }
+    (void)source;
+    timers_expire(&worker->server->timers);
+    pool_trim(worker->server->pool, POOL_IDLE_NS);
+}
+
+static void stop_asked(struct worker *worker, struct source *source)
+{
+    (void)source;
+    server_shutdown_for(worker->server, NULL);
 }
 
 static void watch(struct gp_server *server)
@@ -132,7 +126,8 @@ static struct gp_server *begin(const struct gp_server_options *options,
         return NULL;
     }
     server->created_ns = clock_now_ns();
-    server->stop.kind = SOURCE_STOP;
+    server->stop.serve = stop_asked;
+    server->timers.source.serve = timer_fired;
     server->stop.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     server->timers.source.fd = -1;
@@ -158,7 +153,6 @@ static enum gp_status finish(struct gp_server *server,
     const unsigned n_pollers = server->options.n_pollers;
     const unsigned n_workers = n_pollers + server->model.description.n_slots + 1;
     struct poller *poller = &server->poller;
-    poller->serve = serve;
     poller->watch = watch;
     enum gp_status status = poller_init(poller, server, n_pollers, n_workers, err);
     if (status == GP_OK)

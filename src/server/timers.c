@@ -30,7 +30,6 @@ enum gp_status timers_init(struct timers *timers, struct poller *poller,
     pthread_mutex_init(&timers->lock, NULL);
     for (int i = 0; i < TIMER_N_KINDS; i++)
         list_init(&timers->lists[i]);
-    timers->source.kind = SOURCE_TIMER;
     timers->source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timers->source.fd < 0 || !poller_add(poller, &timers->source, EPOLLIN | EPOLLET))
         return gp_error_set(err, GP_IO, "timerfd: %s", strerror(errno));
