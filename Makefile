@@ -21,7 +21,7 @@ demo: ## serve an image model and classify examples/mug.png with it
 test: ## build and run all the tests
 	@tools/setup test
 	@$(MAKE) --no-print-directory build
-	@ctest --preset release
+	@ctest --preset release $(CTEST_FLAGS)
 
 check: build ## static checks: includes, sizes, headers, symbols, format
 	@tools/setup check

@@ -116,8 +116,7 @@ static struct gp_server *begin(const struct gp_server_options *options,
         server->pool = pool_create((size_t)options->pool_bytes);
     if (!server || !server->arena || !server->pool) {
         gp_error_set(err, GP_NO_MEMORY,
-                     "no memory for a server, or for its pool of %llu bytes",
-                     (unsigned long long)options->pool_bytes);
+                     "no memory or address space for a server and its pool (--pool)");
         if (server) {
             gp_arena_destroy(server->arena);
             pool_destroy(server->pool);
