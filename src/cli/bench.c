@@ -19,10 +19,12 @@ enum { OPEN_CONNECTIONS = 1000 };
 /* "500/s" or "500". */
 static bool read_rate(const char *word, double *rate)
 {
-    char *end;
+    char *end = NULL;
     if (!word)
         return true;
-    *rate = *word >= '0' && *word <= '9' ? strtod(word, &end) : 0;
+    if (*word < '0' || *word > '9')
+        return false;
+    *rate = strtod(word, &end);
     return *rate >= 0.001 && *rate <= MAX_RATE &&
            (*end == '\0' || strcmp(end, "/s") == 0);
 }

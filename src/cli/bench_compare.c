@@ -146,7 +146,7 @@ static enum gp_status read_result(struct gp_arena *arena, const char *path,
 enum gp_status bench_compare(struct text *text, struct gp_arena *arena,
                              const char *path_a, const char *path_b, struct gp_error *err)
 {
-    const struct json *a, *b;
+    const struct json *a = NULL, *b = NULL;
     enum gp_status status = read_result(arena, path_a, &a, err);
     if (status == GP_OK)
         status = read_result(arena, path_b, &b, err);

@@ -37,7 +37,7 @@ const struct option bench_options[] = {
      AT(for_ms),
      .fallback = "10s",
      .min = 10,
-     .max = 24 * 3600 * 1000,
+     .max = UINT64_C(24) * 3600 * 1000,
      .help = "measure for so long"},
     {.name = "requests",
      .argument = "N",

@@ -21,12 +21,15 @@ double random_uniform(struct random *random)
 
 double random_exponential(struct random *random)
 {
-    for (double n_even = 0;; n_even++) {
+    for (unsigned n_even = 0;; n_even++) {
         const double first = random_uniform(random);
+        double last = first, next = random_uniform(random);
         bool is_odd = true;
-        double next;
-        for (double last = first; (next = random_uniform(random)) < last; last = next)
+        while (next < last) {
             is_odd = !is_odd;
+            last = next;
+            next = random_uniform(random);
+        }
         if (is_odd)
             return n_even + first;
     }
