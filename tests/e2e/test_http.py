@@ -578,9 +578,9 @@ def test_access_lines_as_json():
         for line in server.lines[:n_start]:
             assert json.loads(line)["level"] == "info"
         entries = [json.loads(line) for line in server.lines[n_start:]]
-    first = entries[0]
-    assert first["method"] == "POST" and first["target"] == "/" and first["status"] == 200
-    assert first["received_bytes"] == len(encode(SMALL)) and first["sent_bytes"] > 0
+    first = next(e for e in entries if (e["method"], e["status"]) == ("POST", 200))
+    assert first["target"] == "/" and first["sent_bytes"] > 0
+    assert first["received_bytes"] == len(encode(SMALL))
     assert 0 <= first["ran_ms"] <= first["total_ms"] and "error" not in first
     assert [e["target"] for e in entries if "quoted" in e["target"]] == ['/"quoted"\\path']
     failed = next(e for e in entries if e["status"] == 500)
