@@ -27,8 +27,8 @@
  * GP_SLOT_THREAD it is always the same thread.
  * Ownership: the call's inputs are borrowed until run returns. Outputs: gp_outputs_alloc
  * gives host memory (preferred: it needs no copy on any path), gp_outputs_adopt hands
- * over the engine's own with a function that frees it. On failure the host drops all
- * outputs.
+ * over the engine's own with a function that frees it. An output that is set again is
+ * dropped first. On failure the host drops all outputs.
  * Growth: structs begin with size_bytes and grow at the end; a reader looks at no field
  * beyond the size that came. Those without one (gp_tensor, gp_string, gp_io, gp_library,
  * gp_error) never change. Enum values are never reused.

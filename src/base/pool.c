@@ -5,7 +5,11 @@
  *
  * The file is sealed against growing and shrinking, so that nobody who holds its descriptor can
  * take pages away under us; pages go back by punching holes, since MADV_DONTNEED frees nothing
- * in a memfd. */
+ * in a memfd.
+ *
+ * Huge pages, where the system gives them to shared memory, come whole: classes from 2 MiB on
+ * then count, touch and punch in units of 2 MiB, and no others get any, so that what is counted
+ * is what is held. */
 #include "base/pool.h"
 
 #include "base/clock.h"
@@ -27,7 +31,13 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum { PAGE_BYTES = 4096, SMALLEST_SHIFT = 12, N_CLASSES = 20, AHEAD_BYTES = 4 << 20 };
+enum {
+    PAGE_BYTES = 4096,
+    SMALLEST_SHIFT = 12,
+    N_CLASSES = 20,
+    FIRST_HUGE_CLASS = 9, /* its slots are of one huge page */
+    AHEAD_BYTES = 4 << 20
+};
 
 #define HUGE_BYTES ((size_t)2 << 20)
 #define NO_SLOT UINT32_MAX
@@ -51,6 +61,7 @@ struct pool {
     int fd;
     unsigned char *base;
     size_t class_span; /* address range of each class */
+    bool has_huge_pages;
     pthread_mutex_t lock;
     struct pool_counts counts;
     struct class classes[N_CLASSES];
@@ -73,6 +84,13 @@ static int class_of(size_t size_bytes)
     while (class < N_CLASSES && class_bytes(class) < size_bytes)
         class ++;
     return class < N_CLASSES ? class : -1;
+}
+
+/* What a buffer of size_bytes is counted as when its slot has no pages yet. */
+static size_t whole_pages(const struct pool *pool, size_t size_bytes)
+{
+    const bool is_huge = pool->has_huge_pages && class_of(size_bytes) >= FIRST_HUGE_CLASS;
+    return round_up(size_bytes, is_huge ? HUGE_BYTES : PAGE_BYTES);
 }
 
 static unsigned char *slot_data(const struct pool *pool, int class, uint32_t slot)
@@ -107,6 +125,50 @@ static size_t default_budget(void)
     return (limit < memory ? limit : memory) / 2;
 }
 
+/* True when shared memory may have huge pages: "always within_size advise [never] ...". */
+static bool system_has_huge_pages(void)
+{
+    char words[128] = "";
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+    if (!file)
+        return false;
+    const char *line = fgets(words, sizeof words, file);
+    (void)fclose(file);
+    return line && strchr(line, '[') && !strstr(line, "[never]") &&
+           !strstr(line, "[deny]");
+}
+
+/* Maps the whole file, where there is a way at a multiple of 2 MiB: a huge page has to be
+ * aligned in the file and in memory alike. Should another thread map something there in
+ * between, the place is another. */
+static bool map_file(struct pool *pool, size_t range_bytes)
+{
+    const size_t size = range_bytes + HUGE_BYTES;
+    void *free_range =
+        mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (free_range == MAP_FAILED)
+        return false;
+    munmap(free_range, size);
+    void *wish = (void *)round_up((uintptr_t)free_range, HUGE_BYTES);
+    void *base = mmap(wish, range_bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_NORESERVE, pool->fd, 0);
+    pool->base = base == MAP_FAILED ? NULL : base;
+    return pool->base;
+}
+
+/* Huge pages for the classes that can fill them, and for no others. */
+static void choose_pages(struct pool *pool, size_t range_bytes)
+{
+    pool->has_huge_pages =
+        system_has_huge_pages() && (uintptr_t)pool->base % HUGE_BYTES == 0;
+    const size_t small =
+        pool->has_huge_pages ? FIRST_HUGE_CLASS * pool->class_span : range_bytes;
+    /* Refused where the kernel knows no huge pages: nothing is lost then. */
+    (void)madvise(pool->base, small, MADV_NOHUGEPAGE);
+    if (pool->has_huge_pages)
+        (void)madvise(pool->base + small, range_bytes - small, MADV_HUGEPAGE);
+}
+
 /* The arena: a sparse file of the whole range, mapped once. */
 static bool map_arena(struct pool *pool, size_t range_bytes)
 {
@@ -116,14 +178,10 @@ static bool map_arena(struct pool *pool, size_t range_bytes)
     if (pool->fd < 0)
         pool->fd = memfd_create("graphpipe-pool", flags);
     if (pool->fd < 0 || ftruncate(pool->fd, (off_t)range_bytes) != 0 ||
-        fcntl(pool->fd, F_ADD_SEALS, seals) != 0)
+        fcntl(pool->fd, F_ADD_SEALS, seals) != 0 || !map_file(pool, range_bytes))
         return false;
-    void *base = mmap(NULL, range_bytes, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_NORESERVE, pool->fd, 0);
-    if (base == MAP_FAILED)
-        return false;
-    pool->base = base;
-    (void)madvise(base, range_bytes, MADV_DONTDUMP);
+    (void)madvise(pool->base, range_bytes, MADV_DONTDUMP);
+    choose_pages(pool, range_bytes);
     return true;
 }
 
@@ -147,17 +205,25 @@ struct pool *pool_create(size_t budget_bytes)
     return NULL;
 }
 
-/* Punches the slot's pages out; with the lock held. */
+/* Punches the slot's pages behind the first `keep` bytes out, *touched_bytes of which are in
+ * place; with the lock held. */
+static void punch(struct pool *pool, int class, uint32_t index, size_t keep,
+                  size_t *touched_bytes)
+{
+    const off_t offset = slot_data(pool, class, index) - pool->base + (off_t)keep;
+    if (*touched_bytes > keep &&
+        fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+                  (off_t)(*touched_bytes - keep)) == 0)
+        *touched_bytes = keep;
+}
+
+/* Gives the pages of an idle slot back; with the lock held. */
 static void chill(struct pool *pool, int class, struct slot *slot)
 {
     const uint32_t index = (uint32_t)(slot - pool->classes[class].slots);
-    const off_t offset = slot_data(pool, class, index) - pool->base;
-    if (slot->touched_bytes &&
-        fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
-                  (off_t)slot->touched_bytes) == 0) {
-        pool->counts.idle_bytes -= slot->touched_bytes;
-        slot->touched_bytes = 0;
-    }
+    pool->counts.idle_bytes -= slot->touched_bytes;
+    punch(pool, class, index, 0, &slot->touched_bytes);
+    pool->counts.idle_bytes += slot->touched_bytes;
 }
 
 /* Chills idle slots, largest class first, until `wanted` bytes are free or none is warm. */
@@ -189,27 +255,63 @@ static bool has_room(struct pool *pool, size_t wanted)
     return true;
 }
 
-size_t pool_rounded(size_t size_bytes)
+size_t pool_share(const struct pool *pool)
 {
-    return round_up(size_bytes, PAGE_BYTES);
+    return pool->counts.budget_bytes / 4; /* constant: no lock */
 }
 
-bool pool_reserve(struct pool *pool, size_t size_bytes)
+/* True when the peer would hold more than a quarter, and the others be left with less. */
+static bool is_over_share(const struct pool *pool, const struct pool_peer *peer,
+                          size_t more)
 {
-    size_bytes = round_up(size_bytes, PAGE_BYTES);
-    pthread_mutex_lock(&pool->lock);
-    const bool fits = has_room(pool, size_bytes);
-    if (fits)
-        pool->counts.reserved_bytes += size_bytes;
-    pthread_mutex_unlock(&pool->lock);
-    return fits;
+    const struct pool_counts *n = &pool->counts;
+    const size_t share = pool_share(pool);
+    const size_t held = n->used_bytes + n->reserved_bytes;
+    return peer && (more > share || peer->held_bytes > share - more) &&
+           (more > n->budget_bytes - held || n->budget_bytes - held - more < share);
 }
 
-void pool_unreserve(struct pool *pool, size_t size_bytes)
+static void hold(struct pool_peer *peer, size_t size_bytes)
 {
+    if (peer)
+        peer->held_bytes += size_bytes;
+}
+
+static void let_go(struct pool_peer *peer, size_t size_bytes)
+{
+    if (peer)
+        peer->held_bytes -= size_bytes;
+}
+
+enum pool_answer pool_reserve(struct pool *pool, struct pool_promise *promise,
+                              size_t size_bytes, size_t other_bytes)
+{
+    const size_t more = whole_pages(pool, size_bytes) + whole_pages(pool, other_bytes);
+    enum pool_answer answer = POOL_GRANTED;
     pthread_mutex_lock(&pool->lock);
-    pool->counts.reserved_bytes -= round_up(size_bytes, PAGE_BYTES);
+    if (is_over_share(pool, promise->peer, more)) {
+        pool->counts.n_over_share++;
+        answer = POOL_OVER_SHARE;
+    } else if (!has_room(pool, more)) {
+        answer = POOL_FULL;
+    } else {
+        pool->counts.reserved_bytes += more;
+        promise->size_bytes += more;
+        hold(promise->peer, more);
+    }
     pthread_mutex_unlock(&pool->lock);
+    return answer;
+}
+
+void pool_unreserve(struct pool *pool, struct pool_promise *promise)
+{
+    if (!promise->size_bytes)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->counts.reserved_bytes -= promise->size_bytes;
+    let_go(promise->peer, promise->size_bytes);
+    pthread_mutex_unlock(&pool->lock);
+    promise->size_bytes = 0;
 }
 
 /* A new slot's number, NO_SLOT when memory or the class's range is short; with the lock held. */
@@ -250,41 +352,45 @@ static void give_slot(struct pool *pool, int number, uint32_t slot, size_t touch
     pool->counts.idle_bytes += touched_bytes;
 }
 
-/* Counts the buffer, first against what was reserved for it; false when it does not fit. */
-static bool pay(struct pool *pool, size_t wanted, size_t *reserved_bytes)
+/* Counts the buffer, first against what was promised; false when it does not fit. */
+static bool pay(struct pool *pool, size_t wanted, struct pool_promise *promise)
 {
-    const size_t reserved = reserved_bytes ? *reserved_bytes : 0;
-    const size_t paid = reserved < wanted ? reserved : wanted;
+    const size_t paid = promise->size_bytes < wanted ? promise->size_bytes : wanted;
     pool->counts.reserved_bytes -= paid;
     if (!has_room(pool, wanted)) {
         pool->counts.reserved_bytes += paid;
         return false;
     }
-    if (reserved_bytes)
-        *reserved_bytes -= paid;
+    promise->size_bytes -= paid;
+    hold(promise->peer, wanted - paid);
     pool->counts.used_bytes += wanted;
     pool->counts.n_taken++;
     return true;
 }
 
-bool pool_take(struct pool *pool, size_t size_bytes, size_t *reserved_bytes,
+bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                struct pool_buffer *buffer)
 {
+    struct pool_promise none = {0};
     *buffer = (struct pool_buffer){0};
+    promise = promise ? promise : &none;
     const int class = class_of(size_bytes);
     if (class < 0)
         return false;
-    const size_t size = round_up(size_bytes ? size_bytes : 1, PAGE_BYTES);
+    const size_t size = whole_pages(pool, size_bytes ? size_bytes : 1);
     pthread_mutex_lock(&pool->lock);
     const uint32_t slot = take_slot(pool, class);
     bool is_taken = slot != NO_SLOT;
     if (is_taken) {
-        const size_t touched = pool->classes[class].slots[slot].touched_bytes;
+        size_t touched = pool->classes[class].slots[slot].touched_bytes;
+        /* What an earlier taker left there must not cost this one its share. */
+        if (touched > size && is_over_share(pool, promise->peer, touched - size))
+            punch(pool, class, slot, size, &touched);
         const size_t counted = touched > size ? touched : size;
-        is_taken = pay(pool, counted, reserved_bytes);
+        is_taken = pay(pool, counted, promise);
         if (is_taken)
             *buffer = (struct pool_buffer){slot_data(pool, class, slot), size, touched,
-                                           counted};
+                                           counted, promise->peer};
         else
             give_slot(pool, class, slot, touched);
     }
@@ -308,9 +414,6 @@ bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
         upto = buffer->size_bytes;
     unsigned char *from = buffer->data + buffer->touched_bytes;
     const size_t n = upto - buffer->touched_bytes;
-    if (buffer->size_bytes >= HUGE_BYTES && buffer->touched_bytes == 0)
-        (void)madvise(buffer->data, round_up(buffer->size_bytes, HUGE_BYTES),
-                      MADV_HUGEPAGE);
     if (madvise(from, n, MADV_POPULATE_WRITE) != 0) {
         if (errno != EINVAL)
             return false;
@@ -332,6 +435,7 @@ void pool_give(struct pool *pool, struct pool_buffer *buffer)
     const uint32_t slot = (uint32_t)(offset % pool->class_span / class_bytes(class));
     pthread_mutex_lock(&pool->lock);
     pool->counts.used_bytes -= buffer->counted_bytes;
+    let_go(buffer->peer, buffer->counted_bytes);
     give_slot(pool, class, slot, buffer->touched_bytes);
     pthread_mutex_unlock(&pool->lock);
     *buffer = (struct pool_buffer){0};

@@ -6,6 +6,9 @@
  * the budget, kept warm for the next taker (receiving 77 MB into fresh pages costs two and a
  * half times as much as into warm ones), and given back when others need them or after a
  * while. Any thread may call.
+ *
+ * Takers are counted by peer. A peer may hold more than a quarter of the budget, but then the
+ * last quarter is not for it: whoever comes new finds that much, whatever the others hold.
  */
 #ifndef GP_BASE_POOL_H
 #define GP_BASE_POOL_H
@@ -16,12 +19,30 @@
 
 struct pool;
 
-/* Aligned to the page. The pages up to touched_bytes are in place. */
+/* One of those who share the pool; the owner's storage, zero at first, the pool's lock. */
+struct pool_peer {
+    size_t held_bytes; /* used, and promised */
+};
+
+/* What is promised to a taker, for buffers to come. */
+struct pool_promise {
+    struct pool_peer *peer; /* whose; NULL: nobody's, whose share is not looked at */
+    size_t size_bytes;
+};
+
+/* Aligned to the page, from 1 MiB on to 2 MiB. The pages up to touched_bytes are in place. */
 struct pool_buffer {
     unsigned char *data;
     size_t size_bytes;    /* what was asked for, in whole pages */
     size_t touched_bytes; /* may be more: what an earlier taker touched */
     size_t counted_bytes; /* against the budget */
+    struct pool_peer *peer;
+};
+
+enum pool_answer {
+    POOL_GRANTED,
+    POOL_FULL,      /* there is no room */
+    POOL_OVER_SHARE /* there is, but not for this peer */
 };
 
 struct pool_counts {
@@ -30,7 +51,8 @@ struct pool_counts {
     size_t reserved_bytes; /* promised to answers to come */
     size_t idle_bytes;     /* kept warm for the next taker */
     uint64_t n_taken;
-    uint64_t n_refused;     /* for want of budget */
+    uint64_t n_refused;    /* for want of budget */
+    uint64_t n_over_share; /* refused to a peer that holds much, for the sake of others */
     uint64_t touched_bytes; /* pages put in place, ever: constant under a steady load */
 };
 
@@ -38,17 +60,18 @@ struct pool_counts {
  * use. NULL when memory, address space or descriptors are short. */
 struct pool *pool_create(size_t budget_bytes);
 
-/* What is counted for size_bytes: whole pages. */
-size_t pool_rounded(size_t size_bytes);
+/* What a peer may hold whatever others do, and a single request at most: a quarter. */
+size_t pool_share(const struct pool *pool);
 
-/* Promises size_bytes of the budget, to be used up by pool_take or given up by
- * pool_unreserve; false when the budget does not have them. */
-bool pool_reserve(struct pool *pool, size_t size_bytes);
-void pool_unreserve(struct pool *pool, size_t size_bytes);
+/* Adds to the promise what two buffers of these sizes will be counted as. The promise is used up
+ * by pool_take or given up by pool_unreserve. */
+enum pool_answer pool_reserve(struct pool *pool, struct pool_promise *promise,
+                              size_t size_bytes, size_t other_bytes);
+void pool_unreserve(struct pool *pool, struct pool_promise *promise);
 
-/* A buffer of size_bytes, paid from *reserved_bytes as far as that goes (NULL: from the
- * budget); false when budget or memory is short. */
-bool pool_take(struct pool *pool, size_t size_bytes, size_t *reserved_bytes,
+/* A buffer of size_bytes, paid from the promise as far as that goes (NULL: nobody's), then
+ * from the budget, whatever the peer's share; false when budget or memory is short. */
+bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                struct pool_buffer *buffer);
 
 /* Puts the pages up to `end` bytes in place, 4 MiB ahead of need; false when memory is short

@@ -47,15 +47,30 @@ void text_puts(struct text *text, const char *string)
 void text_printf(struct text *text, const char *format, ...)
 {
     va_list args, again;
+    const size_t room = text->is_short ? 0 : text->capacity_bytes - text->size_bytes;
     va_start(args, format);
     va_copy(again, args);
-    const int n = vsnprintf(NULL, 0, format, args);
-    if (n >= 0 && grow(text, (size_t)n)) {
+    const int n =
+        vsnprintf(room ? text->data + text->size_bytes : NULL, room, format, args);
+    if (n >= 0 && (size_t)n < room) {
+        text->size_bytes += (size_t)n;
+    } else if (n >= 0 && grow(text, (size_t)n)) {
         (void)vsnprintf(text->data + text->size_bytes, (size_t)n + 1, format, again);
         text->size_bytes += (size_t)n;
     }
     va_end(again);
     va_end(args);
+}
+
+void text_number(struct text *text, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    text_add(text, digits + at, sizeof digits - at);
 }
 
 /* Bytes of the well-formed character at the start, 0 when there is none. */

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct text {
     char *data; /* terminated once anything was written; NULL before */
@@ -23,6 +24,9 @@ void text_finish(struct text *text);
 void text_add(struct text *text, const char *bytes, size_t size_bytes);
 void text_puts(struct text *text, const char *string);
 void text_printf(struct text *text, const char *format, ...) GP_PRINTF(2, 3);
+
+/* In decimal; far quicker than text_printf. */
+void text_number(struct text *text, uint64_t number);
 
 /* The bytes as a JSON string, in quotes; what is not UTF-8 becomes U+FFFD. */
 void text_json(struct text *text, const char *bytes, size_t size_bytes);

@@ -96,7 +96,8 @@ const struct option serve_options[] = {
      AT(pool_bytes),
      .min = 1 << 20,
      .help = "memory for tensors held at a time (default: half of what the\n"
-             "process may use); one client gets at most a quarter"},
+             "process may use); a request gets at most a quarter, one\n"
+             "client address three quarters"},
     {.name = "max-waiting",
      .env = "GP_MAX_WAITING",
      .argument = "N",

@@ -75,7 +75,7 @@ struct engine_run {
     struct engine_output *outputs; /* in the arena */
     uint32_t n_outputs;            /* one more than the highest that was set */
     uint32_t capacity;
-    size_t reserved_bytes; /* promised by the pool for the outputs */
+    struct pool_promise promise; /* for the outputs */
 
     pthread_mutex_t lock; /* of what follows */
     void (*cancel)(void *arg);
@@ -101,7 +101,8 @@ enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine
  * gp_call_on_cancel. */
 void engine_run_cancel(struct engine_run *run);
 
-/* Drops the outputs: releases what was adopted, gives buffers back. */
+/* Drops the outputs and what was promised for them: releases what was adopted, gives buffers
+ * back. */
 void engine_run_drop(struct engine_run *run);
 
 /* Drops the outputs and ends what init began. */

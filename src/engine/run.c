@@ -19,7 +19,16 @@ static struct engine_run *run_of(struct gp_outputs *outputs)
     return (struct engine_run *)(void *)outputs; /* face is the first member */
 }
 
-/* The element of `index`, made when it is new; NULL and *err where it cannot be set. */
+static void output_drop(struct engine_run *run, struct engine_output *output)
+{
+    if (output->release)
+        output->release(output->release_arg);
+    pool_give(run->pool, &output->buffer);
+    *output = (struct engine_output){0};
+}
+
+/* The element of `index`, made when it is new and emptied when it is not; NULL and *err
+ * where it cannot be set. */
 static struct engine_output *output_at(struct engine_run *run, uint32_t index,
                                        struct gp_error *err)
 {
@@ -44,10 +53,7 @@ static struct engine_output *output_at(struct engine_run *run, uint32_t index,
         run->outputs = outputs;
         run->capacity = capacity;
     }
-    if (run->outputs[index].is_set) {
-        gp_error_set(err, GP_INTERNAL, "the engine sets output %u twice", index);
-        return NULL;
-    }
+    output_drop(run, &run->outputs[index]);
     return &run->outputs[index];
 }
 
@@ -105,7 +111,7 @@ static void *arena_aligned(struct gp_arena *arena, size_t size_bytes)
 /* Its pages are put in place at once: the engine is about to write them. */
 static void *take_buffer(struct engine_run *run, size_t size, struct pool_buffer *buffer)
 {
-    if (!pool_take(run->pool, size, &run->reserved_bytes, buffer))
+    if (!pool_take(run->pool, size, &run->promise, buffer))
         return NULL;
     if (!pool_touch(run->pool, buffer, size))
         pool_give(run->pool, buffer);
@@ -209,9 +215,19 @@ void engine_run_init(struct engine_run *run, struct pool *pool, struct gp_arena 
     engine_run_begin(run);
 }
 
+static void drop_outputs(struct engine_run *run)
+{
+    for (uint32_t i = 0; i < run->n_outputs; i++)
+        output_drop(run, &run->outputs[i]);
+    run->outputs = NULL; /* the arena that it lies in may be reset now */
+    run->n_outputs = 0;
+    run->capacity = 0;
+}
+
+/* What was promised for the outputs stays. */
 void engine_run_begin(struct engine_run *run)
 {
-    engine_run_drop(run);
+    drop_outputs(run);
     run->call = (struct gp_call){.size_bytes = sizeof run->call, .host = &engine_host};
     pthread_mutex_lock(&run->lock);
     run->is_cancelled = false;
@@ -268,6 +284,8 @@ enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine
     run->cancel = NULL;
     pthread_mutex_unlock(&run->lock);
 
+    /* What is left of it goes back now: the answer may take long to leave. */
+    pool_unreserve(run->pool, &run->promise);
     if (status == GP_OK)
         status = check_outputs(run, &said);
     if (status == GP_OK)
@@ -289,19 +307,8 @@ void engine_run_cancel(struct engine_run *run)
 
 void engine_run_drop(struct engine_run *run)
 {
-    pool_unreserve(run->pool, run->reserved_bytes);
-    run->reserved_bytes = 0;
-    for (uint32_t i = 0; i < run->n_outputs; i++) {
-        struct engine_output *output = &run->outputs[i];
-        if (!output->is_set)
-            continue;
-        if (output->release)
-            output->release(output->release_arg);
-        pool_give(run->pool, &output->buffer);
-    }
-    run->outputs = NULL; /* the arena that it lies in may be reset now */
-    run->n_outputs = 0;
-    run->capacity = 0;
+    pool_unreserve(run->pool, &run->promise);
+    drop_outputs(run);
 }
 
 void engine_run_finish(struct engine_run *run)

@@ -2,22 +2,11 @@
 #include "base/clock.h"
 #include "server/server.h"
 
-static const char *peer_of(const struct connection *c, char *text, size_t text_size)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t size = sizeof address;
-    if (c->listener->unix_path ||
-        getpeername(c->source.fd, (struct sockaddr *)&address, &size) != 0)
-        return c->listener->unix_path ? "unix" : "-";
-    return listen_format((struct sockaddr *)&address, size, text, text_size);
-}
-
-void server_count_answer(struct exchange *x, int status)
+void server_count_answer(struct exchange *x, int status, struct log_lines *lines)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "OTHER"};
     struct gp_server *server = x->server;
     const int64_t total_ns = clock_now_ns() - x->arrived_ns;
-    char peer[128];
     if (x->is_counted)
         atomic_fetch_sub_explicit(&server->metrics.n_in_flight, 1, memory_order_relaxed);
     x->is_counted = false;
@@ -27,7 +16,7 @@ void server_count_answer(struct exchange *x, int status)
     if (server->log.level < GP_LOG_DEBUG)
         return;
     const struct log_access access = {
-        .peer = peer_of(x->connection, peer, sizeof peer),
+        .peer = &x->connection->from,
         .method = x->target && x->target[0] ? methods[x->http.method] : "-",
         .target = x->target && x->target[0] ? x->target : "-",
         .note = x->has_failed   ? x->error.message
@@ -40,5 +29,5 @@ void server_count_answer(struct exchange *x, int status)
         .waited_ns = x->waited_ns,
         .ran_ns = x->ran_ns,
     };
-    log_access(&server->log, &access);
+    log_access(&server->log, lines, &access);
 }

@@ -39,46 +39,66 @@ static size_t expected_answer(const struct exchange *x, size_t body_bytes)
     return total;
 }
 
-/* Promises memory for the answer of a request of body_bytes, of which `held` are counted. One
- * client holds at most a quarter of the pool. */
-static bool reserve_answer(struct exchange *x, size_t body_bytes)
+/* No request alone may have more than a quarter of the pool. */
+static bool check_share(struct exchange *x, size_t body, size_t answer)
 {
-    struct pool *pool = x->server->pool;
-    const size_t answer =
-        x->http.method == HTTP_METHOD_POST ? expected_answer(x, body_bytes) : 0;
-    const size_t share = pool_count(pool).budget_bytes / 4;
-    if (answer > share || body_bytes > share - answer) {
-        gp_error_set(
-            &x->error, GP_TOO_LARGE,
-            "a body of %zu bytes and an answer of %zu are over one client's share of "
-            "the pool: %zu bytes, a quarter of --pool",
-            body_bytes, answer, share);
-        return false;
-    }
-    if (!pool_reserve(pool, answer)) {
-        gp_error_set(
-            &x->error, GP_NO_MEMORY,
-            "the pool (--pool) has no room for an answer of %zu bytes; try again later",
-            answer);
-        return false;
-    }
-    x->run.reserved_bytes = pool_rounded(answer);
-    return true;
+    const size_t share = pool_share(x->server->pool);
+    if (answer <= share && body <= share - answer)
+        return true;
+    gp_error_set(
+        &x->error, GP_TOO_LARGE,
+        "a body of %zu bytes and an answer of %zu are over one client's share of "
+        "the pool: %zu bytes, a quarter of --pool",
+        body, answer, share);
+    return false;
 }
 
+/* Room in the pool for these bytes more of the body, and for the answer. */
+static bool reserve(struct exchange *x, size_t body, size_t answer)
+{
+    struct pool *pool = x->server->pool;
+    switch (pool_reserve(pool, &x->run.promise, body, answer)) {
+    case POOL_GRANTED:
+        return true;
+    case POOL_FULL:
+        gp_error_set(&x->error, GP_NO_MEMORY,
+                     "the pool (--pool) has no room for %zu bytes of body and %zu of "
+                     "answer; try again later",
+                     body, answer);
+        break;
+    case POOL_OVER_SHARE:
+        gp_error_set(
+            &x->error, GP_NO_MEMORY,
+            "this client's share is used up: with %zu bytes of body and %zu of "
+            "answer its requests would hold over a quarter of the pool (--pool), "
+            "%zu bytes, and the last quarter is kept for others; try again later",
+            body, answer, pool_share(pool));
+        break;
+    }
+    return false;
+}
+
+/* A buffer for what was reserved. */
 static bool take(struct exchange *x, size_t size_bytes, struct pool_buffer *buffer)
 {
-    if (pool_take(x->server->pool, size_bytes, NULL, buffer))
+    if (pool_take(x->server->pool, size_bytes, &x->run.promise, buffer))
         return true;
-    gp_error_set(&x->error, GP_NO_MEMORY,
-                 "the pool (--pool) has no room for a body of %zu bytes; try again later",
+    gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a body of %zu bytes",
                  size_bytes);
     return false;
 }
 
+/* What is promised for the answer to a body of body_bytes. */
+static size_t answer_bytes(const struct exchange *x, size_t body_bytes)
+{
+    return x->http.method == HTTP_METHOD_POST ? expected_answer(x, body_bytes) : 0;
+}
+
 bool body_begin(struct exchange *x)
 {
-    return reserve_answer(x, x->body_length) && take(x, x->body_length, &x->body);
+    const size_t answer = answer_bytes(x, x->body_length);
+    return check_share(x, x->body_length, answer) && reserve(x, x->body_length, answer) &&
+           take(x, x->body_length, &x->body);
 }
 
 bool body_touch(struct exchange *x, size_t end)
@@ -93,7 +113,8 @@ bool body_touch(struct exchange *x, size_t end)
 bool body_begin_chunked(struct exchange *x)
 {
     x->body_length = FIRST_CHUNKED_BYTES;
-    return take(x, FIRST_CHUNKED_BYTES, &x->body) && body_touch(x, FIRST_CHUNKED_BYTES);
+    return reserve(x, FIRST_CHUNKED_BYTES, 0) && take(x, FIRST_CHUNKED_BYTES, &x->body) &&
+           body_touch(x, FIRST_CHUNKED_BYTES);
 }
 
 /* Twice the room, in another buffer: the one way by which a body's bytes move. */
@@ -101,7 +122,9 @@ static bool grow(struct exchange *x, size_t more)
 {
     struct pool_buffer larger;
     const size_t needed = x->body_size + more;
-    if (!take(x, needed > 2 * x->body_size ? needed : 2 * x->body_size, &larger))
+    const size_t size = needed > 2 * x->body_size ? needed : 2 * x->body_size;
+    if (!check_share(x, needed, answer_bytes(x, needed)) || !reserve(x, size, 0) ||
+        !take(x, size, &larger))
         return false;
     const bool is_long = x->body_size >= LONG_COPY_BYTES;
     if (is_long)
@@ -133,12 +156,17 @@ bool body_make_room(struct exchange *x, size_t more)
     }
     if (more > MOST_ROOM_BYTES)
         more = MOST_ROOM_BYTES;
-    if (x->body.size_bytes - x->body_size < more && !grow(x, more))
+    /* What the window holds needs all its room. A chunk that is being received does with what
+     * is left: growing for all of it at each read would move the body again and again. */
+    const size_t least = more < WINDOW_BYTES ? more : WINDOW_BYTES;
+    if (x->body.size_bytes - x->body_size < least && !grow(x, more))
         return false;
-    return body_touch(x, x->body_size + more);
+    const size_t room = x->body.size_bytes - x->body_size;
+    return body_touch(x, x->body_size + (more < room ? more : room));
 }
 
 bool body_end_chunked(struct exchange *x)
 {
-    return reserve_answer(x, x->body_size);
+    const size_t answer = answer_bytes(x, x->body_size);
+    return check_share(x, x->body_size, answer) && reserve(x, 0, answer);
 }

@@ -24,7 +24,7 @@ bool body_begin(struct exchange *x);
 bool body_touch(struct exchange *x, size_t end);
 
 /* For a chunked body: a buffer, and room for the next of `more` bytes, which have to be within
- * the limit. */
+ * the limit: for all of them up to the window's size, else for some. */
 bool body_begin_chunked(struct exchange *x);
 bool body_make_room(struct exchange *x, size_t more);
 

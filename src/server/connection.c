@@ -7,6 +7,7 @@
 #include "server/server.h"
 
 #include <poll.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,8 +24,11 @@ static void close_connection(struct connection *c)
 {
     struct gp_server *server = c->server;
     if (c->x) {
+        struct log_lines lines = {0};
         if (c->x->is_counted)
-            server_count_answer(c->x, 499);
+            server_count_answer(c->x, 499, &lines);
+        log_write(&server->log, &lines);
+        log_lines_finish(&lines);
         exchange_give(c->x);
     }
     pool_give(server->pool, &c->pending);
@@ -37,10 +41,12 @@ static void close_connection(struct connection *c)
 
 static void connection_turn(struct worker *worker, struct source *source);
 
-void connection_open(struct gp_server *server, const struct listener *listener, int fd)
+void connection_open(struct gp_server *server, const struct listener *listener, int fd,
+                     const struct sockaddr *from)
 {
     struct connection *c = mem_zalloc(sizeof *c);
-    if (!c) {
+    if (!c || !server_add_connection(server, c, peers_name(fd, from))) {
+        mem_free(c);
         close(fd);
         return;
     }
@@ -49,9 +55,9 @@ void connection_open(struct gp_server *server, const struct listener *listener, 
     c->transport.fd = fd;
     c->server = server;
     c->listener = listener;
+    memcpy(&c->from, from, sizeof c->from);
     c->since_ns = clock_now_ns();
     timer_init(&c->timer, fd);
-    server_add_connection(server, c);
     timers_join(&server->timers, &c->timer, TIMER_HEAD,
                 c->since_ns + server->options.head_timeout_ms * CLOCK_MS);
     /* The drain ends idle connections by their timers: one that joins after that sees
@@ -92,7 +98,7 @@ static enum step answer_sent(struct worker *worker, struct connection *c)
 {
     struct exchange *x = c->x;
     const bool is_kept_alive = x->is_kept_alive;
-    server_count_answer(x, x->status);
+    server_count_answer(x, x->status, &worker->lines);
     const bool is_long = x->must_close && !server_is_draining(c->server);
     c->since_ns = clock_now_ns() + (is_long ? LINGER_REFUSED_NS : LINGER_NS);
     exchange_give(x);

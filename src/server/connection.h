@@ -12,7 +12,10 @@
 #include "server/timers.h"
 #include "server/transport.h"
 
+#include <netinet/in.h>
+
 struct listener;
+struct peer_record;
 
 enum connection_state {
     CONNECTION_HEAD,    /* between requests, or in a head */
@@ -29,6 +32,8 @@ struct connection {
     struct transport transport;
     struct gp_server *server;
     const struct listener *listener;
+    struct peer_record *peer; /* whose it is, with other connections */
+    struct sockaddr_in6 from; /* or another family's, cut */
     struct exchange *x;
     struct pool_buffer pending; /* received bytes that were not parsed in the last turn */
     size_t pending_size;
@@ -38,9 +43,10 @@ struct connection {
     struct connection *next;
 };
 
-/* Takes over an accepted socket and arms it, or closes it: the server drains, or memory or
- * epoll is lacking. */
-void connection_open(struct gp_server *server, const struct listener *listener, int fd);
+/* Takes over a socket accepted from an address and arms it, or closes it: the server drains,
+ * or memory or epoll is lacking. */
+void connection_open(struct gp_server *server, const struct listener *listener, int fd,
+                     const struct sockaddr *from);
 
 /* Goes on with an exchange that has a slot, and with those that get the slot after it. */
 void connection_carry(struct worker *worker, struct exchange *x);

@@ -28,15 +28,30 @@ unsigned server_n_connections(struct gp_server *server)
     return n;
 }
 
-void server_add_connection(struct gp_server *server, struct connection *c)
+unsigned server_n_peers(struct gp_server *server)
 {
     pthread_mutex_lock(&server->lock);
+    const unsigned n = server->peers.n;
+    pthread_mutex_unlock(&server->lock);
+    return n;
+}
+
+bool server_add_connection(struct gp_server *server, struct connection *c,
+                           struct peer_name name)
+{
+    pthread_mutex_lock(&server->lock);
+    c->peer = peers_join(&server->peers, name);
+    if (!c->peer) {
+        pthread_mutex_unlock(&server->lock);
+        return false;
+    }
     c->next = server->connections;
     if (c->next)
         c->next->prev = c;
     server->connections = c;
     server->n_connections++;
     pthread_mutex_unlock(&server->lock);
+    return true;
 }
 
 void server_remove_connection(struct gp_server *server, struct connection *c)
@@ -49,6 +64,7 @@ void server_remove_connection(struct gp_server *server, struct connection *c)
     else
         server->connections = c->next;
     server->n_connections--;
+    peers_leave(&server->peers, c->peer);
     pthread_mutex_unlock(&server->lock);
 }
 

@@ -61,6 +61,7 @@ struct exchange *exchange_take(struct gp_server *server, struct connection *conn
     if (!x)
         return NULL;
     x->connection = connection;
+    x->run.promise.peer = &connection->peer->memory;
     http_init(&x->http, HTTP_KIND_REQUEST);
     return x;
 }
@@ -70,6 +71,7 @@ static void clear(struct exchange *x)
 {
     x->next = NULL;
     x->connection = NULL;
+    x->run.promise.peer = NULL;
     x->target = "";
     x->allow = NULL;
     x->is_head = x->accepts_graphpipe = x->accepts_json = x->is_from_page =

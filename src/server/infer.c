@@ -86,6 +86,9 @@ static bool run(struct worker *worker, struct exchange *x)
         gp_error_set(&x->error, GP_CANCELLED, "the client left while its request waited");
         return false;
     }
+    /* A long run is not to hold up what was answered before it. */
+    if (!atomic_load_explicit(&worker->poller->has_short_runs, memory_order_relaxed))
+        log_write(&x->server->log, &worker->lines);
     model_run_begin(model, x);
     const bool is_poller = !model->slots[x->slot].worker;
     (is_poller ? poller_engage : poller_engage_slot)(worker->poller);

@@ -51,14 +51,18 @@ static bool is_loopback(const struct sockaddr *address)
     return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
 }
 
-const char *listen_format(const struct sockaddr *address, socklen_t size, char *text,
-                          size_t text_size)
+const char *listen_format(const struct sockaddr *address, char *text, size_t text_size)
 {
-    char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "0";
-    getnameinfo(address, size, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    const bool is_v6 = strchr(host, ':') != NULL;
-    (void)snprintf(text, text_size, is_v6 ? "[%s]:%s" : "%s:%s", host, port);
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)address;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        (void)snprintf(text, text_size, "%s:%u", host, ntohs(in->sin_port));
+    } else {
+        const struct sockaddr_in6 *in6 = (const void *)address;
+        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
+        (void)snprintf(text, text_size, "[%s]:%u", host, ntohs(in6->sin6_port));
+    }
     return text;
 }
 
@@ -69,7 +73,7 @@ static unsigned format_bound(int fd, char *text, size_t text_size)
     struct sockaddr_storage bound = {0};
     socklen_t size = sizeof bound;
     getsockname(fd, (struct sockaddr *)&bound, &size);
-    listen_format((struct sockaddr *)&bound, size, where, sizeof where);
+    listen_format((struct sockaddr *)&bound, where, sizeof where);
     (void)snprintf(text, text_size, "http://%s", where);
     return (unsigned)strtoul(strrchr(text, ':') + 1, NULL, 10);
 }
@@ -254,8 +258,10 @@ static void listen_accept(struct worker *worker, struct source *source)
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         if (!server_may_accept(server, listener))
             return;
-        const int fd =
-            accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage from;
+        socklen_t size = sizeof from;
+        const int fd = accept4(listener->source.fd, (struct sockaddr *)&from, &size,
+                               SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
         if (fd < 0 && (errno == EMFILE || errno == ENFILE) && refuse_one(listener))
@@ -265,7 +271,7 @@ static void listen_accept(struct worker *worker, struct source *source)
         if (!listener->unix_path)
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         atomic_fetch_add_explicit(&server->metrics.n_accepted, 1, memory_order_relaxed);
-        connection_open(server, listener, fd);
+        connection_open(server, listener, fd, (struct sockaddr *)&from);
     }
     server_rearm_listener(server, listener);
 }

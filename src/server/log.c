@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 
+#include <arpa/inet.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <time.h>
@@ -12,27 +13,45 @@
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
-static void put_time(struct text *text)
+enum { WRITE_BYTES = 4096, LONG_LINE_BYTES = 512 };
+
+/* The date is made once a second. */
+static void put_time(struct log_lines *lines)
 {
     struct timespec now;
     struct tm utc;
-    char stamp[32];
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-    text_printf(text, "%s.%03ldZ", stamp, now.tv_nsec / 1000000);
+    if (now.tv_sec != lines->second) {
+        lines->second = now.tv_sec;
+        gmtime_r(&now.tv_sec, &utc);
+        strftime(lines->stamp, sizeof lines->stamp, "%Y-%m-%dT%H:%M:%S", &utc);
+    }
+    const long ms = now.tv_nsec / 1000000;
+    const char rest[] = {'.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10),
+                         (char)('0' + ms % 10), 'Z'};
+    text_puts(&lines->text, lines->stamp);
+    text_add(&lines->text, rest, sizeof rest);
 }
 
-/* A pipe that polls as writable takes a line (4096 bytes) without waiting. */
-static void emit(const struct log *log, struct text *text)
+/* A pipe that polls as writable takes 4096 bytes without waiting. */
+void log_write(const struct log *log, struct log_lines *lines)
 {
     struct pollfd look = {.fd = log->fd, .events = POLLOUT};
-    text_puts(text, "\n");
+    struct text *text = &lines->text;
+    if (!text->size_bytes && !text->is_short)
+        return;
     if (!text->is_short && poll(&look, 1, 0) == 1 &&
         write(log->fd, text->data, text->size_bytes) < 0) {
         /* Nowhere to say it. */
     }
-    text_finish(text);
+    text->size_bytes = 0;
+    if (text->is_short || text->capacity_bytes > 2 * WRITE_BYTES)
+        text_finish(text);
+}
+
+void log_lines_finish(struct log_lines *lines)
+{
+    text_finish(&lines->text);
 }
 
 void log_line(const struct log *log, enum gp_log_level level, const char *format, ...)
@@ -45,30 +64,54 @@ void log_line(const struct log *log, enum gp_log_level level, const char *format
     (void)vsnprintf(message, sizeof message, format, args);
     va_end(args);
 
-    struct text text = {0};
+    struct log_lines line = {0};
+    struct text *text = &line.text;
     if (log->format == GP_LOG_JSON) {
-        text_puts(&text, "{\"time\":\"");
-        put_time(&text);
-        text_printf(&text, "\",\"level\":\"%s\",\"message\":", level_names[level]);
-        text_json_puts(&text, message);
-        text_puts(&text, "}");
+        text_puts(text, "{\"time\":\"");
+        put_time(&line);
+        text_printf(text, "\",\"level\":\"%s\",\"message\":", level_names[level]);
+        text_json_puts(text, message);
+        text_puts(text, "}\n");
     } else {
         if (level < GP_LOG_INFO) {
-            put_time(&text);
-            text_printf(&text, " %s: ", level_names[level]);
+            put_time(&line);
+            text_printf(text, " %s: ", level_names[level]);
         }
-        text_puts(&text, message);
+        text_puts(text, message);
+        text_puts(text, "\n");
     }
-    emit(log, &text);
+    log_write(log, &line);
+    log_lines_finish(&line);
 }
 
-static void put_json_access(struct text *text, const struct log_access *access)
+/* "127.0.0.1:40000", "[::1]:40000" or "unix". */
+static void put_peer(struct text *text, const struct sockaddr_in6 *peer)
 {
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (peer->sin6_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)peer;
+        const unsigned char *bytes = (const unsigned char *)&in->sin_addr;
+        for (int i = 0; i < 4; i++) {
+            text_number(text, bytes[i]);
+            text_puts(text, i < 3 ? "." : ":");
+        }
+        text_number(text, ntohs(in->sin_port));
+    } else if (peer->sin6_family == AF_INET6) {
+        inet_ntop(AF_INET6, &peer->sin6_addr, host, sizeof host);
+        text_printf(text, "[%s]:%u", host, ntohs(peer->sin6_port));
+    } else {
+        text_puts(text, "unix");
+    }
+}
+
+static void put_json_access(struct log_lines *lines, const struct log_access *access)
+{
+    struct text *text = &lines->text;
     text_puts(text, "{\"time\":\"");
-    put_time(text);
-    text_puts(text, "\",\"level\":\"debug\",\"peer\":");
-    text_json_puts(text, access->peer);
-    text_printf(text, ",\"method\":\"%s\",\"target\":", access->method);
+    put_time(lines);
+    text_puts(text, "\",\"level\":\"debug\",\"peer\":\"");
+    put_peer(text, access->peer);
+    text_printf(text, "\",\"method\":\"%s\",\"target\":", access->method);
     text_json_puts(text, access->target);
     text_printf(
         text,
@@ -81,27 +124,51 @@ static void put_json_access(struct text *text, const struct log_access *access)
         text_puts(text, ",\"error\":");
         text_json_puts(text, access->note);
     }
-    text_puts(text, "}");
+    text_puts(text, "}\n");
 }
 
-void log_access(const struct log *log, const struct log_access *access)
+static void put_ms(struct text *text, const char *before, int64_t ns)
+{
+    const uint64_t us = ns > 0 ? (uint64_t)ns / 1000 : 0;
+    const char digits[] = {'.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10),
+                           (char)('0' + us % 10)};
+    text_puts(text, before);
+    text_number(text, us / 1000);
+    text_add(text, digits, sizeof digits);
+}
+
+/* Without printf: with it a line cost a tenth of a small request. */
+static void put_text_access(struct log_lines *lines, const struct log_access *access)
+{
+    struct text *text = &lines->text;
+    const char *const words[] = {" ", access->method, " ", access->target, " "};
+    put_time(lines);
+    text_puts(text, " ");
+    put_peer(text, access->peer);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        text_puts(text, words[i]);
+    text_number(text, (uint64_t)access->status);
+    text_puts(text, "  in ");
+    text_number(text, access->received_bytes);
+    text_puts(text, "  out ");
+    text_number(text, access->sent_bytes);
+    put_ms(text, " bytes  ", access->total_ns);
+    put_ms(text, " ms (waited ", access->waited_ns);
+    put_ms(text, ", ran ", access->ran_ns);
+    text_puts(text, access->note[0] ? ")  " : ")");
+    text_puts(text, access->note);
+    text_puts(text, "\n");
+}
+
+void log_access(const struct log *log, struct log_lines *lines,
+                const struct log_access *access)
 {
     if (log->fd <= 0 || log->level < GP_LOG_DEBUG)
         return;
-    struct text text = {0};
-    if (log->format == GP_LOG_JSON) {
-        put_json_access(&text, access);
-    } else {
-        put_time(&text);
-        text_printf(
-            &text,
-            " %s %s %s %d  in %llu  out %llu bytes  %.3f ms (waited %.3f, ran %.3f)",
-            access->peer, access->method, access->target, access->status,
-            (unsigned long long)access->received_bytes,
-            (unsigned long long)access->sent_bytes, (double)access->total_ns / 1e6,
-            (double)access->waited_ns / 1e6, (double)access->ran_ns / 1e6);
-        if (access->note[0])
-            text_printf(&text, "  %s", access->note);
-    }
-    emit(log, &text);
+    if (log->format == GP_LOG_JSON)
+        put_json_access(lines, access);
+    else
+        put_text_access(lines, access);
+    if (lines->text.size_bytes + LONG_LINE_BYTES > WRITE_BYTES || lines->text.is_short)
+        log_write(log, lines);
 }

@@ -76,6 +76,9 @@ static void put_pool(struct text *text, const struct pool_counts *pool)
     put_value(text, "pool_taken_total", "counter", "Buffers taken.", pool->n_taken);
     put_value(text, "pool_refused_total", "counter", "Requests for more than was left.",
               pool->n_refused);
+    put_value(text, "pool_over_share_total", "counter",
+              "Requests refused since their client held over a quarter.",
+              pool->n_over_share);
     put_value(text, "pool_touched_bytes_total", "counter",
               "Pages put in place; constant under a steady load.", pool->touched_bytes);
 }
@@ -96,6 +99,8 @@ void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
     put_value(text, "connections_total", "counter", "Connections accepted.",
               atomic_load(&metrics->n_accepted));
     put_value(text, "connections", "gauge", "Connections open.", gauges->n_connections);
+    put_value(text, "peers", "gauge", "Clients, told apart by their addresses.",
+              gauges->n_peers);
     put_value(text, "in_flight", "gauge", "Requests begun and not answered.",
               atomic_load(&metrics->n_in_flight));
     put_value(text, "waiting", "gauge", "Requests waiting for a slot.",

@@ -34,6 +34,7 @@ void metrics_observe(struct metrics_histogram *histogram, int64_t ns);
 /* What is known elsewhere at the moment of writing. */
 struct metrics_gauges {
     unsigned n_connections;
+    unsigned n_peers;
     unsigned n_waiting;
     unsigned n_slots;
     struct pool_counts pool;

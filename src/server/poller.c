@@ -1,6 +1,7 @@
 #include "server/poller.h"
 
 #include "base/mem.h"
+#include "server/server.h"
 
 #include <errno.h>
 #include <string.h>
@@ -8,6 +9,9 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+/* How long access lines wait for more of them. */
+enum { LINES_WAIT_MS = 10 };
 
 /* While runs are short and compute, a thread beyond the cores costs more than it
  * brings. */
@@ -28,6 +32,7 @@ static void park_if_too_many(struct worker *worker)
     int n = atomic_load_explicit(&poller->n_polling, memory_order_relaxed);
     if (!is_one_too_many(poller, n))
         return;
+    log_write(&worker->server->log, &worker->lines);
     pthread_mutex_lock(&poller->lock);
     n = atomic_load(&poller->n_polling);
     bool parks = is_one_too_many(poller, n) && !atomic_load(&poller->is_stopping);
@@ -73,13 +78,18 @@ static void *worker_main(void *arg)
         park_if_too_many(worker);
         /* One event at a time: a second one would wait behind the first one's engine. */
         struct epoll_event event;
-        const int n = epoll_wait(poller->epoll_fd, &event, 1, -1);
+        const bool has_lines = worker->lines.text.size_bytes > 0;
+        const int n =
+            epoll_wait(poller->epoll_fd, &event, 1, has_lines ? LINES_WAIT_MS : -1);
+        if (n == 0)
+            log_write(&worker->server->log, &worker->lines);
         if (n != 1 || !event.data.ptr || atomic_load(&poller->is_stopping))
             continue;
         struct source *source = event.data.ptr;
         atomic_load_explicit(&source->is_armed, memory_order_acquire);
         source->serve(worker, source);
     }
+    log_write(&worker->server->log, &worker->lines);
     return NULL;
 }
 
@@ -215,6 +225,8 @@ void poller_finish(struct poller *poller)
         close(poller->epoll_fd);
     if (poller->end_fd > 0)
         close(poller->end_fd);
+    for (unsigned i = 0; poller->workers && i < poller->n_workers; i++)
+        log_lines_finish(&poller->workers[i].lines);
     mem_free(poller->workers);
     pthread_mutex_destroy(&poller->lock);
     pthread_cond_destroy(&poller->watcher_waked);

@@ -11,7 +11,7 @@
 #ifndef GP_SERVER_POLLER_H
 #define GP_SERVER_POLLER_H
 
-#include <graphpipe/status.h>
+#include "server/log.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -49,6 +49,7 @@ struct worker {
     pthread_cond_t unparked;
     bool is_parked;
     pthread_t thread;
+    struct log_lines lines; /* not written yet */
     char window[WINDOW_BYTES];
 };
 

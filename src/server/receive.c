@@ -25,7 +25,8 @@ bool window_save(struct worker *worker, struct connection *c)
     const size_t size = window_size(worker);
     if (!size)
         return true;
-    if (!pool_take(c->server->pool, size, NULL, &c->pending))
+    struct pool_promise none = {.peer = &c->peer->memory};
+    if (!pool_take(c->server->pool, size, &none, &c->pending))
         return false;
     if (!pool_touch(c->server->pool, &c->pending, size)) {
         pool_give(c->server->pool, &c->pending);

@@ -88,6 +88,7 @@ static enum answered get_metrics(struct exchange *x)
     pthread_mutex_unlock(&server->model.lock);
     const struct metrics_gauges gauges = {
         .n_connections = server_n_connections(server),
+        .n_peers = server_n_peers(server),
         .n_waiting = n_waiting,
         .n_slots = server->model.description.n_slots,
         .pool = pool_count(server->pool),

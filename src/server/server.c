@@ -273,6 +273,7 @@ struct worker *server_make_worker(struct gp_server *server)
 
 void server_free_worker(struct worker *worker)
 {
+    log_lines_finish(&worker->lines);
     mem_free(worker);
 }
 

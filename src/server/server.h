@@ -15,6 +15,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/model.h"
+#include "server/peers.h"
 #include "server/poller.h"
 #include "server/timers.h"
 
@@ -39,6 +40,7 @@ struct gp_server {
     pthread_cond_t changed;
     struct connection *connections;
     unsigned n_connections;
+    struct peers peers; /* of the connections */
     struct exchange
         *shutdown_for; /* who asked for the shutdown, to be answered at its end */
     unsigned n_shutdown_for;
@@ -48,6 +50,7 @@ struct gp_server {
 
 bool server_is_draining(const struct gp_server *server);
 unsigned server_n_connections(struct gp_server *server);
+unsigned server_n_peers(struct gp_server *server);
 
 /* Cores that this process may run on. */
 unsigned server_n_cores(void);
@@ -55,9 +58,10 @@ unsigned server_n_cores(void);
 /* A copy that lives as long as the server; NULL when memory is short. */
 char *server_strdup(struct gp_server *server, const char *text);
 
-/* The list of connections. server_connection_gone follows a removal, once nothing of the
- * connection is left. */
-void server_add_connection(struct gp_server *server, struct connection *c);
+/* The list of connections; adding sets its peer, and is false when memory is short.
+ * server_connection_gone follows a removal, once nothing of the connection is left. */
+bool server_add_connection(struct gp_server *server, struct connection *c,
+                           struct peer_name name);
 void server_remove_connection(struct gp_server *server, struct connection *c);
 void server_connection_gone(struct gp_server *server);
 
@@ -67,7 +71,7 @@ bool server_may_accept(struct gp_server *server, struct listener *listener);
 void server_rearm_listener(struct gp_server *server, struct listener *listener);
 
 /* Counts and logs an answer, or (status 499) that nobody was left to take it. */
-void server_count_answer(struct exchange *x, int status);
+void server_count_answer(struct exchange *x, int status, struct log_lines *lines);
 
 /* Begins to drain; x, whose answer is ready, gets it when the other clients have gone. */
 void server_shutdown_for(struct gp_server *server, struct exchange *x);

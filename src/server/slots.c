@@ -98,6 +98,7 @@ static void *slot_main(void *arg)
         if (!x)
             return NULL;
         connection_carry(worker, x);
+        log_write(&model->server->log, &worker->lines);
     }
 }
 

@@ -146,7 +146,7 @@ def chunked(body, size=None, extension=b"", trailers=b""):
 class Connection:
     """A socket to the server, and what of its answers is not read yet."""
 
-    def __init__(self, address, timeout=10, receive_buffer=None):
+    def __init__(self, address, timeout=10, receive_buffer=None, source=None):
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         else:
@@ -155,6 +155,8 @@ class Connection:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.settimeout(timeout * PATIENCE)
         self.socket.connect(address)
         self.received = bytearray()

@@ -6,7 +6,6 @@
  *   unset         succeeds and sets no output
  *   hole          sets output 1 but not output 0
  *   many          sets more outputs than were asked for (or may be)
- *   twice         sets output 0 twice
  *   type          gives an output a type that is none
  *   negative      gives an output a negative shape
  *   size          adopts memory of a size that its shape does not have
@@ -81,10 +80,6 @@ static int misuse(const char *config, struct gp_outputs *outputs, struct gp_erro
             if (!done)
                 break;
         }
-    else if (strcmp(config, "twice") == 0)
-        done = gp_outputs_alloc(outputs, 0, GP_FLOAT32, good, 1, err)
-                   ? gp_outputs_alloc(outputs, 0, GP_FLOAT32, good, 1, err)
-                   : NULL;
     else if (strcmp(config, "type") == 0)
         done = gp_outputs_alloc(outputs, 0, (enum gp_dtype)77, good, 1, err);
     else if (strcmp(config, "negative") == 0)

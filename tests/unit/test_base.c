@@ -1,20 +1,17 @@
-/* The ground floor: text that is written into, memory that is given back all at once or
- * by size class, and arithmetic that says when it does not fit.
+/* The ground floor: text that is written into, memory that is given back all at once,
+ * and arithmetic that says when it does not fit.
  */
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/text.h"
 
 #include <graphpipe/message.h>
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -192,162 +189,13 @@ static void arena_keeps_a_chunk(void **state)
     gp_arena_destroy(arena);
 }
 
-static void pool_sizes(void **state)
-{
-    (void)state;
-    struct pool *pool = pool_create((size_t)1 << 30);
-    assert_non_null(pool);
-    for (size_t size = 1; size < (size_t)64 << 20; size = size * 3 + 1) {
-        struct pool_buffer buffer;
-        assert_true(pool_take(pool, size, NULL, &buffer));
-        assert_true(buffer.size_bytes >= size && buffer.size_bytes < size + 4096);
-        assert_int_equal((uintptr_t)buffer.data % 64, 0);
-        assert_int_equal(pool_count(pool).used_bytes, buffer.size_bytes);
-        assert_true(pool_touch(pool, &buffer, size));
-        buffer.data[0] = buffer.data[size - 1] = 1;
-        pool_give(pool, &buffer);
-        assert_null(buffer.data);
-        assert_int_equal(pool_count(pool).used_bytes, 0);
-    }
-    struct pool_buffer none = {0};
-    assert_false(pool_take(pool, SIZE_MAX, NULL, &none));
-    pool_give(pool, &none);
-    pool_destroy(pool);
-    pool_destroy(NULL);
-}
-
-/* A steady load touches no new pages. */
-static void pool_reuses(void **state)
-{
-    (void)state;
-    struct pool *pool = pool_create((size_t)64 << 20);
-    struct pool_buffer a, b, c;
-    assert_true(pool_take(pool, 5 << 20, NULL, &a));
-    assert_true(pool_touch(pool, &a, 1)); /* 4 MiB ahead */
-    assert_int_equal(a.touched_bytes, 4 << 20);
-    assert_true(pool_touch(pool, &a, 5 << 20));
-    assert_int_equal(a.touched_bytes, 5 << 20);
-    const unsigned char *data = a.data;
-    pool_give(pool, &a);
-    assert_int_equal(pool_count(pool).idle_bytes, 5 << 20);
-    assert_true(
-        pool_take(pool, 4100 << 10, NULL, &b)); /* the same class: the same buffer */
-    assert_ptr_equal(b.data, data);
-    assert_int_equal(pool_count(pool).idle_bytes, 0);
-    assert_int_equal(pool_count(pool).used_bytes, 5 << 20); /* what lies behind it */
-    assert_true(pool_take(pool, 9000, NULL, &c)); /* another class: another one */
-    assert_ptr_not_equal(c.data, data);
-    assert_true(pool_touch(pool, &b, 4100 << 10));
-    assert_int_equal(pool_count(pool).touched_bytes, 5 << 20);
-    pool_give(pool, &b);
-    pool_give(pool, &c);
-    assert_int_equal(pool_count(pool).used_bytes, 0);
-    pool_trim(pool, CLOCK_S);
-    assert_int_equal(pool_count(pool).idle_bytes, 5 << 20);
-    pool_trim(pool, 0); /* back to the system */
-    assert_int_equal(pool_count(pool).idle_bytes, 0);
-    pool_destroy(pool);
-}
-
-/* Used, reserved and idle memory together stay within the budget; idle memory goes first. */
-static void pool_keeps_to_its_budget(void **state)
-{
-    (void)state;
-    const size_t mib = 1 << 20;
-    struct pool *pool = pool_create(8 * mib);
-    struct pool_buffer buffers[8], more;
-    for (int i = 0; i < 8; i++) {
-        assert_true(pool_take(pool, mib, NULL, &buffers[i]));
-        assert_true(pool_touch(pool, &buffers[i], mib));
-    }
-    assert_false(pool_take(pool, 1, NULL, &more));
-    assert_false(pool_reserve(pool, 1));
-    assert_int_equal(pool_count(pool).n_refused, 2);
-    for (int i = 0; i < 8; i++)
-        pool_give(pool, &buffers[i]);
-    assert_int_equal(pool_count(pool).idle_bytes, 8 * mib);
-
-    size_t reserved = 4 * mib;
-    assert_true(pool_reserve(pool, reserved));
-    assert_int_equal(pool_count(pool).idle_bytes, 4 * mib);
-    assert_true(
-        pool_take(pool, 3 * mib, NULL, &more)); /* another class: the idle ones go */
-    assert_true(pool_count(pool).idle_bytes <= mib);
-    assert_false(pool_take(pool, 2 * mib, NULL, &buffers[0]));
-    assert_true(pool_take(pool, 2 * mib, &reserved, &buffers[0]));
-    assert_int_equal(reserved, 2 * mib);
-    assert_int_equal(pool_count(pool).reserved_bytes, 2 * mib);
-    pool_unreserve(pool, reserved);
-    pool_give(pool, &buffers[0]);
-    pool_give(pool, &more);
-    assert_int_equal(pool_count(pool).used_bytes, 0);
-    assert_int_equal(pool_count(pool).reserved_bytes, 0);
-    pool_destroy(pool);
-}
-
-/* Another process that holds the descriptor sees the bytes, and cannot shorten the file. */
-static void pool_is_shared_memory(void **state)
-{
-    (void)state;
-    struct pool *pool = pool_create(16 << 20);
-    struct pool_buffer buffer;
-    char seen[5] = "";
-    assert_true(pool_take(pool, 5, NULL, &buffer));
-    assert_true(pool_touch(pool, &buffer, 5));
-    memcpy(buffer.data, "here", 5);
-    assert_int_equal(pread(pool_fd(pool), seen, 5, (off_t)pool_offset(pool, &buffer)), 5);
-    assert_string_equal(seen, "here");
-    assert_int_equal(ftruncate(pool_fd(pool), 0), -1);
-    pool_give(pool, &buffer);
-    pool_destroy(pool);
-}
-
-static void *take_and_give(void *context)
-{
-    struct pool *pool = context;
-    for (size_t i = 0; i < 2000; i++) {
-        struct pool_buffer buffer;
-        if (!pool_take(pool, 1000 * (i % 30), NULL, &buffer) ||
-            !pool_touch(pool, &buffer, buffer.size_bytes))
-            return NULL;
-        memset(buffer.data, 1, buffer.size_bytes);
-        pool_give(pool, &buffer);
-    }
-    return pool;
-}
-
-static void pool_of_threads(void **state)
-{
-    (void)state;
-    struct pool *pool = pool_create(1 << 20);
-    pthread_t threads[4];
-    for (size_t i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, take_and_give, pool), 0);
-    for (size_t i = 0; i < 4; i++) {
-        void *result;
-        assert_int_equal(pthread_join(threads[i], &result), 0);
-        assert_ptr_equal(result, pool);
-    }
-    assert_int_equal(pool_count(pool).used_bytes, 0);
-    pool_destroy(pool);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checked),
-        cmocka_unit_test(memory),
-        cmocka_unit_test(clock_goes_on),
-        cmocka_unit_test(utf8),
-        cmocka_unit_test(json),
-        cmocka_unit_test(text_grows),
-        cmocka_unit_test(arena_blocks),
-        cmocka_unit_test(arena_keeps_a_chunk),
-        cmocka_unit_test(pool_sizes),
-        cmocka_unit_test(pool_reuses),
-        cmocka_unit_test(pool_keeps_to_its_budget),
-        cmocka_unit_test(pool_is_shared_memory),
-        cmocka_unit_test(pool_of_threads),
+        cmocka_unit_test(checked),       cmocka_unit_test(memory),
+        cmocka_unit_test(clock_goes_on), cmocka_unit_test(utf8),
+        cmocka_unit_test(json),          cmocka_unit_test(text_grows),
+        cmocka_unit_test(arena_blocks),  cmocka_unit_test(arena_keeps_a_chunk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
