@@ -40,6 +40,7 @@ static void close_model(void *self)
         api->ReleaseRunOptions(model->slots[i].options);
         free(model->slots[i].values);
         free(model->slots[i].input_names);
+        free(model->slots[i].asked);
     }
     api->ReleaseSession(model->session);
     api->ReleaseSession(model->narrow);

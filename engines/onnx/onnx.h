@@ -8,6 +8,30 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+/* A size that only a request knows, such as "batch", and where it is found there. */
+struct onnx_symbol {
+    const char *name;
+    uint32_t input;
+    uint32_t axis;
+    struct onnx_symbol *next;
+};
+
+/* Whether an output comes in the shape that was predicted. */
+enum onnx_trust { ONNX_UNTRIED, ONNX_TRUSTED, ONNX_REFUTED };
+
+/* How an output's shape is predicted, see onnx_shape.c. */
+struct onnx_shape {
+    const struct gp_io *io;
+    const struct onnx_symbol **symbols; /* by axis, for sizes that are not fixed */
+    atomic_int trust;                   /* enum onnx_trust */
+};
+
+/* An output of a call. */
+struct onnx_asked {
+    struct onnx_shape *shape;
+    bool is_bound; /* the runtime writes it where the host has it */
+};
+
 /* What one slot needs for a run; only one thread at a time has it. */
 struct onnx_slot {
     const struct ort_runtime *ort;
@@ -15,6 +39,7 @@ struct onnx_slot {
     atomic_bool is_cancelled;
     struct OrtValue **values; /* the inputs, then the outputs */
     const char **input_names;
+    struct onnx_asked *asked;
     size_t capacity;
 };
 
@@ -35,6 +60,8 @@ struct onnx_model {
     struct onnx_block *blocks;
     struct gp_io *inputs;
     struct gp_io *outputs;
+    struct onnx_shape *shapes; /* of the outputs */
+    struct onnx_symbol *symbols;
     const char **files;
     uint64_t size_bytes; /* of the files */
     const char *version;
@@ -66,6 +93,26 @@ void onnx_session_give(struct onnx_model *model);
 struct onnx_file;
 enum gp_status onnx_io_read(struct onnx_model *model, const struct onnx_file *file,
                             struct gp_error *err);
+
+/* Reads which sizes of an input, or of an output, have names. Inputs come first. */
+enum gp_status onnx_shape_read_input(struct onnx_model *model,
+                                     const struct OrtTypeInfo *info,
+                                     const struct gp_io *io, struct gp_error *err);
+enum gp_status onnx_shape_read_output(struct onnx_model *model,
+                                      const struct OrtTypeInfo *info,
+                                      const struct gp_io *io, struct gp_error *err);
+
+/* The shape that the output will have for this call, as far as that is known and has been
+ * right before. */
+bool onnx_shape_predict(const struct onnx_shape *shape, const struct gp_call *call,
+                        int64_t *sizes);
+
+/* Compares what was, or would have been, predicted with the shape that came. */
+void onnx_shape_learn(struct onnx_shape *shape, const struct gp_call *call,
+                      const int64_t *sizes, size_t rank);
+
+/* Never predicts it again. */
+void onnx_shape_refute(struct onnx_shape *shape);
 
 /* gp_engine.run */
 enum gp_status onnx_run(void *model, uint32_t slot, const struct gp_call *call,

@@ -116,6 +116,10 @@ static enum gp_status read_entry(struct onnx_model *model, const struct onnx_fil
             ort_check(ort, ort->api.GetOnnxTypeFromTypeInfo(info, &kind), io->name, err);
     if (status == GP_OK && kind == ORT_KIND_TENSOR)
         status = read_tensor(model, file, info, io, &type, err);
+    if (status == GP_OK && kind == ORT_KIND_TENSOR && section == INPUT)
+        status = onnx_shape_read_input(model, info, io, err);
+    if (status == GP_OK && kind == ORT_KIND_TENSOR && section == OUTPUT)
+        status = onnx_shape_read_output(model, info, io, err);
     ort->api.ReleaseTypeInfo(info);
     *is_usable = status == GP_OK && kind == ORT_KIND_TENSOR && io->dtype != GP_NULL;
     if (status != GP_OK || *is_usable || section == INITIALIZER)
@@ -177,7 +181,8 @@ enum gp_status onnx_io_read(struct onnx_model *model, const struct onnx_file *fi
     model->inputs =
         onnx_keep(model, (n[INPUT] + n[INITIALIZER]) * sizeof *model->inputs, err);
     model->outputs = onnx_keep(model, n[OUTPUT] * sizeof *model->outputs, err);
-    if (!model->inputs || !model->outputs)
+    model->shapes = onnx_keep(model, n[OUTPUT] * sizeof *model->shapes, err);
+    if (!model->inputs || !model->outputs || !model->shapes)
         return GP_NO_MEMORY;
     status =
         read_section(model, file, INPUT, n[INPUT], model->inputs, &model->n_inputs, err);

@@ -1,7 +1,12 @@
-/* One run: the request's memory becomes the runtime's inputs as it lies, the runtime's
- * outputs become the answer as they lie. Only strings are copied, both ways, as the
- * runtime has a type of its own for them. A run is stopped between two operators, through
- * its slot's options. */
+/* One run: the request's memory becomes the runtime's inputs as it lies. Outputs whose
+ * shape is known are bound: the runtime writes them into the host's memory. The others it
+ * allocates, and they become the answer as they lie. Only strings are copied, both ways,
+ * as the runtime has a type of its own for them.
+ *
+ * When a run with bound outputs fails, it is done again without, whatever the runtime
+ * says was wrong: its words differ by release, and no request is to fail for our sake.
+ *
+ * A run is stopped between two operators, through its slot's options. */
 #include "onnx.h"
 
 #include <stdlib.h>
@@ -14,9 +19,11 @@ static bool reserve(struct onnx_slot *slot, size_t n)
         return true;
     free(slot->values);
     free(slot->input_names);
+    free(slot->asked);
     slot->values = calloc(n, sizeof *slot->values);
     slot->input_names = calloc(n, sizeof *slot->input_names);
-    slot->capacity = slot->values && slot->input_names ? n : 0;
+    slot->asked = calloc(n, sizeof *slot->asked);
+    slot->capacity = slot->values && slot->input_names && slot->asked ? n : 0;
     return slot->capacity > 0;
 }
 
@@ -40,26 +47,35 @@ static enum gp_status fill_strings(const struct ort_runtime *ort, struct OrtValu
     return GP_OK;
 }
 
+/* A value of the runtime's over the tensor's memory, which is no tensor of strings. */
+static enum gp_status make_view(const struct ort_runtime *ort,
+                                const struct gp_tensor *tensor, struct OrtValue **value,
+                                struct gp_error *err)
+{
+    static char nothing[64];
+    static const int64_t scalar[1];
+    void *data = tensor->size_bytes ? (void *)(uintptr_t)tensor->data : nothing;
+    return ort_check(ort,
+                     ort->api.CreateTensorWithDataAsOrtValue(
+                         ort->memory, data, tensor->size_bytes,
+                         tensor->shape ? tensor->shape : scalar, tensor->rank,
+                         ort_type(tensor->dtype), value),
+                     tensor->name, err);
+}
+
 static enum gp_status make_input(const struct ort_runtime *ort,
                                  const struct gp_tensor *tensor, struct OrtValue **value,
                                  struct gp_error *err)
 {
-    static char nothing[64];
     static const int64_t scalar[1];
-    const int64_t *shape = tensor->shape ? tensor->shape : scalar;
-    const int type = ort_type(tensor->dtype);
-    if (tensor->dtype != GP_STRING) {
-        void *data = tensor->size_bytes ? (void *)(uintptr_t)tensor->data : nothing;
-        return ort_check(
-            ort,
-            ort->api.CreateTensorWithDataAsOrtValue(ort->memory, data, tensor->size_bytes,
-                                                    shape, tensor->rank, type, value),
-            tensor->name, err);
-    }
-    const enum gp_status status = ort_check(
-        ort,
-        ort->api.CreateTensorAsOrtValue(ort->allocator, shape, tensor->rank, type, value),
-        tensor->name, err);
+    if (tensor->dtype != GP_STRING)
+        return make_view(ort, tensor, value, err);
+    const enum gp_status status =
+        ort_check(ort,
+                  ort->api.CreateTensorAsOrtValue(
+                      ort->allocator, tensor->shape ? tensor->shape : scalar,
+                      tensor->rank, ort_type(tensor->dtype), value),
+                  tensor->name, err);
     return status == GP_OK ? fill_strings(ort, *value, tensor, err) : status;
 }
 
@@ -97,9 +113,11 @@ static enum gp_status give_strings(const struct ort_runtime *ort, struct OrtValu
 
 /* Hands output `index` over; *value is empty afterwards when the host has it now. */
 static enum gp_status give_output(const struct ort_runtime *ort, struct OrtValue **value,
-                                  uint32_t index, const char *name,
-                                  struct gp_outputs *outputs, struct gp_error *err)
+                                  uint32_t index, struct onnx_shape *known,
+                                  const struct gp_call *call, struct gp_outputs *outputs,
+                                  struct gp_error *err)
 {
+    const char *name = call->output_names[index];
     struct OrtShapeInfo *info;
     int64_t shape[GP_MAX_RANK];
     size_t rank = 0;
@@ -124,6 +142,8 @@ static enum gp_status give_output(const struct ort_runtime *ort, struct OrtValue
                             "cannot be sent",
                             name, ort_type_name(type), rank);
 
+    if (known)
+        onnx_shape_learn(known, call, shape, rank);
     struct gp_tensor tensor = gp_tensor_view(dtype, shape, (uint32_t)rank, NULL);
     if (dtype == GP_STRING)
         return give_strings(ort, *value, index, &tensor, outputs, err);
@@ -156,27 +176,107 @@ static enum gp_status stopped(const struct gp_call *call, struct gp_error *err)
     return gp_error_set(err, GP_CANCELLED, "the run was cancelled");
 }
 
-static enum gp_status run_session(struct onnx_model *model, struct onnx_slot *slot,
-                                  const struct gp_call *call, struct OrtValue **outputs,
-                                  struct gp_error *err)
+/* Finds what is known of the outputs; false when one is asked for twice, which no host
+ * does: of two such values the runtime would write one. */
+static bool find_shapes(const struct onnx_model *model, struct onnx_slot *slot,
+                        const struct gp_call *call)
 {
-    const struct ort_api *api = &model->ort->api;
+    bool is_unique = true;
+    for (uint32_t i = 0; i < call->n_outputs; i++) {
+        struct onnx_shape *shape = NULL;
+        for (uint32_t k = 0; k < model->n_outputs && !shape; k++) {
+            const uint32_t at = (i + k) % model->n_outputs; /* mostly the first */
+            if (strcmp(model->outputs[at].name, call->output_names[i]) == 0)
+                shape = &model->shapes[at];
+        }
+        for (uint32_t k = 0; k < i; k++)
+            is_unique = is_unique && slot->asked[k].shape != shape;
+        slot->asked[i] = (struct onnx_asked){shape, false};
+    }
+    return is_unique;
+}
+
+/* Gives the runtime the host's memory for the outputs whose shape is known. One for which
+ * there is none is left to the runtime, which may have some. */
+static bool bind_outputs(const struct onnx_model *model, struct onnx_slot *slot,
+                         const struct gp_call *call, struct gp_outputs *outputs)
+{
+    const struct ort_runtime *ort = model->ort;
+    bool is_any_bound = false;
+    if (!find_shapes(model, slot, call))
+        return false;
+    for (uint32_t i = 0; i < call->n_outputs; i++) {
+        struct onnx_asked *asked = &slot->asked[i];
+        int64_t sizes[GP_MAX_RANK];
+        if (!asked->shape || !onnx_shape_predict(asked->shape, call, sizes))
+            continue;
+        const struct gp_io *io = asked->shape->io;
+        struct gp_tensor tensor = gp_tensor_view(io->dtype, sizes, io->rank, NULL);
+        tensor.name = io->name;
+        tensor.data = gp_outputs_alloc(outputs, i, io->dtype, sizes, io->rank, NULL);
+        asked->is_bound =
+            tensor.data &&
+            make_view(ort, &tensor, &slot->values[call->n_inputs + i], NULL) == GP_OK;
+        is_any_bound = is_any_bound || asked->is_bound;
+    }
+    return is_any_bound;
+}
+
+static enum gp_status run_session(struct onnx_model *model, struct onnx_slot *slot,
+                                  const struct gp_call *call, struct gp_error *err)
+{
+    struct OrtSession *session = onnx_session_take(model);
+    struct OrtStatus *failed = model->ort->api.Run(
+        session, slot->options, slot->input_names,
+        (const struct OrtValue *const *)slot->values, call->n_inputs, call->output_names,
+        call->n_outputs, slot->values + call->n_inputs);
+    onnx_session_give(model);
+    const enum gp_status status = ort_check(model->ort, failed, "the model failed", err);
+    return status != GP_OK && atomic_load(&slot->is_cancelled) ? stopped(call, err)
+                                                               : status;
+}
+
+/* Runs without bound outputs what failed with them; what works then is never bound again.
+ * The host's memory is given back when the outputs are set anew. */
+static enum gp_status run_unbound(struct onnx_model *model, struct onnx_slot *slot,
+                                  const struct gp_call *call, struct gp_error *err)
+{
+    struct OrtValue **results = slot->values + call->n_inputs;
+    for (uint32_t i = 0; i < call->n_outputs; i++) {
+        model->ort->api.ReleaseValue(results[i]);
+        results[i] = NULL;
+    }
+    const enum gp_status status = run_session(model, slot, call, err);
+    for (uint32_t i = 0; i < call->n_outputs; i++) {
+        if (slot->asked[i].is_bound && status == GP_OK)
+            onnx_shape_refute(slot->asked[i].shape);
+        slot->asked[i].is_bound = false;
+    }
+    return status;
+}
+
+/* Sets the call's outputs. */
+static enum gp_status run_call(struct onnx_model *model, struct onnx_slot *slot,
+                               const struct gp_call *call, struct gp_outputs *outputs,
+                               struct gp_error *err)
+{
+    const struct ort_runtime *ort = model->ort;
     atomic_store(&slot->is_cancelled, false);
     enum gp_status status =
-        ort_check(model->ort, api->RunOptionsUnsetTerminate(slot->options), "run", err);
+        ort_check(ort, ort->api.RunOptionsUnsetTerminate(slot->options), "run", err);
     if (status != GP_OK)
         return status;
     if (gp_call_on_cancel(call, stop, slot) != GP_OK)
         return stopped(call, err);
-    struct OrtSession *session = onnx_session_take(model);
-    struct OrtStatus *failed =
-        api->Run(session, slot->options, slot->input_names,
-                 (const struct OrtValue *const *)slot->values, call->n_inputs,
-                 call->output_names, call->n_outputs, outputs);
-    onnx_session_give(model);
-    status = ort_check(model->ort, failed, "the model failed", err);
-    return status != GP_OK && atomic_load(&slot->is_cancelled) ? stopped(call, err)
-                                                               : status;
+    const bool is_bound = bind_outputs(model, slot, call, outputs);
+    status = run_session(model, slot, call, err);
+    if (status != GP_OK && is_bound && !atomic_load(&slot->is_cancelled))
+        status = run_unbound(model, slot, call, err);
+    for (uint32_t i = 0; i < call->n_outputs && status == GP_OK; i++)
+        if (!slot->asked[i].is_bound)
+            status = give_output(ort, &slot->values[call->n_inputs + i], i,
+                                 slot->asked[i].shape, call, outputs, err);
+    return status;
 }
 
 enum gp_status onnx_run(void *self, uint32_t slot_number, const struct gp_call *call,
@@ -188,7 +288,6 @@ enum gp_status onnx_run(void *self, uint32_t slot_number, const struct gp_call *
     const size_t n_values = (size_t)call->n_inputs + call->n_outputs;
     if (!reserve(slot, n_values))
         return gp_error_set(err, GP_NO_MEMORY, "no memory for %zu tensors", n_values);
-    struct OrtValue **results = slot->values + call->n_inputs;
 
     enum gp_status status = GP_OK;
     for (uint32_t i = 0; i < call->n_inputs && status == GP_OK; i++) {
@@ -196,9 +295,7 @@ enum gp_status onnx_run(void *self, uint32_t slot_number, const struct gp_call *
         status = make_input(ort, &call->inputs[i], &slot->values[i], err);
     }
     if (status == GP_OK)
-        status = run_session(model, slot, call, results, err);
-    for (uint32_t i = 0; i < call->n_outputs && status == GP_OK; i++)
-        status = give_output(ort, &results[i], i, call->output_names[i], outputs, err);
+        status = run_call(model, slot, call, outputs, err);
 
     for (size_t i = 0; i < n_values; i++) {
         ort->api.ReleaseValue(slot->values[i]);

@@ -97,6 +97,8 @@ typedef void ort_log_fn(void *context, int severity, const char *category, const
       (const struct OrtShapeInfo *, size_t *rank))                                       \
     X(62, struct OrtStatus *, GetDimensions,                                             \
       (const struct OrtShapeInfo *, int64_t *shape, size_t rank))                        \
+    X(63, struct OrtStatus *, GetSymbolicDimensions,                                     \
+      (const struct OrtShapeInfo *, const char **names, size_t rank))                    \
     X(65, struct OrtStatus *, GetTensorTypeAndShape,                                     \
       (const struct OrtValue *, struct OrtShapeInfo **))                                 \
     X(69, struct OrtStatus *, CreateCpuMemoryInfo,                                       \

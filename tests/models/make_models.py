@@ -141,6 +141,25 @@ def unknown_op():
                  [value("x", ["N"])], [value("y", ["N"])])
 
 
+def lies():
+    """Outputs whose shapes are not always those that it declares."""
+    return model([h.make_node("Reshape", ["x", "shape"], ["turned"]),
+                  h.make_node("Reshape", ["x", "shape"], ["fixed"]),
+                  h.make_node("NonZero", ["x"], ["places"]), h.make_node("Neg", ["x"], ["honest"])],
+                 [value("x", ["A", "B"]), value("shape", [2], T.INT64)],
+                 [value("turned", ["A", "B"]), value("fixed", [2, 3]),
+                  value("places", [2, "B"], T.INT64), value("honest", ["A", "B"])])
+
+
+def passed():
+    """The input as an output, and one value as several."""
+    return model([h.make_node("Identity", ["x"], ["y"]), h.make_node("Identity", ["x"], ["z"]),
+                  h.make_node("Identity", ["z"], ["w"]), h.make_node("Identity", ["c"], ["d"])],
+                 [value("x", ["N"])],
+                 [value("y", ["N"]), value("x", ["N"]), value("z", ["N"]), value("w", ["N"]),
+                  value("c", [3]), value("d", [3])], [array("c", np.array([1, 2, 3], np.float32))])
+
+
 def slow():
     """Multiplies a 64x64 matrix with itself n times, in a loop: time to stop it."""
     body = h.make_graph([h.make_node("MatMul", ["m", "m"], ["next"]),
@@ -156,7 +175,8 @@ def slow():
 
 
 for make in (mlp, types, pair, optional, old_ir, fixed, external, scalar, layers, float8,
-             float8_out, sequence_out, sequence_in, optional_in, unknown_op, slow):
+             float8_out, sequence_out, sequence_in, optional_in, unknown_op, lies, passed,
+             slow):
     made = make()
     if make not in (unknown_op, scalar):  # what the checker would not have
         onnx.checker.check_model(made)
