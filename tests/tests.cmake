@@ -12,6 +12,20 @@ foreach(source ${engines})
     gp_plugin(${name} lib/graphpipe-test ${source})
 endforeach()
 
+# what tests load before libc, to count: lib/graphpipe-test/<file>.so; sanitizers stand there too
+if(NOT GP_SANITIZE)
+    file(GLOB sources CONFIGURE_DEPENDS tests/preload/*.c)
+    foreach(source ${sources})
+        cmake_path(GET source STEM name)
+        add_library(preload-${name} MODULE ${source})
+        target_link_libraries(preload-${name} PRIVATE gp_options)
+        target_compile_options(preload-${name} PRIVATE -fvisibility=default
+            -fno-builtin)
+        set_target_properties(preload-${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name}
+            LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/graphpipe-test)
+    endforeach()
+endif()
+
 # a plug-in as release 0.1 built it, for tests/unit/test_engine_abi.c
 gp_plugin(abi_0_1 lib/graphpipe-test tests/abi/engine_0_1.c)
 
@@ -81,6 +95,18 @@ foreach(source ${sources})
     set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS "${labels}"
         ENVIRONMENT "${environment}")
 endforeach()
+
+# tests/copies: bytes that are copied. The program exports memcpy and its kin, so that plug-ins call
+# those of copies.c too; sanitizers have their own.
+if(CMOCKA AND gp_server AND NOT GP_SANITIZE)
+    file(GLOB sources CONFIGURE_DEPENDS tests/copies/*.c)
+    gp_test_program(test_copies ${sources} ${gp_core} ${gp_server})
+    target_link_libraries(test_copies PRIVATE ${CMOCKA})
+    set_target_properties(test_copies PROPERTIES ENABLE_EXPORTS ON)
+    add_test(NAME test_copies COMMAND test_copies)
+    set_tests_properties(test_copies PROPERTIES TIMEOUT 30 LABELS copies
+        ENVIRONMENT "${environment}")
+endif()
 
 # what the Python tests of tests/golden have messages decoded and encoded with
 if(gp_core)
