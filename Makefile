@@ -31,6 +31,17 @@ format: ## format the C sources in place
 	@tools/setup check
 	@git ls-files -co --exclude-standard '*.[ch]' '*.cc' | xargs clang-format -i
 
+bench: ## run all benchmarks, about half an hour, and draw docs/performance.md
+	@tools/setup bench
+	@$(MAKE) --no-print-directory build
+	@.deps/venv/bin/python -B bench/run
+	@.deps/venv/bin/python -B bench/draw.py
+
+bench-smoke: ## each benchmark in its shortest form, without the rivals
+	@tools/setup demo
+	@$(MAKE) --no-print-directory build
+	@.deps/venv/bin/python -B bench/run --smoke
+
 install: build ## install into PREFIX (DESTDIR is put in front of it)
 	@tools/setup onnx
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
@@ -39,6 +50,6 @@ clean: ## remove what was built; what was downloaded stays in .deps
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-.PHONY: all build demo test check format install clean help
+.PHONY: all build demo test check format bench bench-smoke install clean help

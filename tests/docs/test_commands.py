@@ -15,7 +15,7 @@ import pytest
 from examples import ADDRESS, BUILD, SOCKET, SOURCE, Server, documents, of_document
 from harness import PROGRAM, SMALL, encode, has_onnx
 
-COMMAND = re.compile(r"(make|cmake|ctest|cc|curl|graphpipe[\w-]*|\.ci/\S+|tools/\S+)( |$)")
+COMMAND = re.compile(r"(make|cmake|ctest|cc|curl|graphpipe[\w-]*|(?:\.ci|tools|bench)/\S+)( |$)")
 COMMANDS = "serve infer inspect decode engines".split()
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GP_")} \
     | {"PATH": f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}",
@@ -66,7 +66,7 @@ def look_at(command):
         kind = "build" if "--build" in words else "test" if words[0] == "ctest" else "configure"
         presets = run(f"cmake --list-presets={kind}")
         assert f'"{name}"' in presets, f"{command}: no such preset"
-    elif words[0].startswith((".ci/", "tools/")):
+    elif words[0].startswith((".ci/", "tools/", "bench/")):
         assert os.access(SOURCE / words[0], os.X_OK), command
     else:
         return False
