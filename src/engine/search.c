@@ -23,6 +23,10 @@ static const struct {
 } known_engines[] = {
     {"echo", ""},
     {"onnx", "tools/setup onnx, or pip install onnxruntime"},
+    {"openvino", "tools/setup openvino, or pip install openvino"},
+    {"tensorflow", "tools/setup tensorflow, or pip install tensorflow_cpu"},
+    {"pytorch", "tools/setup pytorch, and for an installation cmake --install BUILD "
+                "--component pytorch"},
 };
 
 enum { N_KNOWN = sizeof known_engines / sizeof known_engines[0] };

@@ -1,0 +1,203 @@
+/* The OpenVINO engine: opens, describes and closes a model. Options: library=PATH, the
+ * runtime to use; precision=f32 or bf16, what it computes with; warm-up=1,8,32, numbers of
+ * rows to run once before serving. */
+#include "openvino.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const struct gp_host *host;
+
+void *openvino_keep(struct ov_model *model, size_t size_bytes, struct gp_error *err)
+{
+    struct ov_block *block = calloc(1, sizeof *block + size_bytes + 1);
+    if (!block) {
+        gp_error_set(err, GP_NO_MEMORY, "no memory for what the model says of itself");
+        return NULL;
+    }
+    block->next = model->blocks;
+    model->blocks = block;
+    return block->data;
+}
+
+const char *openvino_keep_text(struct ov_model *model, const char *text,
+                               struct gp_error *err)
+{
+    const size_t size = strlen(text) + 1;
+    char *copy = openvino_keep(model, size, err);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static void close_model(void *self)
+{
+    struct ov_model *model = self;
+    if (!model)
+        return;
+    openvino_lanes_close(model);
+    openvino_shapes_close(model);
+    pthread_rwlock_destroy(&model->gate);
+    model->ov->ov_model_free(model->graph);
+    for (struct ov_block *block = model->blocks, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+    free(model);
+}
+
+struct settings {
+    const char *precision;
+    const char *warm_up; /* or NULL */
+};
+
+/* The value where the option has this key, else NULL. */
+static const char *value_of(const char *option, const char *key)
+{
+    const size_t n = strlen(key);
+    return strncmp(option, key, n) == 0 && option[n] == '=' ? option + n + 1 : NULL;
+}
+
+static enum gp_status read_options(const struct gp_engine_options *options,
+                                   struct settings *settings, struct gp_error *err)
+{
+    *settings = (struct settings){.precision = "f32"};
+    for (size_t i = 0; i < options->n_options; i++) {
+        const char *option = options->options[i], *value;
+        if ((value = value_of(option, "precision")) != NULL) {
+            if (strcmp(value, "f32") != 0 && strcmp(value, "bf16") != 0)
+                return gp_error_set(err, GP_INVALID, "%s: it can be f32 or bf16", option);
+            settings->precision = strcmp(value, "f32") == 0 ? "f32" : "bf16";
+        } else if ((value = value_of(option, "warm-up")) != NULL) {
+            settings->warm_up = value;
+        } else if (!value_of(option, "library")) {
+            return gp_error_set(err, GP_INVALID,
+                                "the openvino engine has no option \"%s\"; it has "
+                                "precision=f32|bf16, warm-up=ROWS,... and library=PATH",
+                                option);
+        }
+    }
+    if (!options->model_path || !*options->model_path)
+        return gp_error_set(
+            err, GP_INVALID,
+            "the openvino engine needs a model: a .xml, .onnx, .tflite or "
+            ".pb file, or the folder of a SavedModel");
+    return GP_OK;
+}
+
+static enum gp_status read_graph(struct ov_model *model, const char *path,
+                                 struct gp_error *err)
+{
+    const struct ov_runtime *ov = model->ov;
+    char what[256], *name = NULL;
+    (void)snprintf(what, sizeof what, "cannot load the model %.200s", path);
+    const enum gp_status status =
+        ov_check(ov, ov->ov_core_read_model(ov->core, path, NULL, &model->graph),
+                 GP_INVALID, what, err);
+    if (status != GP_OK)
+        return status;
+    /* where the model has no name its reader's is in its place */
+    if (ov->ov_model_get_friendly_name(model->graph, &name) == OK && name &&
+        !strstr(name, "_Frontend_IR"))
+        model->description = openvino_keep_text(model, name, NULL);
+    ov->ov_free(name);
+    return GP_OK;
+}
+
+/* Who wants to be alone is not kept waiting by a stream of others. */
+static void open_gate(struct ov_model *model)
+{
+    pthread_rwlockattr_t kind;
+    pthread_rwlockattr_init(&kind);
+    pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&model->gate, &kind);
+    pthread_rwlockattr_destroy(&kind);
+}
+
+static enum gp_status open_model(const struct gp_engine_options *options, void **self,
+                                 struct gp_error *err)
+{
+    struct settings settings;
+    struct gp_error mine;
+    enum gp_status status = read_options(options, &settings, err);
+    if (status != GP_OK)
+        return status;
+    const struct ov_runtime *ov = ov_runtime_open(host, options, &mine);
+    if (!ov)
+        return gp_error_set(err, mine.status, "%s", mine.message);
+    struct ov_model *model = calloc(1, sizeof *model);
+    if (!model)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
+    model->ov = ov;
+    model->precision = settings.precision;
+    model->log = options->log;
+    model->log_context = options->log_context;
+    open_gate(model);
+    status = openvino_files_list(model, options->model_path, err);
+    if (status == GP_OK)
+        status = read_graph(model, options->model_path, err);
+    if (status == GP_OK)
+        status = openvino_io_read(model, err);
+    if (status == GP_OK)
+        status = openvino_lanes_open(model, options, err);
+    if (status == GP_OK)
+        status = openvino_shapes_open(model, err);
+    if (status == GP_OK && settings.warm_up)
+        status = openvino_lanes_warm_up(model, settings.warm_up, err);
+    if (status != GP_OK) {
+        close_model(model);
+        return status;
+    }
+    *self = model;
+    return GP_OK;
+}
+
+static enum gp_status describe_model(void *self, struct gp_description *description,
+                                     struct gp_error *err)
+{
+    const struct ov_model *model = self;
+    (void)err;
+    description->n_slots = model->n_slots;
+    description->n_inputs = model->n_inputs;
+    description->n_outputs = model->n_outputs;
+    description->n_files = model->n_files;
+    description->summary = model->summary;
+    description->version = "";
+    description->description = model->description ? model->description : "";
+    description->inputs = model->inputs;
+    description->outputs = model->outputs;
+    description->files = model->files;
+    return GP_OK;
+}
+
+static enum gp_status probe(const struct gp_engine_options *options, const char **version,
+                            const char **path, struct gp_error *err)
+{
+    struct gp_error mine;
+    const struct ov_runtime *ov = ov_runtime_open(host, options, &mine);
+    if (!ov)
+        return gp_error_set(err, mine.status, "%s", mine.message);
+    *version = ov->version;
+    *path = ov->path;
+    return GP_OK;
+}
+
+static const struct gp_engine engine = {
+    .size_bytes = sizeof engine,
+    .abi = GP_ENGINE_ABI,
+    .name = "openvino",
+    .version = "",
+    .open = open_model,
+    .describe = describe_model,
+    .run = openvino_run,
+    .close = close_model,
+    .probe = probe,
+};
+
+GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *its_host)
+{
+    if (its_host->abi != GP_ENGINE_ABI)
+        return NULL;
+    host = its_host;
+    return &engine;
+}

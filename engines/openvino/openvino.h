@@ -1,0 +1,131 @@
+/* An open OpenVINO model: compiled for each way of running it (a lane), with the requests
+ * that run it.
+ *
+ * A run borrows a request, and where the outputs are the request's own memory, its answer
+ * keeps the request until it has been sent. So requests belong to runs and answers, not to
+ * slots, and there are as many as were ever needed at a time. */
+#ifndef GP_OPENVINO_OPENVINO_H
+#define GP_OPENVINO_OPENVINO_H
+
+#include "ov.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { N_LANES = 2 };
+
+struct ov_request {
+    ov_infer_request_t *infer;
+    struct ov_lane *lane;
+    uint32_t edition;        /* of the lane's model, that it runs */
+    struct ov_request *next; /* of the lane's free ones */
+    atomic_uint n_users;     /* the run, and each output that is lent */
+    atomic_bool is_cancelled;
+    struct ov_bound *bound; /* by output */
+};
+
+/* An output of fixed shape: it is written to the host's memory. `own` is the request's,
+ * for runs that do not ask for it; is_host: it is the host's that is set now. */
+struct ov_bound {
+    ov_tensor_t *own;
+    bool is_host;
+};
+
+/* One way of compiling the model: n_streams runs at a time, each on its share of threads. */
+struct ov_lane {
+    struct ov_model *model;
+    ov_compiled_model_t *compiled;
+    uint32_t edition; /* how often it has been compiled */
+    uint32_t n_streams;
+    uint32_t n_threads; /* of all streams together */
+    pthread_mutex_t lock;
+    struct ov_request *free; /* under lock */
+};
+
+/* Memory that lives as long as the model. */
+struct ov_block {
+    struct ov_block *next;
+    _Alignas(max_align_t) unsigned char data[];
+};
+
+struct ov_model {
+    const struct ov_runtime *ov;
+    ov_model_t *graph;
+    struct ov_lane lanes[N_LANES]; /* for a run alone, if that differs; for any run */
+    uint32_t n_lanes;
+    atomic_uint n_running;
+    struct ov_shapes *shapes; /* NULL: all shapes are fixed, and runs can be stopped */
+    pthread_rwlock_t gate;    /* read by runs, written by what must be alone */
+    atomic_bool is_spoilt;    /* a run has failed: compile before the next */
+    void (*log)(void *log_context, enum gp_log_level level, const char *message);
+    void *log_context;
+    struct ov_block *blocks;
+    struct gp_io *inputs;
+    struct gp_io *outputs;
+    const char **files;
+    uint64_t size_bytes; /* of the files */
+    const char *description;
+    uint32_t n_inputs;
+    uint32_t n_outputs;
+    uint32_t n_files;
+    uint32_t n_slots;
+    const char *precision; /* "f32" or "bf16" */
+    char summary[64];
+};
+
+/* size_bytes, zeroed, that live as long as the model; NULL and *err when memory is short. */
+void *openvino_keep(struct ov_model *model, size_t size_bytes, struct gp_error *err);
+const char *openvino_keep_text(struct ov_model *model, const char *text,
+                               struct gp_error *err);
+
+/* Finds the files that make up the model, and adds their sizes up; says why `path` can be
+ * no model. */
+enum gp_status openvino_files_list(struct ov_model *model, const char *path,
+                                   struct gp_error *err);
+
+/* Fills inputs and outputs from the graph. */
+enum gp_status openvino_io_read(struct ov_model *model, struct gp_error *err);
+
+/* True when the output has one shape only. */
+bool openvino_io_is_fixed(const struct gp_io *io);
+
+/* Prepares for checking shapes, which is needed where the model has free ones. */
+enum gp_status openvino_shapes_open(struct ov_model *model, struct gp_error *err);
+void openvino_shapes_close(struct ov_model *model);
+
+/* GP_INVALID where the shapes of the call's inputs do not fit each other. *is_fixed: all
+ * shapes within the graph follow from them. */
+enum gp_status openvino_shapes_check(struct ov_model *model, const struct gp_call *call,
+                                     bool *is_fixed, struct gp_error *err);
+
+/* Gives the graph its own shapes back, for compiling it, until it is let go of, which is
+ * due in any case. */
+enum gp_status openvino_shapes_hold(struct ov_model *model, struct gp_error *err);
+void openvino_shapes_let_go(struct ov_model *model);
+
+/* Compiles the graph; after openvino_io_read. */
+enum gp_status openvino_lanes_open(struct ov_model *model,
+                                   const struct gp_engine_options *options,
+                                   struct gp_error *err);
+void openvino_lanes_close(struct ov_model *model);
+
+/* Compiles the graph anew, while nothing runs. */
+enum gp_status openvino_lanes_renew(struct ov_model *model, struct gp_error *err);
+
+/* Runs each number of rows in the list ("1,8,32") once on every stream. */
+enum gp_status openvino_lanes_warm_up(struct ov_model *model, const char *rows,
+                                      struct gp_error *err);
+
+/* A request of the lane that nobody uses, made when there is none; the caller is its one
+ * user. NULL and *err. */
+struct ov_request *openvino_request_take(struct ov_lane *lane, struct gp_error *err);
+
+/* One user less; the last makes it free. A release function for gp_outputs_adopt. */
+void openvino_request_give(void *request);
+
+/* gp_engine.run */
+enum gp_status openvino_run(void *model, uint32_t slot, const struct gp_call *call,
+                            struct gp_outputs *outputs, struct gp_error *err);
+
+#endif
