@@ -1,9 +1,9 @@
 /* Reads just enough of a model's protobuf for two things that the runtime does not tell:
  * whether a graph's input or output has a shape at all (a scalar and an unknown rank look
- * the same through its interface), and which other files hold weights. It visits fields
- * in place and skips the large ones by their length; a file that is broken simply ends
- * early, since the runtime reads it as well and will say so. */
+ * the same through its interface), and which other files hold weights. */
 #include "onnx.h"
+
+#include "../protobuf.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -28,72 +28,6 @@ enum {
 enum { TENSOR_EXTERNAL_DATA = 13, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
 enum { VALUE_NAME = 1, VALUE_TYPE = 2, TYPE_TENSOR = 1, TENSOR_TYPE_SHAPE = 2 };
 
-struct bytes {
-    const unsigned char *at;
-    const unsigned char *end;
-};
-
-static bool read_varint(struct bytes *from, uint64_t *value)
-{
-    *value = 0;
-    for (unsigned shift = 0; shift < 64 && from->at < from->end; shift += 7) {
-        const unsigned char c = *from->at++;
-        *value |= (uint64_t)(c & 0x7f) << shift;
-        if (c < 0x80)
-            return true;
-    }
-    return false;
-}
-
-/* The next field of a message; `body` is empty but for those with a length. */
-static bool next_field(struct bytes *from, uint64_t *number, struct bytes *body)
-{
-    enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };
-    uint64_t tag, size;
-    *body = (struct bytes){NULL, NULL};
-    if (!read_varint(from, &tag))
-        return false;
-    *number = tag >> 3;
-    const size_t left = (size_t)(from->end - from->at);
-    switch (tag & 7) {
-    case VARINT:
-        return read_varint(from, &size);
-    case FIXED64:
-        size = 8;
-        break;
-    case FIXED32:
-        size = 4;
-        break;
-    case LENGTH:
-        if (!read_varint(from, &size) || size > (uint64_t)(from->end - from->at))
-            return false;
-        *body = (struct bytes){from->at, from->at + size};
-        break;
-    default:
-        return false;
-    }
-    if (size > left)
-        return false;
-    from->at += size;
-    return true;
-}
-
-/* The first field of this number that has a length. */
-static bool find_field(struct bytes message, uint64_t wanted, struct bytes *body)
-{
-    uint64_t number;
-    while (next_field(&message, &number, body))
-        if (number == wanted && body->at)
-            return true;
-    return false;
-}
-
-static bool is_text(struct bytes bytes, const char *text)
-{
-    const size_t n = strlen(text);
-    return (size_t)(bytes.end - bytes.at) == n && memcmp(bytes.at, text, n) == 0;
-}
-
 void onnx_file_open(struct onnx_file *file, const char *path)
 {
     *file = (struct onnx_file){0};
@@ -116,25 +50,22 @@ void onnx_file_close(struct onnx_file *file)
     *file = (struct onnx_file){0};
 }
 
-static bool find_graph(const struct onnx_file *file, struct bytes *graph)
+/* Empty when there is none. */
+static struct pb_bytes find_graph(const struct onnx_file *file)
 {
-    return file->bytes &&
-           find_field((struct bytes){file->bytes, file->bytes + file->size_bytes},
-                      MODEL_GRAPH, graph);
+    return pb_body(pb_view(file->bytes, file->size_bytes), MODEL_GRAPH);
 }
 
 bool onnx_file_has_shape(const struct onnx_file *file, const char *name)
 {
-    struct bytes graph, value, part;
-    uint64_t number;
-    if (!find_graph(file, &graph))
-        return false;
-    while (next_field(&graph, &number, &value))
-        if ((number == GRAPH_INPUT || number == GRAPH_OUTPUT) &&
-            find_field(value, VALUE_NAME, &part) && is_text(part, name))
-            return find_field(value, VALUE_TYPE, &part) &&
-                   find_field(part, TYPE_TENSOR, &part) &&
-                   find_field(part, TENSOR_TYPE_SHAPE, &part);
+    struct pb_bytes graph = find_graph(file);
+    struct pb_field field;
+    while (pb_next(&graph, &field))
+        if ((field.number == GRAPH_INPUT || field.number == GRAPH_OUTPUT) &&
+            pb_is_text(pb_body(field.body, VALUE_NAME), name)) {
+            const struct pb_bytes type = pb_body(field.body, VALUE_TYPE);
+            return pb_body(pb_body(type, TYPE_TENSOR), TENSOR_TYPE_SHAPE).at != NULL;
+        }
     return false;
 }
 
@@ -169,49 +100,46 @@ static bool add_file(struct walk *walk, const char *location, size_t size_bytes)
     return true;
 }
 
-static bool walk_tensor(struct walk *walk, struct bytes tensor)
+static bool walk_tensor(struct walk *walk, struct pb_bytes tensor)
 {
-    struct bytes entry, key, value;
-    uint64_t number;
-    while (next_field(&tensor, &number, &entry))
-        if (number == TENSOR_EXTERNAL_DATA && find_field(entry, ENTRY_KEY, &key) &&
-            is_text(key, "location") && find_field(entry, ENTRY_VALUE, &value))
-            return add_file(walk, (const char *)value.at, (size_t)(value.end - value.at));
+    struct pb_bytes entry;
+    while (pb_next_body(&tensor, TENSOR_EXTERNAL_DATA, &entry)) {
+        const struct pb_bytes value = pb_body(entry, ENTRY_VALUE);
+        if (value.at && pb_is_text(pb_body(entry, ENTRY_KEY), "location"))
+            return add_file(walk, (const char *)value.at, pb_size(value));
+    }
     return true;
 }
 
-static bool walk_graph(struct walk *walk, struct bytes graph);
+static bool walk_graph(struct walk *walk, struct pb_bytes graph);
 
-static bool walk_node(struct walk *walk, struct bytes node)
+static bool walk_node(struct walk *walk, struct pb_bytes node)
 {
-    struct bytes attribute, body;
-    uint64_t number;
+    struct pb_bytes attribute;
+    struct pb_field field;
     bool go_on = true;
-    while (go_on && next_field(&node, &number, &attribute)) {
-        if (number != NODE_ATTRIBUTE || !attribute.at)
-            continue;
-        while (go_on && next_field(&attribute, &number, &body))
-            if (number == ATTRIBUTE_GRAPH || number == ATTRIBUTE_GRAPHS)
-                go_on = walk_graph(walk, body);
-            else if (number == ATTRIBUTE_TENSOR || number == ATTRIBUTE_TENSORS)
-                go_on = walk_tensor(walk, body);
-    }
+    while (go_on && pb_next_body(&node, NODE_ATTRIBUTE, &attribute))
+        while (go_on && pb_next(&attribute, &field))
+            if (field.number == ATTRIBUTE_GRAPH || field.number == ATTRIBUTE_GRAPHS)
+                go_on = walk_graph(walk, field.body);
+            else if (field.number == ATTRIBUTE_TENSOR ||
+                     field.number == ATTRIBUTE_TENSORS)
+                go_on = walk_tensor(walk, field.body);
     return go_on;
 }
 
-static bool walk_graph(struct walk *walk, struct bytes graph)
+static bool walk_graph(struct walk *walk, struct pb_bytes graph)
 {
-    struct bytes body;
-    uint64_t number;
+    struct pb_field field;
     bool go_on = true;
     if (walk->depth == MAX_DEPTH)
         return true;
     walk->depth++;
-    while (go_on && next_field(&graph, &number, &body))
-        if (number == GRAPH_INITIALIZER)
-            go_on = walk_tensor(walk, body);
-        else if (number == GRAPH_NODE)
-            go_on = walk_node(walk, body);
+    while (go_on && pb_next(&graph, &field))
+        if (field.number == GRAPH_INITIALIZER)
+            go_on = walk_tensor(walk, field.body);
+        else if (field.number == GRAPH_NODE)
+            go_on = walk_node(walk, field.body);
     walk->depth--;
     return go_on;
 }
@@ -220,9 +148,7 @@ enum gp_status onnx_file_list(struct onnx_model *model, const struct onnx_file *
                               const char *path, struct gp_error *err)
 {
     struct walk walk = {.model = model, .path = path};
-    struct bytes graph;
-    const bool is_whole =
-        add_file(&walk, "", 0) && (!find_graph(file, &graph) || walk_graph(&walk, graph));
+    const bool is_whole = add_file(&walk, "", 0) && walk_graph(&walk, find_graph(file));
     const char **files = is_whole ? onnx_keep(model, walk.n * sizeof *files, NULL) : NULL;
     if (files) {
         memcpy(files, walk.files, walk.n * sizeof *files);

@@ -80,7 +80,11 @@ enum gp_description_flags {
     /* takes whatever comes: the host checks no names, types or shapes */
     GP_ANY_INPUTS = 1u << 1,
     /* outputs beyond those described can be asked for by name */
-    GP_ANY_OUTPUT = 1u << 2
+    GP_ANY_OUTPUT = 1u << 2,
+    /* a request with a config, or whose names do not fit the described inputs, is not
+     * refused: its inputs come as they were sent, unchecked; with a config and no names
+     * of outputs n_outputs is 0 */
+    GP_OPEN_INPUTS = 1u << 3
 };
 
 /* What an open model is. The engine owns all of it until close. */
@@ -155,7 +159,7 @@ struct gp_engine {
     /* Runs one call. The host has checked the inputs against the description: they are in
      * the described order with optional ones left out where they did not come, named, and
      * of the described type and shape; output names are resolved (n_outputs 0 only with
-     * GP_ANY_INPUTS). Sets every output that was asked for, in that order. */
+     * GP_ANY_INPUTS or GP_OPEN_INPUTS). Sets every output that was asked for, in that order. */
     enum gp_status (*run)(void *model, uint32_t slot, const struct gp_call *call,
                           struct gp_outputs *outputs, struct gp_error *err);
 

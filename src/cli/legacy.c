@@ -1,4 +1,4 @@
-/* graphpipe-onnx and graphpipe-echo, as called in 2018: the same flags and environment,
+/* graphpipe-onnx, graphpipe-tf and graphpipe-echo, as called in 2018: the same flags and environment,
  * mapped to what the server of today calls them. Flags that mean nothing any more are
  * taken, so that old invocations keep working; one that changes the answer is refused
  * with what to do. */
@@ -32,14 +32,15 @@ struct legacy_values {
     .name = "listen", .letter = 'l', .argument = "ADDRESS", .kind = OPTION_LIST,         \
     AT(listen), .fallback = "127.0.0.1:9000", .help = "HOST:PORT or unix:/path"
 
-static const struct option onnx_options[] = {
+/* graphpipe-tf takes those before value-inputs. */
+static const struct option model_options[] = {
     {.name = "model",
      .letter = 'm',
      .env = "GP_MODEL",
      .argument = "PATH",
      .kind = OPTION_TEXT,
      AT(model),
-     .help = "ONNX model to serve"},
+     .help = "model to serve"},
     {LISTEN, .env = "GP_LISTEN"},
     {.name = "inputs",
      .letter = 'i',
@@ -114,6 +115,8 @@ static const struct option onnx_options[] = {
      .help = "Caffe2: convert the model to ONNX"},
 };
 
+enum { N_TF_OPTIONS = sizeof model_options / sizeof *model_options - 3 };
+
 static const struct option echo_options[] = {{LISTEN, .env = "GP_LISTEN"}};
 #undef LISTEN
 #undef AT
@@ -136,9 +139,9 @@ static int serve(const char *engine, const struct legacy_values *values)
     });
 }
 
-static int onnx_run(struct options *options)
+static int serve_model(const char *program, const char *engine,
+                       const struct legacy_values *values)
 {
-    const struct legacy_values *values = options->values;
     if (values->wants_version) {
         (void)printf("graphpipe %s\n", gp_version());
         return CLI_OK;
@@ -149,7 +152,8 @@ static int onnx_run(struct options *options)
             "convert the model to ONNX and name it with --model");
     if (!values->model)
         return cli_misuse("which model? Set --model PATH or GP_MODEL\n"
-                          "Try: graphpipe-onnx --help");
+                          "Try: %s --help",
+                          program);
     if (strncmp(values->model, "http://", 7) == 0 ||
         strncmp(values->model, "https://", 8) == 0)
         return cli_fail("%s: models are read from files; download it, and name the file",
@@ -158,7 +162,17 @@ static int onnx_run(struct options *options)
         serve_warn_of_cache();
     if (values->profile)
         cli_warn("--profile does nothing: use a profiler such as perf");
-    return serve("onnx", values);
+    return serve(engine, values);
+}
+
+static int onnx_run(struct options *options)
+{
+    return serve_model("graphpipe-onnx", "onnx", options->values);
+}
+
+static int tf_run(struct options *options)
+{
+    return serve_model("graphpipe-tf", "tensorflow", options->values);
 }
 
 static int echo_run(struct options *options)
@@ -173,10 +187,24 @@ const struct command legacy_onnx_command = {
     .about =
         "Serves an ONNX model. New set-ups use \"graphpipe serve\", which can do more.\n",
     .examples = "  graphpipe-onnx --model model.onnx --listen 0.0.0.0:9000\n",
-    .options = onnx_options,
-    .n_options = sizeof onnx_options / sizeof *onnx_options,
+    .options = model_options,
+    .n_options = sizeof model_options / sizeof *model_options,
     .values_size = sizeof(struct legacy_values),
     .run = onnx_run,
+};
+
+const struct command legacy_tf_command = {
+    .name = "graphpipe-tf",
+    .summary = "graphpipe serve, with the flags of graphpipe-tf of 2018",
+    .usage = "[OPTIONS] --model PATH",
+    .about =
+        "Serves a TensorFlow model: a SavedModel's folder, or a GraphDef (.pb). New\n"
+        "set-ups use \"graphpipe serve\", which can do more.\n",
+    .examples = "  graphpipe-tf --model saved_model/ --listen 0.0.0.0:9000\n",
+    .options = model_options,
+    .n_options = N_TF_OPTIONS,
+    .values_size = sizeof(struct legacy_values),
+    .run = tf_run,
 };
 
 const struct command legacy_echo_command = {

@@ -15,7 +15,7 @@ static const struct command *const commands[] = {
 };
 
 /* Programs of 2018, called by their own names. */
-static const struct command *const programs[] = {&legacy_onnx_command,
+static const struct command *const programs[] = {&legacy_onnx_command, &legacy_tf_command,
                                                  &legacy_echo_command};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))

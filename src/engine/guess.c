@@ -21,8 +21,13 @@ static const struct {
     const char *suffix;
     const char *engine;
 } suffixes[] = {
-    {".onnx", "onnx"},   {".ort", "onnx"},        {".pt", "pytorch"},
-    {".pt2", "pytorch"}, {".tflite", "openvino"}, {".xml", "openvino"},
+    {".onnx", "onnx"},
+    {".ort", "onnx"},
+    {".pt", "pytorch"},
+    {".pt2", "pytorch"},
+    {".tflite", "openvino"},
+    {".xml", "openvino"},
+    {"saved_model.pb", "tensorflow"}, /* which begins like an ONNX model */
 };
 
 static bool ends_with(const char *text, const char *end)

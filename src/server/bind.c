@@ -124,6 +124,13 @@ static bool place_by_order(struct model *model, struct exchange *x, int64_t *pos
     return true;
 }
 
+/* As they came, for the engine to check. */
+static void pass_inputs(struct exchange *x)
+{
+    x->run.call.inputs = x->request.call.inputs;
+    x->run.call.n_inputs = x->request.call.n_inputs;
+}
+
 static bool bind_inputs(struct model *model, struct exchange *x)
 {
     const struct gp_description *d = &model->description;
@@ -139,8 +146,10 @@ static bool bind_inputs(struct model *model, struct exchange *x)
     for (uint32_t i = 0; i < d->n_inputs; i++)
         positions[i] = -1;
     if (!(is_named ? place_by_name(model, x, positions)
-                   : place_by_order(model, x, positions)))
-        return false;
+                   : place_by_order(model, x, positions))) {
+        pass_inputs(x);
+        return is_named && d->flags & GP_OPEN_INPUTS;
+    }
     uint32_t n = 0;
     for (uint32_t i = 0; i < d->n_inputs; i++)
         if (positions[i] >= 0 &&
@@ -195,12 +204,16 @@ bool model_bind(struct model *model, struct exchange *x)
     engine_run_begin(&x->run);
     x->run.call.config = x->request.call.config ? x->request.call.config : "";
     x->run.call.deadline_ns = x->deadline_ns;
-    if (model->description.flags & GP_ANY_INPUTS) {
-        x->run.call.inputs = x->request.call.inputs;
-        x->run.call.n_inputs = x->request.call.n_inputs;
+    const uint32_t flags = model->description.flags;
+    const bool is_open = flags & GP_OPEN_INPUTS && *x->run.call.config;
+    if (flags & GP_ANY_INPUTS || is_open)
+        pass_inputs(x);
+    else if (!bind_inputs(model, x))
+        return false;
+    if (flags & GP_ANY_INPUTS || (is_open && x->request.call.n_outputs == 0)) {
         x->run.call.output_names = x->request.call.output_names;
         x->run.call.n_outputs = x->request.call.n_outputs;
         return true;
     }
-    return bind_inputs(model, x) && bind_outputs(model, x);
+    return bind_outputs(model, x);
 }

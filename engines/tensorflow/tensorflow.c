@@ -1,0 +1,216 @@
+/* The TensorFlow engine: opens, describes and closes a SavedModel's folder, or a GraphDef
+ * in a .pb file. One session serves all slots. Options: library=PATH, the TensorFlow to
+ * use; signature=NAME, of a SavedModel. */
+#include "model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct gp_host *host;
+
+void *tf_keep(struct tf_model *model, size_t size_bytes, struct gp_error *err)
+{
+    struct tf_block *block = calloc(1, sizeof *block + size_bytes + 1);
+    if (!block) {
+        gp_error_set(err, GP_NO_MEMORY, "no memory for what the model says of itself");
+        return NULL;
+    }
+    block->next = model->blocks;
+    model->blocks = block;
+    return block->data;
+}
+
+const char *tf_keep_text(struct tf_model *model, const char *text, size_t size_bytes,
+                         struct gp_error *err)
+{
+    char *copy = tf_keep(model, size_bytes, err);
+    if (copy && size_bytes)
+        memcpy(copy, text, size_bytes);
+    return copy;
+}
+
+static void close_model(void *self)
+{
+    struct tf_model *model = self;
+    if (!model)
+        return;
+    const struct tf_api *api = &model->tf->api;
+    for (uint32_t i = 0; model->slots && i < model->n_slots; i++) {
+        if (model->slots[i].status)
+            api->DeleteStatus(model->slots[i].status);
+        free(model->slots[i].places);
+        free(model->slots[i].values);
+    }
+    if (model->session) {
+        api->CloseSession(model->session, model->status);
+        api->DeleteSession(model->session, model->status);
+    }
+    if (model->graph)
+        api->DeleteGraph(model->graph);
+    if (model->status)
+        api->DeleteStatus(model->status);
+    tf_unlisten(&model->listener);
+    for (struct tf_block *block = model->blocks, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+    free(model->slots);
+    free(model);
+}
+
+static const char *option(const struct gp_engine_options *options, const char *key)
+{
+    const size_t n = strlen(key);
+    for (size_t i = 0; i < options->n_options; i++)
+        if (strncmp(options->options[i], key, n) == 0)
+            return options->options[i] + n;
+    return NULL;
+}
+
+/* An option that nobody knows is most likely a mistyped one. */
+static enum gp_status check_options(const struct gp_engine_options *options,
+                                    struct gp_error *err)
+{
+    for (size_t i = 0; i < options->n_options; i++)
+        if (strncmp(options->options[i], "library=", strlen("library=")) != 0 &&
+            strncmp(options->options[i], "signature=", strlen("signature=")) != 0)
+            return gp_error_set(err, GP_INVALID,
+                                "the tensorflow engine has no option \"%s\"; it has "
+                                "library=PATH and signature=NAME",
+                                options->options[i]);
+    if (!options->model_path || !*options->model_path)
+        return gp_error_set(err, GP_INVALID,
+                            "the tensorflow engine needs a model: a SavedModel's folder "
+                            "or a .pb file");
+    return GP_OK;
+}
+
+/* The signature that is asked for, or serving_default, or the only one. */
+static enum gp_status choose(struct tf_model *model, const char *name,
+                             struct gp_error *err)
+{
+    if (model->n_signatures == 0) {
+        const enum gp_status status = tf_signature_make(model, err);
+        if (status != GP_OK)
+            return status;
+    }
+    if (!name)
+        name = model->n_signatures == 1 ? model->signatures->name : "serving_default";
+    model->chosen = tf_signature_find(model, name, err);
+    if (!model->chosen)
+        return GP_INVALID;
+    if (*name)
+        (void)snprintf(model->description, sizeof model->description, "signature %.80s",
+                       name);
+    return GP_OK;
+}
+
+static enum gp_status open_slots(struct tf_model *model, struct gp_error *err)
+{
+    model->slots = calloc(model->n_slots, sizeof *model->slots);
+    if (!model->slots)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u slots", model->n_slots);
+    for (uint32_t i = 0; i < model->n_slots; i++)
+        model->slots[i].status = model->tf->api.NewStatus();
+    return GP_OK;
+}
+
+/* What is open when it fails is closed by open_model. */
+static enum gp_status fill(struct tf_model *model,
+                           const struct gp_engine_options *options, struct gp_error *err)
+{
+    const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
+    model->n_threads = options->n_threads ? options->n_threads : n_cores;
+    model->n_slots = options->n_slots ? options->n_slots : n_cores;
+    model->status = model->tf->api.NewStatus();
+    model->graph = model->tf->api.NewGraph();
+    enum gp_status status = tf_graph_open(model, options->model_path, n_cores, err);
+    if (status == GP_OK)
+        status = choose(model, option(options, "signature="), err);
+    if (status == GP_OK)
+        status = open_slots(model, err);
+    if (status != GP_OK)
+        return status;
+    tf_run_warm_up(model);
+    (void)snprintf(model->summary, sizeof model->summary, "cpu  %u thread%s",
+                   model->n_threads, model->n_threads == 1 ? "" : "s");
+    return GP_OK;
+}
+
+static enum gp_status open_model(const struct gp_engine_options *options, void **self,
+                                 struct gp_error *err)
+{
+    struct gp_error mine;
+    const enum gp_status checked = check_options(options, err);
+    if (checked != GP_OK)
+        return checked;
+    const struct tf_runtime *tf = tf_runtime_open(host, options, &mine);
+    if (!tf)
+        return gp_error_set(err, mine.status, "%s", mine.message);
+    struct tf_model *model = calloc(1, sizeof *model);
+    if (!model)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
+    model->tf = tf;
+    model->listener = (struct tf_listener){options->log, options->log_context, NULL};
+    tf_listen(&model->listener);
+    FILE *const before = tf_mute(tf);
+    const enum gp_status status = fill(model, options, &mine);
+    tf_unmute(before);
+    if (status != GP_OK) {
+        close_model(model);
+        return gp_error_set(err, status, "%s", mine.message);
+    }
+    *self = model;
+    return GP_OK;
+}
+
+static enum gp_status describe_model(void *self, struct gp_description *description,
+                                     struct gp_error *err)
+{
+    const struct tf_model *model = self;
+    (void)err;
+    description->flags = GP_ANY_OUTPUT | GP_OPEN_INPUTS;
+    description->n_slots = model->n_slots;
+    description->n_inputs = model->chosen->inputs.n;
+    description->n_outputs = model->chosen->outputs.n;
+    description->n_files = model->n_files;
+    description->summary = model->summary;
+    description->version = "";
+    description->description = model->description;
+    description->inputs = model->chosen->inputs.ios;
+    description->outputs = model->chosen->outputs.ios;
+    description->files = model->files;
+    return GP_OK;
+}
+
+static enum gp_status probe(const struct gp_engine_options *options, const char **version,
+                            const char **path, struct gp_error *err)
+{
+    struct gp_error mine;
+    const struct tf_runtime *tf = tf_runtime_open(host, options, &mine);
+    if (!tf)
+        return gp_error_set(err, mine.status, "%s", mine.message);
+    *version = tf->version;
+    *path = tf->path;
+    return GP_OK;
+}
+
+static const struct gp_engine engine = {
+    .size_bytes = sizeof engine,
+    .abi = GP_ENGINE_ABI,
+    .name = "tensorflow",
+    .version = "",
+    .open = open_model,
+    .describe = describe_model,
+    .run = tf_run,
+    .close = close_model,
+    .probe = probe,
+};
+
+GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *its_host)
+{
+    if (its_host->abi != GP_ENGINE_ABI)
+        return NULL;
+    host = its_host;
+    return &engine;
+}

@@ -1,0 +1,114 @@
+/* TensorFlow's C interface, opened at run time: the functions that this plug-in uses, with
+ * the types that TensorFlow's own headers give them. */
+#ifndef GP_TENSORFLOW_TF_H
+#define GP_TENSORFLOW_TF_H
+
+#include <graphpipe/engine.h>
+
+#include <tensorflow/c/c_api.h>
+
+#include <limits.h>
+#include <stdbool.h>
+
+#define TF_FUNCTIONS(X)                                                                  \
+    X(AllocateTensor)                                                                    \
+    X(CloseSession)                                                                      \
+    X(DeleteBuffer)                                                                      \
+    X(DeleteFunction)                                                                    \
+    X(DeleteGraph)                                                                       \
+    X(DeleteImportGraphDefOptions)                                                       \
+    X(DeleteSession)                                                                     \
+    X(DeleteSessionOptions)                                                              \
+    X(DeleteStatus)                                                                      \
+    X(DeleteTensor)                                                                      \
+    X(Dim)                                                                               \
+    X(FinishOperation)                                                                   \
+    X(FunctionName)                                                                      \
+    X(FunctionToFunctionDef)                                                             \
+    X(GetCode)                                                                           \
+    X(GraphGetFunctions)                                                                 \
+    X(GraphGetOpDef)                                                                     \
+    X(GraphGetTensorNumDims)                                                             \
+    X(GraphGetTensorShape)                                                               \
+    X(GraphImportGraphDef)                                                               \
+    X(GraphNextOperation)                                                                \
+    X(GraphNumFunctions)                                                                 \
+    X(GraphOperationByName)                                                              \
+    X(LoadSessionFromSavedModel)                                                         \
+    X(Message)                                                                           \
+    X(NewBuffer)                                                                         \
+    X(NewGraph)                                                                          \
+    X(NewImportGraphDefOptions)                                                          \
+    X(NewOperation)                                                                      \
+    X(NewSession)                                                                        \
+    X(NewSessionOptions)                                                                 \
+    X(NewStatus)                                                                         \
+    X(NewTensor)                                                                         \
+    X(NumDims)                                                                           \
+    X(OperationGetControlInputs)                                                         \
+    X(OperationInput)                                                                    \
+    X(OperationInputType)                                                                \
+    X(OperationName)                                                                     \
+    X(OperationNumControlInputs)                                                         \
+    X(OperationNumControlOutputs)                                                        \
+    X(OperationNumInputs)                                                                \
+    X(OperationNumOutputs)                                                               \
+    X(OperationOpType)                                                                   \
+    X(OperationOutputNumConsumers)                                                       \
+    X(OperationOutputType)                                                               \
+    X(OperationToNodeDef)                                                                \
+    X(RegisterLogListener)                                                               \
+    X(SessionRun)                                                                        \
+    X(SetStatus)                                                                         \
+    X(SetConfig)                                                                         \
+    X(TensorByteSize)                                                                    \
+    X(TensorData)                                                                        \
+    X(TensorType)                                                                        \
+    X(Version)
+
+struct tf_api {
+#define TF_MEMBER(name) __typeof__(&TF_##name) name;
+    TF_FUNCTIONS(TF_MEMBER)
+#undef TF_MEMBER
+};
+
+struct tf_runtime {
+    struct tf_api api;
+    const char *version;
+    char path[PATH_MAX];
+    bool is_quiet; /* nobody has asked for its log */
+};
+
+/* Opens TensorFlow where that has not been done; NULL and *err where it cannot be. */
+const struct tf_runtime *tf_runtime_open(const struct gp_host *host,
+                                         const struct gp_engine_options *options,
+                                         struct gp_error *err);
+
+/* What models print (tf.print) goes to whoever listens last. */
+struct tf_listener {
+    void (*log)(void *log_context, enum gp_log_level level, const char *message);
+    void *log_context;
+    struct tf_listener *next;
+};
+void tf_listen(struct tf_listener *listener);
+void tf_unlisten(struct tf_listener *listener);
+
+/* A part of TensorFlow logs through an Abseil that heeds no environment, and writes to
+ * stdio's stderr while a model is opened: between these calls that goes nowhere. */
+FILE *tf_mute(const struct tf_runtime *tf);
+void tf_unmute(FILE *before);
+
+/* GP_OK, or the failure with *err saying "WHAT: why" in one line. Leaves the status as it
+ * is. */
+enum gp_status tf_check(const struct tf_runtime *tf, const TF_Status *status,
+                        const char *what, struct gp_error *err);
+
+/* A tensor's deallocator as gp_outputs_adopt wants it. */
+void tf_release_tensor(void *tensor);
+
+/* GP_NULL for a type that GraphPipe does not have. References to a type count as it. */
+enum gp_dtype tf_dtype(TF_DataType type);
+TF_DataType tf_type(enum gp_dtype dtype);
+const char *tf_type_name(TF_DataType type);
+
+#endif
