@@ -1,0 +1,338 @@
+/* The PyTorch engine: opens, describes and closes a TorchScript module with libtorch, or
+ * runs what AOTInductor made. Options: inputs=, outputs= (JSON lists) and
+ * allow-native-code=1.
+ *
+ * A module whose forward changes it (a counter, the state of a recurrent network) has one
+ * slot: its runs depend on each other's order and must not overlap. Any other is frozen,
+ * which folds what is constant, and shared by all slots. */
+#include "pytorch.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/api/include/torch/version.h>
+#include <torch/csrc/jit/ir/alias_analysis.h>
+#include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/runtime/graph_iterator.h>
+#include <torch/csrc/jit/runtime/print_handler.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <dlfcn.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <new>
+#include <sstream>
+
+std::string pytorch_one_line(const std::exception &failure)
+{
+    const auto *of_torch = dynamic_cast<const c10::Error *>(&failure);
+    std::string text = of_torch ? of_torch->what_without_backtrace() : failure.what();
+    /* the interpreter puts its traceback before what was wrong */
+    static const char mark[] = "Error: ";
+    const size_t last = text.rfind(mark);
+    const bool is_traced = text.find("Traceback of TorchScript") != std::string::npos;
+    if (is_traced && last != std::string::npos)
+        text.erase(0, last + sizeof mark - 1);
+    std::istringstream words(text);
+    std::string line, word;
+    while (words >> word)
+        line += (line.empty() ? "" : " ") + word;
+    return line.substr(0, std::min<size_t>(line.find(" : File \"code/"), 360));
+}
+
+enum gp_status pytorch_guard(struct gp_error *err, const char *what,
+                             const std::function<void()> &work)
+{
+    try {
+        work();
+        return GP_OK;
+    } catch (const pytorch_refusal &refusal) {
+        return gp_error_set(err, refusal.status, "%s", refusal.what());
+    } catch (const std::bad_alloc &) {
+        return gp_error_set(err, GP_NO_MEMORY, "%s: no memory", what);
+    } catch (const std::exception &failure) {
+        return gp_error_set(err, GP_ENGINE, "%s: %s", what,
+                            pytorch_one_line(failure).c_str());
+    } catch (...) {
+        return gp_error_set(err, GP_ENGINE, "%s, and does not say why", what);
+    }
+}
+
+void pytorch_log(const pytorch_model &model, enum gp_log_level level,
+                 const std::string &message)
+{
+    if (model.log)
+        model.log(model.log_context, level, ("PyTorch: " + message).c_str());
+}
+
+static thread_local const pytorch_model *listening;
+
+static void print_to_log(const std::string &text)
+{
+    if (listening)
+        pytorch_log(*listening, GP_LOG_INFO,
+                    text.substr(0, text.find_last_not_of('\n') + 1));
+}
+
+pytorch_listener::pytorch_listener(const pytorch_model &its_model)
+    : model(its_model), guard(this)
+{
+    listening = &model;
+}
+
+pytorch_listener::~pytorch_listener()
+{
+    listening = nullptr;
+}
+
+void pytorch_listener::process(const c10::Warning &warning)
+{
+    pytorch_log(model, GP_LOG_WARNING, warning.msg());
+}
+
+static void refuse(const std::string &message)
+{
+    throw pytorch_refusal(GP_INVALID, message);
+}
+
+/* --- the file -------------------------------------------------------------------------- */
+
+/* What AOTInductor makes. */
+static bool is_package(const std::string &path)
+{
+    return path.size() > 4 && strcasecmp(path.c_str() + path.size() - 4, ".pt2") == 0;
+}
+
+static void check_file(const char *path)
+{
+    struct stat info;
+    if (!path || !*path)
+        refuse("the pytorch engine needs a model: a .pt file");
+    if (stat(path, &info) != 0)
+        throw pytorch_refusal(errno == ENOENT ? GP_NOT_FOUND : GP_INVALID,
+                              std::string("cannot open the model ") + path + ": " +
+                                  strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        refuse(std::string(path) + " is not a file; the pytorch engine needs a .pt file");
+}
+
+/* libtorch's words for what is not TorchScript help nobody. */
+static void check_kind(const std::string &path)
+{
+    static const char export_it[] =
+        "; export the module with torch.jit.script or torch.jit.trace and its save(), or "
+        "with torch.onnx.export for the onnx engine";
+    char head[4] = "";
+    std::ifstream(path, std::ios::binary).read(head, sizeof head);
+    if (head[0] == '\x80')
+        refuse(path + " is a pickle of torch.save, which only Python can read" +
+               export_it);
+    if (memcmp(head, "PK\3\4", 4) != 0)
+        refuse(path + " is no TorchScript: it does not begin like a zip archive");
+    if (!caffe2::serialize::PyTorchStreamReader(path).hasRecord("constants.pkl"))
+        refuse(path +
+               " was written by torch.save and holds weights or a pickled module, "
+               "which only Python can read" +
+               export_it);
+}
+
+/* --- options --------------------------------------------------------------------------- */
+
+struct wishes {
+    pytorch_said said;
+    bool allow_native_code = false;
+};
+
+static wishes read_options(pytorch_model &model, const struct gp_engine_options *options)
+{
+    wishes wished;
+    const std::string path = options->model_path;
+    const size_t dot = path.rfind('.'), slash = path.rfind('/');
+    const bool has_dot =
+        dot != std::string::npos && (slash == std::string::npos || dot > slash);
+    const std::string beside = (has_dot ? path.substr(0, dot) : path) + ".json";
+    std::ifstream file(beside);
+    model.files.push_back(path);
+    if (file) {
+        std::ostringstream text;
+        text << file.rdbuf();
+        wished.said = pytorch_said_read(text.str(), beside);
+        model.files.push_back(beside);
+    }
+    for (size_t i = 0; i < options->n_options; i++) {
+        const std::string option = options->options[i];
+        if (option.rfind("inputs=", 0) == 0)
+            wished.said.inputs = pytorch_said_list(option.substr(7), "inputs");
+        else if (option.rfind("outputs=", 0) == 0)
+            wished.said.outputs = pytorch_said_list(option.substr(8), "outputs");
+        else if (option == "allow-native-code=1")
+            wished.allow_native_code = true;
+        else if (option != "allow-native-code=0")
+            refuse("the pytorch engine has no option \"" + option +
+                   "\"; it has inputs=LIST, outputs=LIST and allow-native-code=1");
+    }
+    return wished;
+}
+
+/* --- the module ------------------------------------------------------------------------ */
+
+static void load_module(pytorch_model &model, const std::string &path)
+{
+    model.module = torch::jit::load(path, model.device, false);
+    if (!model.module->find_method("forward"))
+        refuse(path + " has no method forward, which is what is served");
+    model.module->eval();
+    model.description = model.module->type()->name()->name();
+}
+
+static void load_package(pytorch_model &model, const std::string &path)
+{
+    try {
+        model.package = std::make_unique<torch::inductor::AOTIModelPackageLoader>(path);
+    } catch (const std::exception &failure) {
+        refuse(path +
+               " is not what torch._inductor.aoti_compile_and_package of PyTorch " +
+               TORCH_VERSION + " makes: " + pytorch_one_line(failure));
+    }
+}
+
+/* Folds what is constant, training mode and its branches too. Not all modules allow it. */
+static void freeze_module(pytorch_model &model)
+{
+    try {
+        model.module = torch::jit::freeze(*model.module);
+    } catch (const std::exception &failure) {
+        pytorch_log(model, GP_LOG_INFO,
+                    "the module is served unfrozen: " + pytorch_one_line(failure));
+    }
+}
+
+/* Looks for what forward writes into: its arguments, which are the request's memory, and
+ * the module itself. Unsure counts as written. */
+static void find_writes(pytorch_model &model)
+{
+    std::shared_ptr<torch::jit::Graph> graph =
+        model.module->get_method("forward").graph()->copy();
+    torch::jit::Inline(*graph);
+    const torch::jit::AliasDb aliases(graph, true);
+    for (size_t i = 0; i < model.arguments.size(); i++)
+        model.arguments[i].is_written = aliases.hasWriters(graph->inputs()[i + 1]);
+    torch::jit::DepthFirstGraphNodeIterator nodes(graph);
+    for (const torch::jit::Node *node = nodes.next(); node; node = nodes.next())
+        if (node->kind() == c10::prim::SetAttr ||
+            (node->kind() == c10::prim::GetAttr && aliases.hasWriters(node->output())))
+            model.keeps_state = true;
+    if (model.keeps_state)
+        pytorch_log(model, GP_LOG_WARNING,
+                    "forward changes the module: its runs are done one at a time, and "
+                    "all clients share what it remembers");
+}
+
+/* docs/decisions/pytorch.md has the reasons. */
+static void plan_threads(pytorch_model &model, const struct gp_engine_options *options)
+{
+    const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
+    model.n_threads = options->n_threads ? options->n_threads : n_cores;
+    model.n_wide = options->n_threads ? 0 : std::max(n_cores / 2, 1u);
+    model.n_slots = options->n_slots ? options->n_slots : n_cores;
+    if (model.keeps_state || model.package)
+        model.n_slots = 1;
+}
+
+/* --- the engine ------------------------------------------------------------------------ */
+
+static void load(pytorch_model &model, const struct gp_engine_options *options)
+{
+    const c10::InferenceMode guard;
+    const pytorch_listener listener(model);
+    FLAGS_caffe2_log_level = c10::GLOG_FATAL; /* it would print what it throws as well */
+    torch::jit::setPrintHandler(print_to_log);
+    /* for all modules of the process: no run watches shapes so that a later one, compiled
+     * anew, could rely on them */
+    torch::jit::FusionStrategy none;
+    torch::jit::setFusionStrategy(none);
+    model.log = options->log;
+    model.log_context = options->log_context;
+    check_file(options->model_path);
+    const std::string path = options->model_path;
+    const wishes wished = read_options(model, options);
+    if (is_package(path)) {
+        if (!wished.allow_native_code)
+            refuse(path + " holds native code, which can do all that the server may: "
+                          "where you trust it, --engine-option allow-native-code=1");
+        load_package(model, path);
+    } else {
+        check_kind(path);
+        load_module(model, path);
+        freeze_module(model);
+    }
+    pytorch_inputs_read(model, wished.said);
+    if (model.module)
+        find_writes(model);
+    pytorch_outputs_read(model, wished.said);
+    plan_threads(model, options);
+}
+
+static enum gp_status open_model(const struct gp_engine_options *options, void **self,
+                                 struct gp_error *err)
+{
+    const std::string what = std::string("cannot load the model ") +
+                             (options->model_path ? options->model_path : "");
+    return pytorch_guard(err, what.c_str(), [&] {
+        auto model = std::make_unique<pytorch_model>();
+        load(*model, options);
+        *self = model.release();
+    });
+}
+
+static enum gp_status describe_model(void *self, struct gp_description *description,
+                                     struct gp_error *err)
+{
+    pytorch_model &model = *static_cast<pytorch_model *>(self);
+    return pytorch_guard(err, "no description", [&] {
+        for (const std::string &file : model.files)
+            model.file_names.push_back(file.c_str());
+        model.summary = "cpu  " + std::to_string(model.n_threads) + " thread" +
+                        (model.n_threads == 1 ? "" : "s") +
+                        (model.keeps_state ? "  keeps state" : "");
+        description->flags = model.n_threads > 1 ? GP_SLOT_THREAD : 0;
+        description->n_slots = model.n_slots;
+        description->summary = model.summary.c_str();
+        description->version = "";
+        description->description = model.description.c_str();
+        description->inputs = model.described_inputs.data();
+        description->n_inputs = static_cast<uint32_t>(model.described_inputs.size());
+        description->outputs = model.described_outputs.data();
+        description->n_outputs = static_cast<uint32_t>(model.described_outputs.size());
+        description->files = model.file_names.data();
+        description->n_files = static_cast<uint32_t>(model.file_names.size());
+    });
+}
+
+static void close_model(void *self)
+{
+    delete static_cast<pytorch_model *>(self);
+}
+
+static enum gp_status probe(const struct gp_engine_options *options, const char **version,
+                            const char **path, struct gp_error *err)
+{
+    Dl_info info;
+    (void)options;
+    (void)err;
+    *version = TORCH_VERSION;
+    *path = dladdr(reinterpret_cast<void *>(&at::set_num_threads), &info) ? info.dli_fname
+                                                                          : "";
+    return GP_OK;
+}
+
+GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host)
+{
+    static const struct gp_engine engine = {sizeof engine, GP_ENGINE_ABI, "pytorch",
+                                            TORCH_VERSION, open_model,    describe_model,
+                                            pytorch_run,   close_model,   probe};
+    return host->abi == GP_ENGINE_ABI ? &engine : nullptr;
+}
