@@ -21,8 +21,8 @@ import time
 import harness
 from harness import Sample, Target
 
-ROUNDS = 5
-SECONDS = 2
+ROUNDS = 11
+SECONDS = 1
 CONNECTIONS = [1, 4, 16, 64, 256, 1000, 4000, 10000]
 SPARE_DESCRIPTORS = 200
 # Waiting for a request, and the watcher's looks, whose number goes with time: strace makes

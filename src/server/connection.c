@@ -100,15 +100,15 @@ static enum step answer_sent(struct worker *worker, struct connection *c)
     const bool is_kept_alive = x->is_kept_alive;
     server_count_answer(x, x->status, &worker->lines);
     const bool is_long = x->must_close && !server_is_draining(c->server);
-    c->since_ns = clock_now_ns() + (is_long ? LINGER_REFUSED_NS : LINGER_NS);
+    c->since_ns = clock_now_ns();
     exchange_give(x);
     c->x = NULL;
     if (!is_kept_alive) {
         shutdown(c->source.fd, SHUT_WR);
+        c->since_ns += is_long ? LINGER_REFUSED_NS : LINGER_NS;
         c->state = CONNECTION_LINGER;
         return STEP_NEXT;
     }
-    c->since_ns = clock_now_ns();
     c->state = CONNECTION_HEAD;
     const bool has_more =
         worker->window_end > worker->window_start || transport_has_more(&c->transport);
