@@ -106,7 +106,7 @@ def compare_access_log(result, given, seconds):
                        {name: harness.rate(address, given, "--in-flight", 16, seconds=seconds,
                                            pid=process.pid)
                         for name, (address, process) in (("log on", on), ("log off", off))},
-                       rounds=15, ours="log on", target=Target(">=", 0.99),
+                       rounds=31, ours="log on", target=Target(">=", 0.99),
                        note="The log goes to a file.")
 
 
@@ -184,7 +184,7 @@ def main(smoke):
         compare_receiving(result, servers, ours, limit, reply, pictures, what, seconds)
         compare_echo(result, servers, pictures, what, seconds)
         compare_pictures(result, ours, limit, picture, 0.3 if smoke else 2)
-        compare_access_log(result, picture, 0.3 if smoke else 1)
+        compare_access_log(result, picture, 0.3 if smoke else 0.5)
         add_faults(result, ours, pictures, what, seconds)
         draw_sizes(result, servers, reply, SIZES[:4] if smoke else SIZES,
                    1 if smoke else 3, 0.2 if smoke else 1)

@@ -259,7 +259,7 @@ def main(smoke):
             compare_clients(result, ours, loads, counts, seconds)
         if smoke:  # by our own client, whose runs may be shorter
             load, servers, seconds = loads["graphpipe bench"], {"graphpipe": ours}, 0.3
-        compare_access_log(result, load, min(seconds, 1))
+        compare_access_log(result, load, seconds)
         if "strace" in tools:
             add_syscalls(result, ours, given, [16] if smoke else [1, 16], 5000)
         draw_connections(result, servers, load, points, 1 if smoke else 3, seconds)
