@@ -145,7 +145,7 @@ static void test_each(void **state)
     write_text(in("graphpipe-engine-.so"), "");
     write_text(in("libother.so"), "");
     engine_each(folder, see, &seen);
-    assert_string_equal(seen.names, "echo onnx mine ");
+    assert_string_equal(seen.names, "echo onnx openvino tensorflow pytorch mine ");
     assert_true(seen.has_echo_path);
 }
 
@@ -165,6 +165,7 @@ static void test_guess(void **state)
         {"plain", "\x08\x08\x12\x00", 4, "onnx"},
         {"graph.pb", "\x08\x07\x3a\x10", 4, "onnx"},
         {"frozen.pb", "\x0a\x20\x0a\x01", 4, "tensorflow"},
+        {"my_saved_model.pb", "\x08\x01\x12\x00", 4, "tensorflow"},
         {"a.pt", "PK", 2, "pytorch"},
         {"a.pt2", "PK", 2, "pytorch"},
         {"a.tflite", "", 0, "openvino"},
