@@ -56,7 +56,7 @@ static TF_SessionOptions *session_options(struct tf_model *model, uint32_t n_cor
 {
     static const unsigned char nchw_to_nhwc[] = {0x52, 5, 0x52, 3, 0x90, 3, 1};
     const struct tf_api *api = &model->tf->api;
-    unsigned char proto[2 * 6 + sizeof nchw_to_nhwc];
+    unsigned char proto[12 + sizeof nchw_to_nhwc];
     size_t n = 0;
     const struct {
         unsigned char tag;

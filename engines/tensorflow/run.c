@@ -281,7 +281,8 @@ void tf_run_warm_up(struct tf_model *model)
     struct tf_slot slot = {.status = model->status};
     unsigned char proto[16];
     TF_Buffer options;
-    bool is_whole = !signature->keeps_inputs && reserve(&slot, n_inputs + n_outputs);
+    bool is_whole = !signature->keeps_inputs && n_outputs > 0 &&
+                    reserve(&slot, (size_t)n_inputs + n_outputs) && slot.places;
     for (uint32_t i = 0; i < n_inputs && is_whole; i++) {
         slot.places[i] = signature->inputs.places[i];
         slot.values[i] = make_zeros(api, &signature->inputs.ios[i]);

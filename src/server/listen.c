@@ -51,31 +51,21 @@ static bool is_loopback(const struct sockaddr *address)
     return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
 }
 
-const char *listen_format(const struct sockaddr *address, char *text, size_t text_size)
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-    if (address->sa_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)address;
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        (void)snprintf(text, text_size, "%s:%u", host, ntohs(in->sin_port));
-    } else {
-        const struct sockaddr_in6 *in6 = (const void *)address;
-        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        (void)snprintf(text, text_size, "[%s]:%u", host, ntohs(in6->sin6_port));
-    }
-    return text;
-}
-
-/* "http://127.0.0.1:9000" of a bound socket; returns the port. */
+/* "http://127.0.0.1:9000" or "http://[::1]:9000" of a bound socket; returns the port. */
 static unsigned format_bound(int fd, char *text, size_t text_size)
 {
-    char where[NI_MAXHOST + 16];
-    struct sockaddr_storage bound = {0};
+    struct sockaddr_in6 bound = {0}; /* has room for IPv4's */
     socklen_t size = sizeof bound;
+    char host[INET6_ADDRSTRLEN] = "?";
     getsockname(fd, (struct sockaddr *)&bound, &size);
-    listen_format((struct sockaddr *)&bound, where, sizeof where);
-    (void)snprintf(text, text_size, "http://%s", where);
-    return (unsigned)strtoul(strrchr(text, ':') + 1, NULL, 10);
+    const bool is_v6 = bound.sin6_family == AF_INET6;
+    const struct sockaddr_in *in = (const void *)&bound;
+    const unsigned port = ntohs(is_v6 ? bound.sin6_port : in->sin_port);
+    inet_ntop(bound.sin6_family, is_v6 ? (void *)&bound.sin6_addr : (void *)&in->sin_addr,
+              host, sizeof host);
+    (void)snprintf(text, text_size, is_v6 ? "http://[%s]:%u" : "http://%s:%u", host,
+                   port);
+    return port;
 }
 
 static enum gp_status fail_bind(int fd, const char *where, struct gp_error *err)

@@ -27,9 +27,6 @@ enum gp_status listen_open(struct gp_server *server, const char *where,
  * may be accepting. */
 void listen_stop(struct listener *list);
 
-/* "127.0.0.1:9000" or "[::1]:9000" into text; returns text. */
-const char *listen_format(const struct sockaddr *address, char *text, size_t text_size);
-
 /* Closes and frees the list. */
 void listen_close(struct listener *list);
 

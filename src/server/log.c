@@ -45,7 +45,7 @@ void log_write(const struct log *log, struct log_lines *lines)
         /* Nowhere to say it. */
     }
     text->size_bytes = 0;
-    if (text->is_short || text->capacity_bytes > 2 * WRITE_BYTES)
+    if (text->is_short || text->capacity_bytes > (size_t)2 * WRITE_BYTES)
         text_finish(text);
 }
 
