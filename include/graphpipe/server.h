@@ -90,6 +90,14 @@ struct gp_server_options {
     int log_fd; /* 2: standard error */
     enum gp_log_level log_level;
     enum gp_log_format log_format;
+
+    /* The engine in processes of its own, one for each slot: one that crashes or hangs takes
+     * down its request only. Not for functions. */
+    int isolate;
+    uint32_t hang_timeout_ms; /* past a deadline a process is ended after this; default
+                                 30 000 */
+    const char *worker; /* the graphpipe program that they run; default: this one if it is
+                           graphpipe, else the one beside it or on PATH */
 };
 
 /* Opens the model and the listeners; requests are answered once it runs. NULL and

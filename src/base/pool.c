@@ -57,14 +57,15 @@ struct class
     uint32_t idle; /* first of the idle, NO_SLOT: none */
 };
 
+/* Both are cut into the same classes: number N_CLASSES + i is class i of the outputs' own. */
 struct pool {
-    int fd;
-    unsigned char *base;
-    size_t class_span; /* address range of each class */
+    struct pool_range arenas[2]; /* POOL_INPUTS, POOL_OUTPUTS */
+    int n_arenas;                /* 1: one for both */
+    size_t class_span;           /* address range of each class */
     bool has_huge_pages;
     pthread_mutex_t lock;
     struct pool_counts counts;
-    struct class classes[N_CLASSES];
+    struct class classes[2 * N_CLASSES];
 };
 
 static size_t round_up(size_t size, size_t unit)
@@ -74,7 +75,7 @@ static size_t round_up(size_t size, size_t unit)
 
 static size_t class_bytes(int class)
 {
-    return (size_t)1 << (SMALLEST_SHIFT + class);
+    return (size_t)1 << (SMALLEST_SHIFT + class % N_CLASSES);
 }
 
 /* The smallest class that holds size_bytes; -1 when none does. */
@@ -95,7 +96,8 @@ static size_t whole_pages(const struct pool *pool, size_t size_bytes)
 
 static unsigned char *slot_data(const struct pool *pool, int class, uint32_t slot)
 {
-    return pool->base + (size_t) class * pool->class_span + slot * class_bytes(class);
+    return pool->arenas[class / N_CLASSES].base +
+           (size_t)(class % N_CLASSES) * pool->class_span + slot * class_bytes(class);
 }
 
 /* Memory limits of control groups, version 2 and 1; SIZE_MAX when there is none. */
@@ -141,68 +143,93 @@ static bool system_has_huge_pages(void)
 /* Maps the whole file, where there is a way at a multiple of 2 MiB: a huge page has to be
  * aligned in the file and in memory alike. Should another thread map something there in
  * between, the place is another. */
-static bool map_file(struct pool *pool, size_t range_bytes)
+static bool map_file(struct pool_range *arena)
 {
-    const size_t size = range_bytes + HUGE_BYTES;
+    const size_t size = arena->size_bytes + HUGE_BYTES;
     void *free_range =
         mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (free_range == MAP_FAILED)
         return false;
     munmap(free_range, size);
     void *wish = (void *)round_up((uintptr_t)free_range, HUGE_BYTES);
-    void *base = mmap(wish, range_bytes, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_NORESERVE, pool->fd, 0);
-    pool->base = base == MAP_FAILED ? NULL : base;
-    return pool->base;
+    void *base = mmap(wish, arena->size_bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
+    arena->base = base == MAP_FAILED ? NULL : base;
+    return arena->base;
 }
 
 /* Huge pages for the classes that can fill them, and for no others. */
-static void choose_pages(struct pool *pool, size_t range_bytes)
+static void choose_pages(const struct pool *pool, const struct pool_range *arena)
 {
-    pool->has_huge_pages =
-        system_has_huge_pages() && (uintptr_t)pool->base % HUGE_BYTES == 0;
+    const size_t range_bytes = arena->size_bytes;
     const size_t small =
         pool->has_huge_pages ? FIRST_HUGE_CLASS * pool->class_span : range_bytes;
     /* Refused where the kernel knows no huge pages: nothing is lost then. */
-    (void)madvise(pool->base, small, MADV_NOHUGEPAGE);
+    (void)madvise(arena->base, small, MADV_NOHUGEPAGE);
     if (pool->has_huge_pages)
-        (void)madvise(pool->base + small, range_bytes - small, MADV_HUGEPAGE);
+        (void)madvise(arena->base + small, range_bytes - small, MADV_HUGEPAGE);
 }
 
-/* The arena: a sparse file of the whole range, mapped once. */
-static bool map_arena(struct pool *pool, size_t range_bytes)
+/* An arena: a sparse file of the whole range, mapped once. */
+static bool map_arena(struct pool_range *arena, size_t range_bytes)
 {
     const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
     const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    pool->fd = memfd_create("graphpipe-pool", flags | MFD_NOEXEC_SEAL);
-    if (pool->fd < 0)
-        pool->fd = memfd_create("graphpipe-pool", flags);
-    if (pool->fd < 0 || ftruncate(pool->fd, (off_t)range_bytes) != 0 ||
-        fcntl(pool->fd, F_ADD_SEALS, seals) != 0 || !map_file(pool, range_bytes))
+    arena->size_bytes = range_bytes;
+    arena->fd = memfd_create("graphpipe-pool", flags | MFD_NOEXEC_SEAL);
+    if (arena->fd < 0)
+        arena->fd = memfd_create("graphpipe-pool", flags);
+    if (arena->fd < 0 || ftruncate(arena->fd, (off_t)range_bytes) != 0 ||
+        fcntl(arena->fd, F_ADD_SEALS, seals) != 0 || !map_file(arena))
         return false;
-    (void)madvise(pool->base, range_bytes, MADV_DONTDUMP);
-    choose_pages(pool, range_bytes);
+    (void)madvise(arena->base, range_bytes, MADV_DONTDUMP);
     return true;
 }
 
-struct pool *pool_create(size_t budget_bytes)
+static bool map_arenas(struct pool *pool)
+{
+    const size_t range_bytes = pool->class_span * N_CLASSES;
+    pool->has_huge_pages = system_has_huge_pages();
+    for (int i = 0; i < pool->n_arenas; i++) {
+        if (!map_arena(&pool->arenas[i], range_bytes))
+            return false;
+        if ((uintptr_t)pool->arenas[i].base % HUGE_BYTES != 0)
+            pool->has_huge_pages = false;
+    }
+    for (int i = 0; i < pool->n_arenas; i++)
+        choose_pages(pool, &pool->arenas[i]);
+    return true;
+}
+
+static struct pool *create(size_t budget_bytes, int n_arenas)
 {
     struct pool *pool = mem_zalloc(sizeof *pool);
     if (!pool)
         return NULL;
     pthread_mutex_init(&pool->lock, NULL);
-    pool->fd = -1;
+    pool->arenas[0].fd = pool->arenas[1].fd = -1;
+    pool->n_arenas = n_arenas;
     pool->counts.budget_bytes =
         round_up(budget_bytes ? budget_bytes : default_budget(), PAGE_BYTES);
     /* A slot is up to twice as large as what is counted for it. */
     pool->class_span =
         round_up(2 * pool->counts.budget_bytes, class_bytes(N_CLASSES - 1));
-    for (int i = 0; i < N_CLASSES; i++)
+    for (int i = 0; i < 2 * N_CLASSES; i++)
         pool->classes[i].idle = NO_SLOT;
-    if (map_arena(pool, pool->class_span * N_CLASSES))
+    if (map_arenas(pool))
         return pool;
     pool_destroy(pool);
     return NULL;
+}
+
+struct pool *pool_create(size_t budget_bytes)
+{
+    return create(budget_bytes, 1);
+}
+
+struct pool *pool_create_split(size_t budget_bytes)
+{
+    return create(budget_bytes, 2);
 }
 
 /* Punches the slot's pages behind the first `keep` bytes out, *touched_bytes of which are in
@@ -210,9 +237,10 @@ struct pool *pool_create(size_t budget_bytes)
 static void punch(struct pool *pool, int class, uint32_t index, size_t keep,
                   size_t *touched_bytes)
 {
-    const off_t offset = slot_data(pool, class, index) - pool->base + (off_t)keep;
+    const struct pool_range *arena = &pool->arenas[class / N_CLASSES];
+    const off_t offset = slot_data(pool, class, index) - arena->base + (off_t)keep;
     if (*touched_bytes > keep &&
-        fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+        fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
                   (off_t)(*touched_bytes - keep)) == 0)
         *touched_bytes = keep;
 }
@@ -230,7 +258,7 @@ static void chill(struct pool *pool, int class, struct slot *slot)
 static void make_room(struct pool *pool, size_t wanted)
 {
     const struct pool_counts *n = &pool->counts;
-    for (int i = N_CLASSES - 1; i >= 0 && n->idle_bytes; i--) {
+    for (int i = pool->n_arenas * N_CLASSES - 1; i >= 0 && n->idle_bytes; i--) {
         struct class *class = &pool->classes[i];
         for (uint32_t at = class->idle; at != NO_SLOT; at = class->slots[at].next) {
             if (n->budget_bytes - n->used_bytes - n->reserved_bytes - n->idle_bytes >=
@@ -368,15 +396,16 @@ static bool pay(struct pool *pool, size_t wanted, struct pool_promise *promise)
     return true;
 }
 
-bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
-               struct pool_buffer *buffer)
+static bool take(struct pool *pool, int arena, size_t size_bytes,
+                 struct pool_promise *promise, struct pool_buffer *buffer)
 {
     struct pool_promise none = {0};
     *buffer = (struct pool_buffer){0};
     promise = promise ? promise : &none;
-    const int class = class_of(size_bytes);
+    int class = class_of(size_bytes);
     if (class < 0)
         return false;
+    class += arena * N_CLASSES;
     const size_t size = whole_pages(pool, size_bytes ? size_bytes : 1);
     pthread_mutex_lock(&pool->lock);
     const uint32_t slot = take_slot(pool, class);
@@ -396,6 +425,18 @@ bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promis
     }
     pthread_mutex_unlock(&pool->lock);
     return is_taken;
+}
+
+bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
+               struct pool_buffer *buffer)
+{
+    return take(pool, POOL_INPUTS, size_bytes, promise, buffer);
+}
+
+bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
+                      struct pool_buffer *buffer)
+{
+    return take(pool, pool->n_arenas - 1, size_bytes, promise, buffer);
 }
 
 /* As MADV_POPULATE_WRITE, for kernels before 5.14. */
@@ -426,12 +467,29 @@ bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
     return true;
 }
 
+/* Which arena a buffer is of. */
+static int arena_of(const struct pool *pool, const struct pool_buffer *buffer)
+{
+    const struct pool_range *outputs = &pool->arenas[POOL_OUTPUTS];
+    return pool->n_arenas > 1 &&
+           (uintptr_t)buffer->data - (uintptr_t)outputs->base < outputs->size_bytes;
+}
+
+void pool_disown(struct pool *pool, struct pool_buffer *buffer)
+{
+    pthread_mutex_lock(&pool->lock);
+    let_go(buffer->peer, buffer->counted_bytes);
+    pthread_mutex_unlock(&pool->lock);
+    buffer->peer = NULL;
+}
+
 void pool_give(struct pool *pool, struct pool_buffer *buffer)
 {
     if (!buffer->data)
         return;
-    const size_t offset = pool_offset(pool, buffer);
-    const int class = (int)(offset / pool->class_span);
+    const int arena = arena_of(pool, buffer);
+    const size_t offset = (size_t)(buffer->data - pool->arenas[arena].base);
+    const int class = arena * N_CLASSES + (int)(offset / pool->class_span);
     const uint32_t slot = (uint32_t)(offset % pool->class_span / class_bytes(class));
     pthread_mutex_lock(&pool->lock);
     pool->counts.used_bytes -= buffer->counted_bytes;
@@ -445,7 +503,7 @@ void pool_trim(struct pool *pool, int64_t idle_ns)
 {
     const int64_t now = clock_now_ns();
     pthread_mutex_lock(&pool->lock);
-    for (int i = 0; i < N_CLASSES && pool->counts.idle_bytes; i++) {
+    for (int i = 0; i < pool->n_arenas * N_CLASSES && pool->counts.idle_bytes; i++) {
         struct class *class = &pool->classes[i];
         for (uint32_t at = class->idle; at != NO_SLOT; at = class->slots[at].next)
             if (now - class->slots[at].idle_since_ns >= idle_ns)
@@ -454,14 +512,14 @@ void pool_trim(struct pool *pool, int64_t idle_ns)
     pthread_mutex_unlock(&pool->lock);
 }
 
-int pool_fd(const struct pool *pool)
+const struct pool_range *pool_range(const struct pool *pool, enum pool_arena arena)
 {
-    return pool->fd;
+    return &pool->arenas[pool->n_arenas > 1 ? arena : 0];
 }
 
 size_t pool_offset(const struct pool *pool, const struct pool_buffer *buffer)
 {
-    return (size_t)(buffer->data - pool->base);
+    return (size_t)(buffer->data - pool->arenas[arena_of(pool, buffer)].base);
 }
 
 struct pool_counts pool_count(struct pool *pool)
@@ -476,11 +534,13 @@ void pool_destroy(struct pool *pool)
 {
     if (!pool)
         return;
-    if (pool->base)
-        munmap(pool->base, pool->class_span * N_CLASSES);
-    if (pool->fd >= 0)
-        close(pool->fd);
-    for (int i = 0; i < N_CLASSES; i++)
+    for (int i = 0; i < 2; i++) {
+        if (pool->arenas[i].base)
+            munmap(pool->arenas[i].base, pool->arenas[i].size_bytes);
+        if (pool->arenas[i].fd >= 0)
+            close(pool->arenas[i].fd);
+    }
+    for (int i = 0; i < 2 * N_CLASSES; i++)
         mem_free(pool->classes[i].slots);
     pthread_mutex_destroy(&pool->lock);
     mem_free(pool);

@@ -1,4 +1,4 @@
-/* base/pool.h - the buffers of tensors: one arena of shared memory, cut into size classes.
+/* base/pool.h - the buffers of tensors: an arena of shared memory, cut into size classes.
  *
  * Bodies are received into them and outputs written into them. The arena is a memfd, so that
  * a buffer can be named to another process as {descriptor, offset, length}; its address range
@@ -30,6 +30,15 @@ struct pool_promise {
     size_t size_bytes;
 };
 
+/* Where an arena lies here, and the file for those who map it elsewhere. */
+struct pool_range {
+    int fd;
+    unsigned char *base;
+    size_t size_bytes;
+};
+
+enum pool_arena { POOL_INPUTS, POOL_OUTPUTS };
+
 /* Aligned to the page, from 1 MiB on to 2 MiB. The pages up to touched_bytes are in place. */
 struct pool_buffer {
     unsigned char *data;
@@ -60,6 +69,10 @@ struct pool_counts {
  * use. NULL when memory, address space or descriptors are short. */
 struct pool *pool_create(size_t budget_bytes);
 
+/* The same with a second arena, for outputs that another process writes: it need not be able to
+ * write what came from outside. One budget, one set of counts. */
+struct pool *pool_create_split(size_t budget_bytes);
+
 /* What a peer may hold whatever others do, and a single request at most: a quarter. */
 size_t pool_share(const struct pool *pool);
 
@@ -74,6 +87,13 @@ void pool_unreserve(struct pool *pool, struct pool_promise *promise);
 bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                struct pool_buffer *buffer);
 
+/* The same in the outputs' arena, where there are two. */
+bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
+                      struct pool_buffer *buffer);
+
+/* The buffer is nobody's from now on: its peer may go before it is given back. */
+void pool_disown(struct pool *pool, struct pool_buffer *buffer);
+
 /* Puts the pages up to `end` bytes in place, 4 MiB ahead of need; false when memory is short
  * (the buffer is then as it was). To be called before anything is written there. */
 bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end);
@@ -84,8 +104,9 @@ void pool_give(struct pool *pool, struct pool_buffer *buffer);
 /* Gives the pages of buffers that have been idle for idle_ns back to the system. */
 void pool_trim(struct pool *pool, int64_t idle_ns);
 
-/* Where a buffer lies, for a process that holds the descriptor. */
-int pool_fd(const struct pool *pool);
+/* The arena of inputs or outputs (the same where there is one), and where a buffer lies in its
+ * own. */
+const struct pool_range *pool_range(const struct pool *pool, enum pool_arena arena);
 size_t pool_offset(const struct pool *pool, const struct pool_buffer *buffer);
 
 struct pool_counts pool_count(struct pool *pool);

@@ -4,6 +4,8 @@
  * the command line made no sense. */
 #include "cli/manual.h"
 
+#include "engine/isolate.h"
+
 #include <graphpipe/version.h>
 
 #include <errno.h>
@@ -200,6 +202,8 @@ static int dispatch(char *const *argv)
         return print_overview();
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
         return print_version();
+    if (strcmp(word, "worker") == 0 && argv[2]) /* serve --isolate starts it so */
+        return isolate_child(argv[2]);
     const struct command *command = find(commands, COUNT(commands), word);
     return command ? run(command, argv + 2) : unknown_command(word);
 }

@@ -118,6 +118,8 @@ static void fill(struct gp_server_options *server, const struct serve_values *va
                      : values->is_verbose ? GP_LOG_DEBUG
                                           : GP_LOG_INFO,
         .log_format = (enum gp_log_format)values->log_format,
+        .isolate = values->is_isolated,
+        .hang_timeout_ms = values->hang_timeout_ms,
     };
 }
 

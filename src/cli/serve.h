@@ -16,6 +16,8 @@ struct serve_values {
     struct option_list outputs;
     uint32_t n_instances;
     uint32_t n_threads;
+    bool is_isolated;
+    uint32_t hang_timeout_ms;
 
     struct option_list listen;
     bool allow_remote_control;
@@ -37,7 +39,7 @@ struct serve_values {
     bool print_config;
 };
 
-enum { SERVE_N_OPTIONS = 24 };
+enum { SERVE_N_OPTIONS = 26 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* Serves until a signal or /control/shutdown ends it; gives the exit status. */

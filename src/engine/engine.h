@@ -76,6 +76,10 @@ struct engine_run {
     uint32_t n_outputs;            /* one more than the highest that was set */
     uint32_t capacity;
     struct pool_promise promise; /* for the outputs */
+    struct pool_buffer *body; /* of the request, where the inputs lie; or NULL. An engine
+                                    that needs it for longer may take it and leave it empty */
+    void *(*take)(struct engine_run *run, size_t size_bytes); /* in a child: memory for an
+                                    output; NULL: the arena or the pool */
 
     pthread_mutex_t lock; /* of what follows */
     void (*cancel)(void *arg);
@@ -96,6 +100,12 @@ void engine_run_begin(struct engine_run *run);
  * is one line. */
 enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine *engine,
                                   void *model, uint32_t slot, struct gp_error *err);
+
+/* Sets output `index`, as gp_outputs_adopt does, to memory in `buffer`, which is the run's from then
+ * on and is left empty; on failure it is as it was. */
+enum gp_status engine_run_set(struct engine_run *run, uint32_t index,
+                              const struct gp_tensor *tensor, struct pool_buffer *buffer,
+                              struct gp_error *err);
 
 /* Asks a run to stop, from any thread, whether it runs, has run or will; see
  * gp_call_on_cancel. */

@@ -129,7 +129,9 @@ static void *outputs_alloc(struct gp_outputs *outputs, uint32_t index,
         tensor_shape(run, index, dtype, shape, rank, &output.tensor, err) != GP_OK)
         return NULL;
     const size_t size = output.tensor.size_bytes;
-    if (size <= ARENA_BYTES)
+    if (run->take && size > 0 && dtype != GP_STRING)
+        data = run->take(run, size);
+    else if (size <= ARENA_BYTES || run->take)
         data = arena_aligned(run->arena, size);
     else
         data = take_buffer(run, size, &output.buffer);
@@ -171,6 +173,19 @@ static enum gp_status outputs_adopt(struct gp_outputs *outputs, uint32_t index,
     output.tensor.data = tensor->data;
     output_keep(run, index, &output);
     return GP_OK;
+}
+
+enum gp_status engine_run_set(struct engine_run *run, uint32_t index,
+                              const struct gp_tensor *tensor, struct pool_buffer *buffer,
+                              struct gp_error *err)
+{
+    const enum gp_status status =
+        outputs_adopt(&run->face, index, tensor, NULL, NULL, err);
+    if (status == GP_OK) {
+        run->outputs[index].buffer = *buffer;
+        *buffer = (struct pool_buffer){0};
+    }
+    return status;
 }
 
 static void *outputs_memory(struct gp_outputs *outputs, size_t size_bytes,

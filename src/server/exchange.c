@@ -43,6 +43,7 @@ static struct exchange *create(struct gp_server *server)
     x->arena = arena;
     x->server = server;
     engine_run_init(&x->run, server->pool, arena);
+    x->run.body = &x->body;
     return x;
 }
 

@@ -83,6 +83,22 @@ static void put_pool(struct text *text, const struct pool_counts *pool)
               "Pages put in place; constant under a steady load.", pool->touched_bytes);
 }
 
+static void put_children(struct text *text, const struct isolate_counts *children)
+{
+    static const char *const states[] = {"ready", "late", "starting", "backoff"};
+    static const char *const ends[] = {"signal", "exit", "hang", "protocol"};
+    put_help(text, "children", "gauge", "Processes of the isolated engine, by state.");
+    for (int i = 0; i < 4; i++)
+        text_printf(text, "graphpipe_children{state=\"%s\"} %u\n", states[i],
+                    children->children[i]);
+    put_value(text, "child_restarts_total", "counter", "Processes started again.",
+              children->n_restarts);
+    put_help(text, "child_ended_total", "counter", "Processes that ended, by reason.");
+    for (int i = 0; i < 4; i++)
+        text_printf(text, "graphpipe_child_ended_total{reason=\"%s\"} %lu\n", ends[i],
+                    (unsigned long)children->ended[i]);
+}
+
 void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
                    struct text *text)
 {
@@ -110,4 +126,6 @@ void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
     put_value(text, "ready", "gauge", "1 when serving, 0 when draining.",
               (unsigned long)gauges->is_ready);
     put_pool(text, &gauges->pool);
+    if (gauges->children)
+        put_children(text, gauges->children);
 }

@@ -4,6 +4,7 @@
 
 #include "base/pool.h"
 #include "base/text.h"
+#include "engine/isolate.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -39,6 +40,7 @@ struct metrics_gauges {
     unsigned n_slots;
     struct pool_counts pool;
     int is_ready;
+    const struct isolate_counts *children; /* NULL: the engine is not isolated */
 };
 void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
                    struct text *text);

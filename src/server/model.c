@@ -2,6 +2,7 @@
  * names. */
 #include "server/model.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "server/server.h"
 
@@ -157,27 +158,48 @@ enum gp_status model_attach(struct model *model, struct gp_server *server,
     return prepare(model, options, err);
 }
 
-static const struct gp_engine *find_engine(const struct gp_server_options *options,
-                                           struct gp_error *err)
+/* The engine that is asked for, or the model's file's; NULL and *err. */
+static const char *engine_name(const struct gp_server_options *options,
+                               struct gp_error *err)
 {
-    const struct gp_engine *engine = NULL;
     const char *name = options->engine;
-    const bool is_guessed = !name || strcmp(name, "auto") == 0;
-    if (is_guessed && !options->model_path)
-        gp_error_set(err, GP_INVALID,
-                     "no model: name one with --model FILE, or an "
-                     "engine that needs none with --engine echo");
-    else if (!is_guessed || engine_guess(options->model_path, &name, err) == GP_OK)
-        (void)engine_load(name, options->engine_dir, &engine, err);
-    return engine;
+    if (name && strcmp(name, "auto") != 0)
+        return name;
+    if (options->model_path)
+        return engine_guess(options->model_path, &name, err) == GP_OK ? name : NULL;
+    gp_error_set(err, GP_INVALID,
+                 "no model: name one with --model FILE, or an "
+                 "engine that needs none with --engine echo");
+    return NULL;
+}
+
+/* In children: by default as many as there are cores. */
+static enum gp_status open_isolated(struct model *model, struct gp_server *server,
+                                    const struct gp_server_options *options,
+                                    const struct gp_engine_options *given,
+                                    struct gp_error *err)
+{
+    struct gp_engine_options engine = *given;
+    if (!engine.n_slots)
+        engine.n_slots = engine.n_cores;
+    const struct isolate_options isolate_options = {
+        .name = engine_name(options, err),
+        .engine_dir = options->engine_dir,
+        .worker = options->worker,
+        .hang_ns = server->options.hang_timeout_ms * CLOCK_MS,
+        .pool = server->pool,
+        .engine = &engine,
+    };
+    struct isolate *isolate;
+    if (!isolate_options.name || isolate_open(&isolate_options, &isolate, err) != GP_OK)
+        return err->status;
+    model->isolate = isolate;
+    return model_attach(model, server, isolate_engine(isolate), isolate, options, err);
 }
 
 enum gp_status model_open(struct model *model, struct gp_server *server,
                           const struct gp_server_options *options, struct gp_error *err)
 {
-    const struct gp_engine *engine = find_engine(options, err);
-    if (!engine)
-        return err->status;
     const struct gp_engine_options engine_options = {
         .size_bytes = sizeof engine_options,
         .n_slots = options->n_slots,
@@ -189,8 +211,15 @@ enum gp_status model_open(struct model *model, struct gp_server *server,
         .log = engine_log,
         .log_context = server,
     };
+    if (options->isolate)
+        return open_isolated(model, server, options, &engine_options, err);
     void *handle;
-    enum gp_status status = engine->open(&engine_options, &handle, err);
+    const struct gp_engine *engine = NULL;
+    const char *name = engine_name(options, err);
+    enum gp_status status =
+        name ? engine_load(name, options->engine_dir, &engine, err) : err->status;
+    if (status == GP_OK)
+        status = engine->open(&engine_options, &handle, err);
     if (status != GP_OK)
         return status;
     status = model_attach(model, server, engine, handle, options, err);

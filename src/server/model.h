@@ -7,6 +7,7 @@
 #ifndef GP_SERVER_MODEL_H
 #define GP_SERVER_MODEL_H
 
+#include "engine/isolate.h"
 #include "server/exchange.h"
 #include "server/poller.h"
 
@@ -30,6 +31,8 @@ struct slot {
 struct model {
     const struct gp_engine *engine;
     void *handle;
+    struct isolate *isolate; /* the handle, where the engine runs in children; or NULL */
+    struct source news;      /* of it */
     const char *engine_version; /* as installed */
     struct gp_description description;
     struct gp_metadata metadata;
@@ -77,7 +80,7 @@ enum slot_take { SLOT_TAKEN, SLOT_QUEUED, SLOT_REFUSED };
 enum slot_take model_take_slot(struct model *model, struct exchange *x);
 
 /* Gives the slot to what heads the queue, which is returned; else frees it and returns
- * NULL. */
+ * NULL. A slot that has lost its child is neither given nor freed. */
 struct exchange *model_pass_slot(struct model *model, uint32_t slot);
 
 /* Around a run, for the watcher; model_run_end tells whether it was cancelled. */

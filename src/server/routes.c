@@ -86,6 +86,10 @@ static enum answered get_metrics(struct exchange *x)
     pthread_mutex_lock(&server->model.lock);
     const unsigned n_waiting = server->model.n_waiting;
     pthread_mutex_unlock(&server->model.lock);
+    struct isolate_counts children;
+    struct isolate *isolate = server->model.isolate;
+    if (isolate)
+        children = isolate_count(isolate);
     const struct metrics_gauges gauges = {
         .n_connections = server_n_connections(server),
         .n_peers = server_n_peers(server),
@@ -93,6 +97,7 @@ static enum answered get_metrics(struct exchange *x)
         .n_slots = server->model.description.n_slots,
         .pool = pool_count(server->pool),
         .is_ready = !server_is_draining(server),
+        .children = isolate ? &children : NULL,
     };
     metrics_write(&server->metrics, &gauges, &x->text);
     exchange_answer_text(x, 200, "text/plain; version=0.0.4; charset=utf-8");

@@ -70,6 +70,7 @@ static enum gp_status set_options(struct gp_server *server,
     o->idle_timeout_ms = or_default(o->idle_timeout_ms, 75000);
     o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
     o->n_pollers = or_default(o->n_pollers, server_n_cores());
+    o->hang_timeout_ms = or_default(o->hang_timeout_ms, 30000);
     server->log = (struct log){o->log_fd, o->log_level, o->log_format};
     return GP_OK;
 }
@@ -113,7 +114,8 @@ static struct gp_server *begin(const struct gp_server_options *options,
     if (server)
         server->arena = gp_arena_create();
     if (server)
-        server->pool = pool_create((size_t)options->pool_bytes);
+        server->pool = (options->isolate ? pool_create_split
+                                         : pool_create)((size_t)options->pool_bytes);
     if (!server || !server->arena || !server->pool) {
         gp_error_set(err, GP_NO_MEMORY,
                      "no memory or address space for a server and its pool (--pool)");
@@ -170,6 +172,9 @@ static enum gp_status open_function(struct gp_server *server, gp_infer_fn *funct
                                     struct gp_error *err)
 {
     const uint32_t n_slots = options->n_slots ? options->n_slots : server_n_cores();
+    if (options->isolate)
+        return gp_error_set(err, GP_INVALID,
+                            "a function of this process cannot be isolated from it");
     void *handle = function_create(function, self, n_slots, options->metadata);
     if (!handle)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the function");

@@ -6,8 +6,23 @@
 #include "server/connection.h"
 #include "server/server.h"
 
+#include <sys/epoll.h>
+
 /* A run younger than this is left alone: looking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
+
+/* Whether it makes sense to wait for a slot; else x->error says why not. With the lock held. */
+static bool may_wait(struct model *model, struct exchange *x)
+{
+    if (model->isolate && !isolate_is_alive(model->isolate, &x->error))
+        return false;
+    if (model->n_waiting < model->max_waiting)
+        return true;
+    gp_error_set(&x->error, GP_BUSY,
+                 "busy: %u requests wait already (--max-waiting); try again later",
+                 model->max_waiting);
+    return false;
+}
 
 enum slot_take model_take_slot(struct model *model, struct exchange *x)
 {
@@ -17,7 +32,7 @@ enum slot_take model_take_slot(struct model *model, struct exchange *x)
     if (model->first_free < model->description.n_slots) {
         x->slot = model->first_free;
         model->first_free = model->slots[x->slot].next_free;
-    } else if (model->n_waiting < model->max_waiting) {
+    } else if (may_wait(model, x)) {
         take = SLOT_QUEUED;
         x->queued_ns = now;
         x->next = NULL;
@@ -31,15 +46,16 @@ enum slot_take model_take_slot(struct model *model, struct exchange *x)
         take = SLOT_REFUSED;
     }
     pthread_mutex_unlock(&model->lock);
-    if (take == SLOT_REFUSED)
-        gp_error_set(&x->error, GP_BUSY,
-                     "busy: %u requests wait already (--max-waiting); try again later",
-                     model->max_waiting);
     return take;
 }
 
 struct exchange *model_pass_slot(struct model *model, uint32_t slot)
 {
+    if (model->isolate && !isolate_let_go(model->isolate, slot)) {
+        /* Not a run, but as with one the watcher has to look after those who wait. */
+        poller_engage_slot(&model->server->poller);
+        return NULL;
+    }
     pthread_mutex_lock(&model->lock);
     struct exchange *x = model->queue;
     if (x) {
@@ -200,8 +216,57 @@ void model_cancel_all(struct model *model)
     }
 }
 
+/* Takes a slot out of the free ones; false when it is not among them. */
+static bool withdraw(struct model *model, uint32_t slot)
+{
+    pthread_mutex_lock(&model->lock);
+    uint32_t *at = &model->first_free;
+    while (*at < model->description.n_slots && *at != slot)
+        at = &model->slots[*at].next_free;
+    const bool is_free = *at == slot;
+    if (is_free)
+        *at = model->slots[slot].next_free;
+    pthread_mutex_unlock(&model->lock);
+    return is_free;
+}
+
+/* A piece of news about the children. */
+static void news_came(struct worker *worker, struct source *source)
+{
+    struct model *model = &worker->server->model;
+    struct exchange *x = NULL;
+    struct gp_error err;
+    uint32_t slot;
+    (void)source;
+    switch (isolate_next(model->isolate, &slot)) {
+    case ISOLATE_NONE:
+        break;
+    case ISOLATE_USABLE:
+        poller_disengage_slot(&worker->server->poller);
+        x = model_pass_slot(model, slot);
+        break;
+    case ISOLATE_LOST:
+        if (withdraw(model, slot)) {
+            isolate_look(model->isolate, slot);
+            x = model_pass_slot(model, slot);
+        }
+        break;
+    case ISOLATE_DOWN:
+        if (!isolate_is_alive(model->isolate, &err))
+            fail_all(take_due(model, INT64_MAX), err.status, err.message);
+        break;
+    }
+    connection_carry(worker, x);
+}
+
 enum gp_status model_start(struct model *model, struct gp_error *err)
 {
+    if (model->isolate) {
+        model->news.serve = news_came;
+        model->news.fd = isolate_news_fd(model->isolate);
+        if (!poller_add(&model->server->poller, &model->news, EPOLLIN | EPOLLET))
+            return gp_error_set(err, GP_IO, "cannot watch the engine's processes");
+    }
     if (!(model->description.flags & GP_SLOT_THREAD))
         return GP_OK;
     for (uint32_t i = 0; i < model->description.n_slots; i++) {

@@ -125,9 +125,9 @@ static struct range range_of(struct pool *pool)
     struct pool_buffer buffer;
     struct stat file;
     assert_true(pool_take(pool, 1, NULL, &buffer));
-    const struct range range = {buffer.data - pool_offset(pool, &buffer),
-                                fstat(pool_fd(pool), &file) == 0 ? (size_t)file.st_size
-                                                                 : 0};
+    const struct range range = {
+        buffer.data - pool_offset(pool, &buffer),
+        fstat(pool_range(pool, POOL_INPUTS)->fd, &file) == 0 ? (size_t)file.st_size : 0};
     pool_give(pool, &buffer);
     return range;
 }

@@ -122,9 +122,11 @@ static void is_shared_memory(void **state)
     assert_true(pool_take(pool, 5, NULL, &buffer));
     assert_true(pool_touch(pool, &buffer, 5));
     memcpy(buffer.data, "here", 5);
-    assert_int_equal(pread(pool_fd(pool), seen, 5, (off_t)pool_offset(pool, &buffer)), 5);
+    assert_int_equal(pread(pool_range(pool, POOL_INPUTS)->fd, seen, 5,
+                           (off_t)pool_offset(pool, &buffer)),
+                     5);
     assert_string_equal(seen, "here");
-    assert_int_equal(ftruncate(pool_fd(pool), 0), -1);
+    assert_int_equal(ftruncate(pool_range(pool, POOL_INPUTS)->fd, 0), -1);
     pool_give(pool, &buffer);
     pool_destroy(pool);
 }
@@ -273,7 +275,8 @@ static void surplus_is_no_share(void **state)
     assert_int_equal(second.touched_bytes, 3 * UNIT);
     assert_int_equal(pool_count(pool).used_bytes, 12 * UNIT);
     struct stat file;
-    assert_int_equal(fstat(pool_fd(pool), &file), 0); /* and so it is in the file */
+    assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file),
+                     0); /* and so it is in the file */
     assert_int_equal(file.st_blocks * 512, 12 * UNIT);
     pool_give(pool, &first);
     pool_give(pool, &second);
@@ -301,13 +304,13 @@ static void counted_is_held(void **state)
         }
         memset(buffers[i].data, 1, sizes[i]);
         struct stat file;
-        assert_int_equal(fstat(pool_fd(pool), &file), 0);
+        assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file), 0);
         assert_int_equal(file.st_blocks * 512, pool_count(pool).used_bytes);
     }
     give_all(pool, buffers, 6);
     pool_trim(pool, 0);
     struct stat file;
-    assert_int_equal(fstat(pool_fd(pool), &file), 0);
+    assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file), 0);
     assert_int_equal(file.st_blocks, 0);
     pool_destroy(pool);
 }

@@ -1,0 +1,387 @@
+/* The child's side of an isolated engine: a loop of one thread that loads the plug-in, opens the
+ * model and runs what it is told. A run here is a run as in the server (run.c), but memory for
+ * outputs is asked for, and what an engine adopted is copied into such memory at the end. A second
+ * thread waits to be told that a run should stop. The process ends with its socket, or with the
+ * server. */
+#include "base/clock.h"
+#include "engine/isolate_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* An arena as it is mapped here. */
+struct range {
+    unsigned char *base;
+    size_t size_bytes;
+};
+
+struct worker {
+    struct engine_run run; /* first: from it take_place finds the rest */
+    const struct gp_engine *engine;
+    void *model;
+    struct gp_arena *arena; /* of the run */
+    struct range inputs;
+    struct range outputs;
+    struct record_link link;
+    struct text out;
+    uint64_t run_id;
+    uint64_t places[GP_MAX_TENSORS]; /* handed out for this run */
+    uint32_t n_places;
+    pthread_mutex_t cancel_lock;
+    pthread_mutex_t send_lock; /* the engine's threads may log */
+};
+
+static bool map(int fd, int protection, struct range *range)
+{
+    struct stat file;
+    if (fstat(fd, &file) != 0)
+        return false;
+    range->size_bytes = (size_t)file.st_size;
+    void *base =
+        mmap(NULL, range->size_bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (base == MAP_FAILED)
+        return false;
+    (void)madvise(base, range->size_bytes, MADV_DONTDUMP);
+    range->base = base;
+    return true;
+}
+
+static bool is_inside(const struct range *range, uint64_t offset, uint64_t size_bytes)
+{
+    return offset <= range->size_bytes && size_bytes <= range->size_bytes - offset;
+}
+
+static bool reply(struct worker *worker)
+{
+    if (!record_end(&worker->out))
+        return false;
+    pthread_mutex_lock(&worker->send_lock);
+    const bool is_sent = record_send(worker->link.fd, &worker->out);
+    pthread_mutex_unlock(&worker->send_lock);
+    return is_sent;
+}
+
+static bool reply_failure(struct worker *worker, const struct gp_error *err)
+{
+    record_begin(&worker->out, RECORD_FAILED, worker->run_id);
+    record_put_u32(&worker->out, (uint32_t)err->status);
+    record_put_text(&worker->out, err->message);
+    return reply(worker);
+}
+
+/* --- outputs --- */
+
+/* Asks for a buffer; NULL: there is none. */
+static void *take_place(struct engine_run *run, size_t size_bytes)
+{
+    struct worker *worker = (struct worker *)(void *)run;
+    struct record record;
+    if (worker->n_places == GP_MAX_TENSORS)
+        return NULL;
+    record_begin(&worker->out, RECORD_ALLOC, worker->run_id);
+    record_put_u64(&worker->out, size_bytes);
+    if (!reply(worker) || record_wait(&worker->link, &record) != RECORD_WHOLE)
+        _exit(EXIT_FAILURE); /* the server has gone */
+    const uint64_t offset = record_u64(&record);
+    if (record.type != RECORD_PLACE || record.is_bad ||
+        !is_inside(&worker->outputs, offset, size_bytes))
+        return NULL;
+    worker->places[worker->n_places++] = offset;
+    return worker->outputs.base + offset;
+}
+
+/* True when `data` is a place that was handed out and is no output's yet. */
+static bool use_place(struct worker *worker, const void *data, uint64_t *offset)
+{
+    *offset = (uint64_t)((uintptr_t)data - (uintptr_t)worker->outputs.base);
+    for (uint32_t i = 0; i < worker->n_places; i++)
+        if (worker->places[i] == *offset) {
+            worker->places[i] = UINT64_MAX;
+            return true;
+        }
+    return false;
+}
+
+/* Memory for what is copied there at the end; NULL and *err. */
+static unsigned char *take_copy(struct worker *worker, size_t size_bytes,
+                                uint64_t *offset, struct gp_error *err)
+{
+    unsigned char *to = take_place(&worker->run, size_bytes);
+    if (to)
+        (void)use_place(worker, to, offset);
+    else
+        gp_error_set(err, GP_NO_MEMORY, "no memory for an output: %zu bytes", size_bytes);
+    return to;
+}
+
+/* The places first, then the strings. */
+static bool publish_strings(struct worker *worker, const struct gp_tensor *tensor,
+                            uint64_t *offset, struct gp_error *err)
+{
+    const struct gp_string *strings = tensor->data;
+    const size_t n = tensor->size_bytes / sizeof *strings;
+    size_t size = n * sizeof(struct record_string);
+    for (size_t i = 0; i < n; i++)
+        size += strings[i].size_bytes;
+    unsigned char *to = take_copy(worker, size, offset, err);
+    size_t at = n * sizeof(struct record_string);
+    for (size_t i = 0; to && i < n; i++) {
+        const struct record_string place = {*offset + at, strings[i].size_bytes};
+        memcpy(to + i * sizeof place, &place, sizeof place);
+        if (strings[i].size_bytes)
+            memcpy(to + at, strings[i].data, strings[i].size_bytes);
+        at += strings[i].size_bytes;
+    }
+    return to;
+}
+
+/* Has an output lie where the server can read it. */
+static bool publish(struct worker *worker, const struct gp_tensor *tensor,
+                    uint64_t *offset, struct gp_error *err)
+{
+    *offset = 0;
+    if (!tensor->size_bytes)
+        return true;
+    if (tensor->dtype == GP_STRING)
+        return publish_strings(worker, tensor, offset, err);
+    if (use_place(worker, tensor->data, offset))
+        return true;
+    unsigned char *to = take_copy(worker, tensor->size_bytes, offset, err);
+    if (to)
+        memcpy(to, tensor->data, tensor->size_bytes);
+    return to;
+}
+
+static bool reply_done(struct worker *worker)
+{
+    const struct engine_run *run = &worker->run;
+    struct gp_error err;
+    uint64_t *offsets = gp_arena_alloc(worker->arena, run->n_outputs * sizeof *offsets);
+    if (!offsets) {
+        gp_error_set(&err, GP_NO_MEMORY, "no memory for the outputs' places");
+        return reply_failure(worker, &err);
+    }
+    for (uint32_t i = 0; i < run->n_outputs; i++) /* which sends records of its own */
+        if (!publish(worker, &run->outputs[i].tensor, &offsets[i], &err))
+            return reply_failure(worker, &err);
+    record_begin(&worker->out, RECORD_DONE, worker->run_id);
+    record_put_u32(&worker->out, run->n_outputs);
+    for (uint32_t i = 0; i < run->n_outputs; i++)
+        record_put_tensor(&worker->out, &run->outputs[i].tensor, offsets[i]);
+    return reply(worker);
+}
+
+/* --- inputs --- */
+
+static bool read_strings(struct worker *worker, struct gp_tensor *tensor,
+                         const unsigned char *from)
+{
+    const size_t n = tensor->size_bytes / sizeof(struct gp_string);
+    struct gp_string *strings = gp_arena_alloc(worker->arena, tensor->size_bytes);
+    for (size_t i = 0; strings && i < n; i++) {
+        struct record_string place;
+        memcpy(&place, from + i * sizeof place, sizeof place);
+        if (!is_inside(&worker->inputs, place.offset, place.size_bytes))
+            return false;
+        strings[i].data = (const char *)worker->inputs.base + place.offset;
+        strings[i].size_bytes = place.size_bytes;
+    }
+    tensor->data = strings;
+    return strings;
+}
+
+static bool read_input(struct worker *worker, struct record *record,
+                       struct gp_tensor *tensor)
+{
+    uint64_t offset;
+    if (!record_tensor(record, worker->arena, tensor, &offset) ||
+        !is_inside(&worker->inputs, offset, tensor->size_bytes))
+        return false;
+    tensor->data = worker->inputs.base + offset;
+    return tensor->dtype != GP_STRING || read_strings(worker, tensor, tensor->data);
+}
+
+/* RUN, into worker->run.call. */
+static bool read_run(struct worker *worker, struct record *record)
+{
+    struct gp_call *call = &worker->run.call;
+    if (!record_keep(record, worker->arena))
+        return false;
+    call->deadline_ns = (int64_t)record_u64(record);
+    call->config = record_text(record);
+    call->n_outputs = record_u32(record);
+    call->output_names = record_texts(record, worker->arena, call->n_outputs);
+    call->n_inputs = record_u32(record);
+    if (!call->output_names || record->is_bad || call->n_inputs > GP_MAX_TENSORS)
+        return false;
+    struct gp_tensor *inputs =
+        gp_arena_alloc(worker->arena, call->n_inputs * sizeof *inputs);
+    for (uint32_t i = 0; inputs && i < call->n_inputs; i++)
+        if (!read_input(worker, record, &inputs[i]))
+            return false;
+    call->inputs = inputs;
+    return inputs;
+}
+
+/* --- the loop --- */
+
+static void *cancel_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct pollfd told = {.fd = CHILD_CANCEL, .events = POLLIN};
+    for (;;) {
+        eventfd_t count;
+        (void)poll(&told, 1, -1);
+        /* The server empties it before each run, and a run begins with the lock held: what is
+         * read here is for the run that is under way. */
+        pthread_mutex_lock(&worker->cancel_lock);
+        if (eventfd_read(CHILD_CANCEL, &count) == 0)
+            engine_run_cancel(&worker->run);
+        pthread_mutex_unlock(&worker->cancel_lock);
+    }
+    return NULL;
+}
+
+static bool do_run(struct worker *worker, struct record *record)
+{
+    struct gp_error err;
+    worker->run_id = record->id;
+    worker->n_places = 0;
+    pthread_mutex_lock(&worker->cancel_lock);
+    engine_run_begin(&worker->run);
+    pthread_mutex_unlock(&worker->cancel_lock);
+    if (!read_run(worker, record))
+        gp_error_set(&err, GP_INTERNAL, "the child does not understand its server");
+    else if (engine_run_execute(&worker->run, worker->engine, worker->model, 0, &err) ==
+             GP_OK)
+        err.status = GP_OK;
+    const bool is_sent =
+        err.status == GP_OK ? reply_done(worker) : reply_failure(worker, &err);
+    engine_run_drop(&worker->run);
+    gp_arena_reset(worker->arena);
+    return is_sent;
+}
+
+/* From any thread of the engine's. What the server has no room for is dropped. */
+static void send_log(void *context, enum gp_log_level level, const char *message)
+{
+    struct worker *worker = context;
+    struct text line = {0};
+    char cut[512];
+    (void)snprintf(cut, sizeof cut, "%s", message);
+    record_begin(&line, RECORD_LOG, 0);
+    record_put_u32(&line, (uint32_t)level);
+    record_put_text(&line, cut);
+    pthread_mutex_lock(&worker->send_lock);
+    if (record_end(&line)) /* so short that it is sent as a whole or not at all */
+        (void)send(worker->link.fd, line.data, line.size_bytes,
+                   MSG_NOSIGNAL | MSG_DONTWAIT);
+    pthread_mutex_unlock(&worker->send_lock);
+    text_finish(&line);
+}
+
+static enum gp_status open_model(struct worker *worker, struct record *record,
+                                 struct gp_description *d, struct gp_error *err)
+{
+    if (record->type != RECORD_OPEN || record_u32(record) != RECORD_CONTRACT)
+        return gp_error_set(err, GP_UNSUPPORTED,
+                            "the worker is of another release than the server");
+    const char *name = record_text(record), *folder = record_text(record);
+    const char *path = record_text(record);
+    struct gp_engine_options options = {.size_bytes = sizeof options,
+                                        .model_path = *path ? path : NULL,
+                                        .log = send_log,
+                                        .log_context = worker};
+    options.n_slots = record_u32(record);
+    options.n_threads = record_u32(record);
+    options.n_cores = record_u32(record);
+    options.n_options = record_u32(record);
+    options.options = record_texts(record, worker->arena, (uint32_t)options.n_options);
+    if (!options.options)
+        return gp_error_set(err, GP_INTERNAL, "the child does not understand its server");
+    enum gp_status status =
+        engine_load(name, *folder ? folder : NULL, &worker->engine, err);
+    if (status == GP_OK)
+        status = worker->engine->open(&options, &worker->model, err);
+    if (status == GP_OK)
+        status = worker->engine->describe(worker->model, d, err);
+    if (status == GP_OK && d->n_slots == 0)
+        status = gp_error_set(err, GP_ENGINE, "engine %s describes a model without slots",
+                              worker->engine->name);
+    if (status != GP_OK)
+        return status;
+    const char *version = worker->engine->version, *library;
+    if (worker->engine->probe)
+        (void)worker->engine->probe(&options, &version, &library, NULL);
+    record_begin(&worker->out, RECORD_OPENED, 0);
+    record_put_text(&worker->out, worker->engine->name);
+    record_put_text(&worker->out, version);
+    return GP_OK;
+}
+
+static bool open_and_describe(struct worker *worker)
+{
+    struct record record;
+    struct gp_description d = {.size_bytes = sizeof d};
+    struct gp_error err = {.message = ""};
+    if (record_wait(&worker->link, &record) != RECORD_WHOLE)
+        return false;
+    if (open_model(worker, &record, &d, &err) != GP_OK) {
+        (void)reply_failure(worker, &err);
+        return false;
+    }
+    gp_arena_reset(worker->arena);
+    record_put_description(&worker->out, &d);
+    return reply(worker);
+}
+
+static bool begin(struct worker *worker)
+{
+    pthread_t thread;
+    pthread_mutex_init(&worker->cancel_lock, NULL);
+    pthread_mutex_init(&worker->send_lock, NULL);
+    worker->link.fd = CHILD_SOCKET;
+    worker->arena = gp_arena_create();
+    if (!worker->arena)
+        return false;
+    engine_run_init(&worker->run, NULL, worker->arena);
+    worker->run.take = take_place;
+    return map(CHILD_INPUTS, PROT_READ, &worker->inputs) &&
+           map(CHILD_OUTPUTS, PROT_READ | PROT_WRITE, &worker->outputs) &&
+           pthread_create(&thread, NULL, cancel_main, worker) == 0 &&
+           pthread_detach(thread) == 0;
+}
+
+int isolate_child(const char *parent)
+{
+    static struct worker worker;
+    struct record record;
+    /* Not to outlive the server, which may have ended before this. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != (pid_t)strtol(parent, NULL, 10))
+        return EXIT_FAILURE;
+    /* A library that starts programs is not to hand these on, and this one has no others. */
+    for (int fd = CHILD_SOCKET; fd < CHILD_N_FDS; fd++)
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+#ifdef SYS_close_range
+    (void)syscall(SYS_close_range, CHILD_N_FDS, ~0u, 0);
+#endif
+    if (!begin(&worker) || !open_and_describe(&worker))
+        return EXIT_FAILURE;
+    while (record_wait(&worker.link, &record) == RECORD_WHOLE)
+        if (record.type != RECORD_RUN || !do_run(&worker, &record))
+            return EXIT_FAILURE;
+    worker.engine->close(worker.model);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,116 @@
+/* engine/isolate_child.h - one child of an isolated engine, as the server's process sees it; what
+ * isolate.c, isolate_run.c, supervisor.c and spawn.c share. */
+#ifndef GP_ENGINE_ISOLATE_CHILD_H
+#define GP_ENGINE_ISOLATE_CHILD_H
+
+#include "engine/engine.h"
+#include "engine/isolate.h"
+#include "engine/record.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+/* The descriptors that a child finds. */
+enum { CHILD_SOCKET = 3, CHILD_INPUTS, CHILD_OUTPUTS, CHILD_CANCEL, CHILD_N_FDS };
+
+struct child {
+    struct isolate *isolate;
+    uint32_t slot;
+    pid_t pid; /* 0: none, or ended and waited for */
+    struct record_link link;
+    int cancel_fd;       /* an eventfd that the child waits at */
+    int wake_fd;         /* one that a run waits at, beside the socket */
+    atomic_bool is_told; /* something was written to them since the run began */
+    struct text out;     /* the record to send */
+    uint64_t run_id;
+    struct gp_error ended; /* why it ended: message "" while it lives */
+
+    /* What the run that it is at uses: kept when nobody waits for the run any more. */
+    struct pool_buffer body;   /* of the request, once nobody waits */
+    struct pool_buffer staged; /* inputs that did not lie in the arena */
+    struct pool_buffer *taken; /* for outputs */
+    uint32_t n_taken;
+    uint32_t capacity;
+    bool is_late; /* it is at a run that nobody waits for */
+
+    /* The supervisor's. */
+    int64_t kill_ns;  /* late: when it is ended */
+    int64_t start_ns; /* in back-off: when it is started again */
+    int64_t ready_ns; /* when it became so */
+    int64_t backoff_ns;
+    bool was_lost; /* seen to have ended while it was the server's */
+
+    /* Under the isolate's lock. */
+    bool is_supervised;
+    bool is_usable_news; /* for isolate_next */
+    bool is_lost_news;
+    enum isolate_state state;
+};
+
+struct isolate {
+    struct gp_engine engine;
+    struct gp_description description;
+    struct gp_arena *arena; /* of the description, and copies of the options */
+    struct pool *pool;
+    const char *worker;
+    struct text open; /* the record, sent to each child that starts */
+    int64_t hang_ns;
+    void (*log)(void *log_context, enum gp_log_level level, const char *message);
+    void *log_context;
+    int inputs_fd; /* read-only */
+    int news_fd;
+    int supervisor_fd; /* an eventfd: something has changed for it */
+    struct child *children;
+    uint32_t n_children;
+    pthread_t supervisor;
+    bool has_supervisor;
+    struct pollfd *looks; /* the supervisor's, for each child and one more */
+    bool *was_supervised;
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    bool is_ending;
+    bool is_open;            /* all children have opened the model once */
+    bool has_failed;         /* one could not */
+    bool is_down_news;       /* for isolate_next */
+    struct gp_error failure; /* why the last start failed */
+    struct isolate_counts counts;
+};
+
+GP_PRINTF(3, 4)
+void isolate_log(const struct isolate *isolate, enum gp_log_level level,
+                 const char *format, ...);
+
+/* --- spawn.c --- */
+
+/* Finds the worker's program; false: *err says where it looked. */
+bool spawn_find(struct isolate *isolate, const char *worker, struct gp_error *err);
+
+/* Starts the process and sends it OPEN. */
+bool spawn_child(struct child *child, struct gp_error *err);
+
+/* Ends it if need be, waits for it, and says in child->ended how it ended: `end` unless the process
+ * did so by itself. Its buffers go back to the pool. */
+void spawn_reap(struct child *child, enum isolate_end end);
+
+/* --- isolate_run.c --- */
+
+enum gp_status isolate_run(void *isolate, uint32_t slot, const struct gp_call *call,
+                           struct gp_outputs *outputs, struct gp_error *err);
+
+/* Gives back what the child's run held. */
+void isolate_give_buffers(struct child *child);
+
+/* Passes a LOG on. */
+void isolate_pass_log(const struct isolate *isolate, struct record *record);
+
+/* --- supervisor.c --- */
+
+void *supervisor_main(void *isolate);
+void supervisor_wake(const struct isolate *isolate);
+
+/* The caller's child has ended or is late: it is the supervisor's from now on. */
+void supervisor_take(struct child *child);
+
+#endif

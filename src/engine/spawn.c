@@ -1,0 +1,174 @@
+/* The process of a child: how it is found, started and ended. It is graphpipe itself, so that there
+ * is no second program to install and its version cannot be another. It gets four descriptors, no
+ * signal blocked, and a process group of its own: a Ctrl-C in the terminal is for the server. */
+#include "engine/isolate_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROGRAM "graphpipe"
+#define SELF "/proc/self/exe"
+
+extern char **environ;
+
+static char *keep(struct isolate *isolate, const char *text)
+{
+    const size_t size = strlen(text) + 1;
+    char *copy = gp_arena_alloc(isolate->arena, size);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+bool spawn_find(struct isolate *isolate, const char *worker, struct gp_error *err)
+{
+    char path[PATH_MAX + sizeof PROGRAM];
+    const ssize_t n = readlink(SELF, path, PATH_MAX - 1);
+    path[n > 0 ? n : 0] = '\0';
+    char *name = strrchr(path, '/');
+    name = name ? name + 1 : path;
+    if (worker) {
+        isolate->worker = keep(isolate, worker);
+    } else if (strncmp(name, PROGRAM, strlen(PROGRAM)) == 0) {
+        isolate->worker = SELF; /* the same file, also when it has been replaced */
+    } else {
+        memcpy(name, PROGRAM, sizeof PROGRAM);
+        const bool is_beside = access(path, X_OK) == 0;
+        isolate->worker = is_beside ? keep(isolate, path) : PROGRAM; /* on PATH */
+    }
+    if (!isolate->worker)
+        gp_error_set(err, GP_NO_MEMORY, "no memory for the worker's path");
+    return isolate->worker;
+}
+
+/* --- starting --- */
+
+/* Copies of the descriptors above those that the child finds them at; false and none. */
+static bool raise_fds(const int *fds, int *raised)
+{
+    for (int i = 0; i < CHILD_N_FDS - CHILD_SOCKET; i++) {
+        raised[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, CHILD_N_FDS);
+        if (raised[i] < 0) {
+            while (i-- > 0)
+                close(raised[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Gives errno's number. */
+static int spawn(struct child *child, const int *fds)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    char parent[16], program[] = PROGRAM, word[] = "worker";
+    char *const argv[] = {program, word, parent, NULL};
+    (void)snprintf(parent, sizeof parent, "%d", (int)getpid());
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                              POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawn_file_actions_init(&actions);
+    int rc = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    for (int i = 0; i < CHILD_N_FDS - CHILD_SOCKET && rc == 0; i++)
+        rc = posix_spawn_file_actions_adddup2(&actions, fds[i], CHILD_SOCKET + i);
+    if (rc == 0)
+        rc = posix_spawnp(&child->pid, child->isolate->worker, &actions, &attributes,
+                          argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    if (rc != 0)
+        child->pid = 0;
+    return rc;
+}
+
+/* What an earlier process left. */
+static void close_link(struct child *child)
+{
+    if (child->link.fd >= 0)
+        close(child->link.fd);
+    record_link_finish(&child->link);
+}
+
+bool spawn_child(struct child *child, struct gp_error *err)
+{
+    const struct isolate *isolate = child->isolate;
+    int sockets[2], raised[CHILD_N_FDS - CHILD_SOCKET];
+    close_link(child);
+    child->ended.message[0] = '\0';
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
+        gp_error_set(err, GP_UNAVAILABLE, "cannot make a socket for slot %u: %s",
+                     child->slot, strerror(errno));
+        return false;
+    }
+    const int fds[] = {sockets[1], isolate->inputs_fd,
+                       pool_range(isolate->pool, POOL_OUTPUTS)->fd, child->cancel_fd};
+    int rc = EMFILE;
+    if (raise_fds(fds, raised)) {
+        rc = spawn(child, raised);
+        for (int i = 0; i < CHILD_N_FDS - CHILD_SOCKET; i++)
+            close(raised[i]);
+    }
+    close(sockets[1]);
+    child->link.fd = sockets[0];
+    if (rc == 0 && record_send(child->link.fd, &isolate->open))
+        return true;
+    if (rc == 0)
+        spawn_reap(child, ISOLATE_EXIT);
+    gp_error_set(err, GP_UNAVAILABLE, "cannot start the process of slot %u, %s: %s",
+                 child->slot, isolate->worker, rc ? strerror(rc) : child->ended.message);
+    return false;
+}
+
+/* --- ending --- */
+
+void spawn_reap(struct child *child, enum isolate_end end)
+{
+    static const char *const reasons[] = {
+        [ISOLATE_SIGNAL] = "",
+        [ISOLATE_EXIT] = "it closed its socket",
+        [ISOLATE_HANG] = "it did not come back (--hang-timeout)",
+        [ISOLATE_PROTOCOL] = "what it said makes no sense",
+    };
+    struct isolate *isolate = child->isolate;
+    struct gp_error *ended = &child->ended;
+    int status = 0;
+    pid_t pid;
+    /* One that is ending by itself is not hindered: how it ends is decided before its socket
+     * closes. */
+    kill(child->pid, SIGKILL);
+    do
+        pid = waitpid(child->pid, &status, 0);
+    while (pid < 0 && errno == EINTR);
+    const bool is_known = pid == child->pid; /* not where the program ignores SIGCHLD */
+    const int signal = is_known && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    const bool is_ours = signal == SIGKILL && end != ISOLATE_EXIT;
+    if (!is_known || is_ours) {
+        gp_error_set(ended, GP_UNAVAILABLE, "%s", reasons[end]);
+    } else if (signal) {
+        end = ISOLATE_SIGNAL;
+        gp_error_set(ended, GP_UNAVAILABLE, "signal %d: %s", signal, strsignal(signal));
+    } else {
+        end = ISOLATE_EXIT;
+        gp_error_set(ended, GP_UNAVAILABLE, "exit status %d", WEXITSTATUS(status));
+    }
+    child->pid = 0;
+    child->is_late = false;
+    isolate_give_buffers(child);
+    pthread_mutex_lock(&isolate->lock);
+    isolate->counts.ended[end]++;
+    pthread_mutex_unlock(&isolate->lock);
+    isolate_log(isolate, GP_LOG_WARNING, "the process of slot %u ended: %s", child->slot,
+                ended->message);
+}

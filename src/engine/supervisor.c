@@ -1,0 +1,347 @@
+/* Looks after the children that cannot be used: waits for those that went on past a deadline and
+ * ends them when they hang, starts those that ended again, and notices when one ends that nobody
+ * uses. It starts all processes, since the kernel ends a child (PR_SET_PDEATHSIG) with the
+ * thread that made it. */
+#include "engine/isolate_child.h"
+
+#include "base/clock.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define FIRST_BACKOFF_NS (100 * CLOCK_MS)
+#define MOST_BACKOFF_NS (10 * CLOCK_S)
+#define GOOD_SERVICE_NS (60 * CLOCK_S)
+
+/* At the end: for engines to close their models. */
+enum { CLOSE_TRIES = 200, CLOSE_PAUSE_MS = 5 };
+
+void supervisor_wake(const struct isolate *isolate)
+{
+    (void)eventfd_write(isolate->supervisor_fd, 1);
+}
+
+/* The first restart is at once: a crash alone costs no more than that. */
+static void schedule(struct child *child)
+{
+    const int64_t now = clock_now_ns();
+    if (child->ready_ns && now - child->ready_ns > GOOD_SERVICE_NS)
+        child->backoff_ns = 0;
+    child->start_ns = now + child->backoff_ns;
+    child->backoff_ns *= 2;
+    if (!child->backoff_ns)
+        child->backoff_ns = FIRST_BACKOFF_NS;
+    else if (child->backoff_ns > MOST_BACKOFF_NS)
+        child->backoff_ns = MOST_BACKOFF_NS;
+}
+
+void supervisor_take(struct child *child)
+{
+    struct isolate *isolate = child->isolate;
+    if (child->is_late)
+        child->kill_ns = clock_now_ns() + isolate->hang_ns;
+    else
+        schedule(child);
+    pthread_mutex_lock(&isolate->lock);
+    child->state = child->is_late ? ISOLATE_LATE : ISOLATE_BACKOFF;
+    child->is_supervised = true;
+    pthread_mutex_unlock(&isolate->lock);
+    supervisor_wake(isolate);
+}
+
+static void set_state(struct child *child, enum isolate_state state)
+{
+    pthread_mutex_lock(&child->isolate->lock);
+    child->state = state;
+    pthread_mutex_unlock(&child->isolate->lock);
+}
+
+/* With the lock held. */
+static bool all_are(const struct isolate *isolate, enum isolate_state state)
+{
+    for (uint32_t i = 0; i < isolate->n_children; i++)
+        if (isolate->children[i].state != state)
+            return false;
+    return true;
+}
+
+/* The server's from now on. */
+static void hand_over(struct child *child)
+{
+    struct isolate *isolate = child->isolate;
+    pthread_mutex_lock(&isolate->lock);
+    child->state = ISOLATE_READY;
+    child->is_supervised = false;
+    child->is_lost_news = false;
+    child->is_usable_news = isolate->is_open; /* before that all slots are the server's */
+    if (!isolate->is_open && all_are(isolate, ISOLATE_READY)) {
+        isolate->is_open = true;
+        pthread_cond_signal(&isolate->changed);
+    }
+    pthread_mutex_unlock(&isolate->lock);
+    (void)eventfd_write(isolate->news_fd, 1);
+}
+
+/* It could not start, for the reason in *err. */
+static void start_failed(struct child *child, const struct gp_error *err)
+{
+    struct isolate *isolate = child->isolate;
+    schedule(child);
+    pthread_mutex_lock(&isolate->lock);
+    child->state = ISOLATE_BACKOFF;
+    isolate->failure = *err;
+    isolate->has_failed = true;
+    isolate->is_down_news = all_are(isolate, ISOLATE_BACKOFF);
+    pthread_cond_signal(&isolate->changed);
+    const bool is_open = isolate->is_open;
+    pthread_mutex_unlock(&isolate->lock);
+    if (!is_open) /* then nothing is served */
+        child->start_ns = INT64_MAX;
+    else
+        isolate_log(isolate, GP_LOG_ERROR, "slot %u does not start again: %s",
+                    child->slot, err->message);
+    (void)eventfd_write(isolate->news_fd, 1);
+}
+
+static void start(struct child *child)
+{
+    struct gp_error err;
+    set_state(child, ISOLATE_STARTING);
+    child->was_lost = false;
+    if (child->ready_ns) {
+        pthread_mutex_lock(&child->isolate->lock);
+        child->isolate->counts.n_restarts++;
+        pthread_mutex_unlock(&child->isolate->lock);
+    }
+    if (!spawn_child(child, &err))
+        start_failed(child, &err);
+}
+
+/* OPENED: the first to come describes the model. */
+static bool take_opened(struct isolate *isolate, struct record *record)
+{
+    struct gp_description *d = &isolate->description;
+    if (d->n_slots)
+        return true;
+    if (!record_keep(record, isolate->arena))
+        return false;
+    isolate->engine.name = record_text(record);
+    isolate->engine.version = record_text(record);
+    if (!record_description(record, isolate->arena, d))
+        return false;
+    /* The child has the one thread that it runs on. */
+    d->flags &= ~(uint32_t)GP_SLOT_THREAD;
+    d->n_slots = isolate->n_children;
+    return true;
+}
+
+/* What a child says that opens its model; false: it is of no use any more. */
+static bool hear_starting(struct child *child, struct record *record,
+                          struct gp_error *err)
+{
+    switch (record->type) {
+    case RECORD_LOG:
+        isolate_pass_log(child->isolate, record);
+        return true;
+    case RECORD_OPENED:
+        if (!take_opened(child->isolate, record))
+            break;
+        child->ready_ns = clock_now_ns();
+        hand_over(child);
+        return true;
+    case RECORD_FAILED:
+        (void)record_failure(record, err);
+        return false;
+    default:
+        break;
+    }
+    gp_error_set(err, GP_ENGINE, "the process of slot %u describes no model",
+                 child->slot);
+    return false;
+}
+
+/* What a child says that nobody waits for; false: it is of no use any more. */
+static bool hear_late(struct child *child, struct record *record)
+{
+    if (record->type == RECORD_LOG) {
+        isolate_pass_log(child->isolate, record);
+        return true;
+    }
+    if (record->id != child->run_id)
+        return false;
+    switch (record->type) {
+    case RECORD_ALLOC:
+        record_begin(&child->out, RECORD_FAILED, child->run_id);
+        record_put_u32(&child->out, GP_CANCELLED);
+        record_put_text(&child->out, "the run is over");
+        return record_end(&child->out) && record_send(child->link.fd, &child->out);
+    case RECORD_DONE:
+    case RECORD_FAILED:
+        child->is_late = false;
+        isolate_give_buffers(child);
+        hand_over(child);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void end_late(struct child *child, enum isolate_end end)
+{
+    spawn_reap(child, end);
+    supervisor_take(child);
+}
+
+static void end_starting(struct child *child, enum isolate_end end, struct gp_error *err)
+{
+    spawn_reap(child, end);
+    if (!err->message[0])
+        gp_error_set(err, GP_UNAVAILABLE,
+                     "the process of slot %u ended (%s) when it opened the model",
+                     child->slot, child->ended.message);
+    start_failed(child, err);
+}
+
+/* All that has come from a child of the supervisor's. */
+static void hear(struct child *child)
+{
+    struct record record;
+    struct gp_error err = {.message = ""};
+    enum record_got got = RECORD_NONE;
+    const bool is_starting = child->state == ISOLATE_STARTING;
+    while (child->is_supervised &&
+           (got = record_receive(&child->link, &record)) == RECORD_WHOLE) {
+        if (is_starting ? hear_starting(child, &record, &err) : hear_late(child, &record))
+            continue;
+        if (is_starting)
+            end_starting(child, ISOLATE_EXIT, &err);
+        else
+            end_late(child, ISOLATE_PROTOCOL);
+        return;
+    }
+    if (got == RECORD_ENDED && is_starting)
+        end_starting(child, ISOLATE_EXIT, &err);
+    else if (got == RECORD_ENDED)
+        end_late(child, ISOLATE_EXIT);
+}
+
+/* What the supervisor looks for at this child, and when at the latest. */
+static struct pollfd watch(struct child *child, int64_t *until_ns)
+{
+    struct pollfd look = {.fd = -1};
+    int64_t at_ns = INT64_MAX;
+    if (!child->is_supervised) {
+        look.fd = child->was_lost ? -1 : child->link.fd; /* for POLLHUP only */
+    } else if (child->state == ISOLATE_BACKOFF) {
+        at_ns = child->start_ns;
+    } else {
+        look = (struct pollfd){.fd = child->link.fd, .events = POLLIN};
+        at_ns = child->state == ISOLATE_LATE ? child->kill_ns : INT64_MAX;
+    }
+    if (at_ns < *until_ns)
+        *until_ns = at_ns;
+    return look;
+}
+
+static void tell_lost(struct child *child)
+{
+    child->was_lost = true;
+    pthread_mutex_lock(&child->isolate->lock);
+    child->is_lost_news = true;
+    pthread_mutex_unlock(&child->isolate->lock);
+    (void)eventfd_write(child->isolate->news_fd, 1);
+}
+
+/* One look at a child: what came, or is due. */
+static void attend(struct child *child, const struct pollfd *seen, bool was_supervised,
+                   int64_t now)
+{
+    if (!was_supervised) {
+        if (seen->revents & (POLLHUP | POLLERR))
+            tell_lost(child);
+    } else if (child->state == ISOLATE_BACKOFF) {
+        if (now >= child->start_ns)
+            start(child);
+    } else if (seen->revents) {
+        hear(child);
+    } else if (child->state == ISOLATE_LATE && now >= child->kill_ns) {
+        end_late(child, ISOLATE_HANG);
+    }
+}
+
+static int until_ms(int64_t until_ns)
+{
+    if (until_ns == INT64_MAX)
+        return -1;
+    const int64_t left = (until_ns - clock_now_ns() + CLOCK_MS - 1) / CLOCK_MS;
+    return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* False at the end. */
+static bool look(struct isolate *isolate, struct pollfd *set, bool *was_supervised)
+{
+    const uint32_t n = isolate->n_children;
+    int64_t until_ns = INT64_MAX;
+    eventfd_t count;
+    pthread_mutex_lock(&isolate->lock);
+    const bool is_ending = isolate->is_ending;
+    for (uint32_t i = 0; i < n; i++) {
+        was_supervised[i] = isolate->children[i].is_supervised;
+        set[i] = watch(&isolate->children[i], &until_ns);
+    }
+    pthread_mutex_unlock(&isolate->lock);
+    if (is_ending)
+        return false;
+    set[n] = (struct pollfd){.fd = isolate->supervisor_fd, .events = POLLIN};
+    if (poll(set, n + 1, until_ms(until_ns)) < 0)
+        return true;
+    if (set[n].revents)
+        (void)eventfd_read(isolate->supervisor_fd, &count);
+    const int64_t now = clock_now_ns();
+    for (uint32_t i = 0; i < n; i++)
+        attend(&isolate->children[i], &set[i], was_supervised[i], now);
+    return true;
+}
+
+/* Those that are idle see the end of their socket, close the model and exit. */
+static void end_all(struct isolate *isolate)
+{
+    for (uint32_t i = 0; i < isolate->n_children; i++) {
+        struct child *child = &isolate->children[i];
+        if (child->pid && (child->is_late || child->state == ISOLATE_STARTING))
+            kill(child->pid, SIGKILL);
+        else if (child->pid)
+            shutdown(child->link.fd, SHUT_WR);
+    }
+    for (int tries = 0, n_left = 1; n_left && tries < CLOSE_TRIES; tries++) {
+        n_left = 0;
+        for (uint32_t i = 0; i < isolate->n_children; i++) {
+            struct child *child = &isolate->children[i];
+            if (child->pid && waitpid(child->pid, NULL, WNOHANG) != 0)
+                child->pid = 0;
+            n_left += child->pid != 0;
+        }
+        if (n_left)
+            poll(NULL, 0, CLOSE_PAUSE_MS);
+    }
+    for (uint32_t i = 0; i < isolate->n_children; i++) {
+        struct child *child = &isolate->children[i];
+        if (child->pid)
+            spawn_reap(child, ISOLATE_HANG);
+        isolate_give_buffers(child);
+    }
+}
+
+void *supervisor_main(void *arg)
+{
+    struct isolate *isolate = arg;
+    while (look(isolate, isolate->looks, isolate->was_supervised))
+        ;
+    end_all(isolate);
+    return NULL;
+}
