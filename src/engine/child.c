@@ -146,20 +146,26 @@ static bool publish_strings(struct worker *worker, const struct gp_tensor *tenso
     return to;
 }
 
-/* Has an output lie where the server can read it. */
+/* Has an output lie where the server can read it; what goes into the record is taken off *room. */
 static bool publish(struct worker *worker, const struct gp_tensor *tensor,
-                    uint64_t *offset, struct gp_error *err)
+                    uint64_t *offset, size_t *room, struct gp_error *err)
 {
+    const size_t size = tensor->size_bytes;
     *offset = 0;
-    if (!tensor->size_bytes)
+    if (!size)
         return true;
     if (tensor->dtype == GP_STRING)
         return publish_strings(worker, tensor, offset, err);
+    if (size <= ENGINE_SMALL_BYTES && size <= *room) {
+        *offset = RECORD_INLINE;
+        *room -= size;
+        return true;
+    }
     if (use_place(worker, tensor->data, offset))
         return true;
-    unsigned char *to = take_copy(worker, tensor->size_bytes, offset, err);
+    unsigned char *to = take_copy(worker, size, offset, err);
     if (to)
-        memcpy(to, tensor->data, tensor->size_bytes);
+        memcpy(to, tensor->data, size);
     return to;
 }
 
@@ -167,19 +173,25 @@ static bool reply_done(struct worker *worker)
 {
     const struct engine_run *run = &worker->run;
     struct gp_error err;
+    size_t room = RECORD_MAX_BYTES / 2; /* the rest is for shapes */
     uint64_t *offsets = gp_arena_alloc(worker->arena, run->n_outputs * sizeof *offsets);
     if (!offsets) {
         gp_error_set(&err, GP_NO_MEMORY, "no memory for the outputs' places");
         return reply_failure(worker, &err);
     }
     for (uint32_t i = 0; i < run->n_outputs; i++) /* which sends records of its own */
-        if (!publish(worker, &run->outputs[i].tensor, &offsets[i], &err))
+        if (!publish(worker, &run->outputs[i].tensor, &offsets[i], &room, &err))
             return reply_failure(worker, &err);
     record_begin(&worker->out, RECORD_DONE, worker->run_id);
     record_put_u32(&worker->out, run->n_outputs);
     for (uint32_t i = 0; i < run->n_outputs; i++)
         record_put_tensor(&worker->out, &run->outputs[i].tensor, offsets[i]);
-    return reply(worker);
+    if (record_end(&worker->out))
+        return reply(worker);
+    gp_error_set(&err, GP_TOO_LARGE,
+                 "the outputs' shapes are over what an isolated "
+                 "engine can give");
+    return reply_failure(worker, &err);
 }
 
 /* --- inputs --- */

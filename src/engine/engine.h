@@ -56,6 +56,9 @@ void *engine_library_open(const struct gp_library *library,
                           const struct gp_engine_options *options, char *path,
                           size_t path_size, struct gp_error *err);
 
+/* Outputs up to this are not worth a buffer of the pool: they lie in the run's arena. */
+enum { ENGINE_SMALL_BYTES = 4096 };
+
 /* One output of a run. */
 struct engine_output {
     struct gp_tensor tensor;
@@ -78,8 +81,8 @@ struct engine_run {
     struct pool_promise promise; /* for the outputs */
     struct pool_buffer *body; /* of the request, where the inputs lie; or NULL. An engine
                                     that needs it for longer may take it and leave it empty */
-    void *(*take)(struct engine_run *run, size_t size_bytes); /* in a child: memory for an
-                                    output; NULL: the arena or the pool */
+    void *(*take)(struct engine_run *run, size_t size_bytes); /* in a child: memory for a
+                                    large output, in the place of the pool */
 
     pthread_mutex_t lock; /* of what follows */
     void (*cancel)(void *arg);

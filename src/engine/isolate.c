@@ -1,6 +1,7 @@
 /* Opening and closing, and what the server asks between runs. */
 #include "engine/isolate.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "engine/isolate_child.h"
 
@@ -251,10 +252,13 @@ enum isolate_news isolate_next(struct isolate *isolate, uint32_t *slot)
 
 bool isolate_is_alive(struct isolate *isolate, struct gp_error *err)
 {
+    const int64_t now = clock_now_ns();
     bool is_alive = false;
     pthread_mutex_lock(&isolate->lock);
-    for (uint32_t i = 0; i < isolate->n_children; i++)
-        is_alive = is_alive || isolate->children[i].state != ISOLATE_BACKOFF;
+    for (uint32_t i = 0; i < isolate->n_children; i++) {
+        const struct child *child = &isolate->children[i];
+        is_alive = is_alive || child->state != ISOLATE_BACKOFF || child->start_ns <= now;
+    }
     if (!is_alive)
         gp_error_set(
             err, GP_UNAVAILABLE,

@@ -36,12 +36,13 @@ struct child {
 
     /* The supervisor's. */
     int64_t kill_ns;  /* late: when it is ended */
-    int64_t start_ns; /* in back-off: when it is started again */
     int64_t ready_ns; /* when it became so */
     int64_t backoff_ns;
+    bool has_more; /* received, and not heard yet */
     bool was_lost; /* seen to have ended while it was the server's */
 
     /* Under the isolate's lock. */
+    int64_t start_ns; /* in back-off: when it is started again */
     bool is_supervised;
     bool is_usable_news; /* for isolate_next */
     bool is_lost_news;
@@ -93,6 +94,9 @@ bool spawn_child(struct child *child, struct gp_error *err);
 /* Ends it if need be, waits for it, and says in child->ended how it ended: `end` unless the process
  * did so by itself. Its buffers go back to the pool. */
 void spawn_reap(struct child *child, enum isolate_end end);
+
+/* Ends it, and waits for it, without a word. */
+void spawn_discard(struct child *child);
 
 /* --- isolate_run.c --- */
 

@@ -165,28 +165,43 @@ static struct pool_buffer *find_taken(struct child *child, uint64_t offset)
     return NULL;
 }
 
-/* Strings of the child's, each inside `buffer`: their places are copied, since it might change
- * them. */
+/* Strings of the child's, each inside `buffer`. Their places are read once, since it might change
+ * them meanwhile; only the strings themselves stay where it can write. */
 static bool read_strings(struct engine_run *run, const struct pool_buffer *buffer,
                          uint64_t offset, struct gp_tensor *tensor, struct gp_error *err)
 {
+    const volatile struct record_string *places = (const volatile void *)buffer->data;
     const size_t n = tensor->size_bytes / sizeof(struct gp_string);
     struct gp_string *strings = gp_arena_alloc(run->arena, tensor->size_bytes);
     for (size_t i = 0; strings && i < n; i++) {
-        struct record_string string;
-        memcpy(&string, buffer->data + i * sizeof string, sizeof string);
-        const uint64_t at = string.offset - offset;
-        const bool is_inside = string.offset >= offset && at <= buffer->size_bytes &&
-                               string.size_bytes <= buffer->size_bytes - at;
-        if (string.size_bytes && !is_inside)
+        const uint64_t from = places[i].offset, size = places[i].size_bytes;
+        const uint64_t at = from - offset;
+        if (size &&
+            (from < offset || at > buffer->size_bytes || size > buffer->size_bytes - at))
             return false;
-        strings[i].data = string.size_bytes ? (const char *)buffer->data + at : "";
-        strings[i].size_bytes = string.size_bytes;
+        strings[i].data = size ? (const char *)buffer->data + at : "";
+        strings[i].size_bytes = size;
     }
     tensor->data = strings;
     if (!strings)
         gp_error_set(err, GP_NO_MEMORY, "no memory for the strings of an output");
     return strings;
+}
+
+/* A small output, out of the record itself. */
+static bool copy_bytes(struct engine_run *run, struct record *record,
+                       struct gp_tensor *tensor, struct gp_error *err)
+{
+    const void *bytes = record_bytes(record, tensor->size_bytes);
+    if (!bytes || tensor->dtype == GP_STRING)
+        return false;
+    void *copy = gp_arena_alloc(run->arena, tensor->size_bytes);
+    if (copy)
+        memcpy(copy, bytes, tensor->size_bytes);
+    else
+        gp_error_set(err, GP_NO_MEMORY, "no memory for a small output");
+    tensor->data = copy;
+    return copy;
 }
 
 /* False where it is not what was handed out. */
@@ -200,7 +215,10 @@ static bool set_output(struct child *child, struct engine_run *run, uint32_t ind
     if (!record_tensor(record, run->arena, &tensor, &offset))
         return false;
     tensor.data = empty;
-    if (tensor.size_bytes) {
+    if (tensor.size_bytes && offset == RECORD_INLINE) {
+        if (!copy_bytes(run, record, &tensor, err))
+            return false;
+    } else if (tensor.size_bytes) {
         buffer = find_taken(child, offset);
         if (!buffer || tensor.size_bytes > buffer->size_bytes)
             return false;
@@ -279,19 +297,6 @@ static enum outcome take_record(struct child *child, struct engine_run *run,
     }
 }
 
-/* All that has come. */
-static enum outcome take_records(struct child *child, struct engine_run *run,
-                                 bool *is_over, struct gp_error *err)
-{
-    struct record record;
-    enum record_got got = RECORD_NONE;
-    enum outcome outcome = ANSWERED;
-    while (!*is_over && outcome == ANSWERED &&
-           (got = record_receive(&child->link, &record)) == RECORD_WHOLE)
-        outcome = take_record(child, run, &record, is_over, err);
-    return got == RECORD_ENDED ? ENDED : outcome;
-}
-
 /* For poll: rounded up, so that the deadline is over when it returns. */
 static int until_ms(int64_t deadline_ns)
 {
@@ -301,28 +306,36 @@ static int until_ms(int64_t deadline_ns)
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
+/* A child that says much does not put the deadline off: the clock is looked at after each record. */
 static enum outcome wait_answer(struct child *child, struct engine_run *run,
                                 struct gp_error *err)
 {
     struct pollfd set[] = {{.fd = child->link.fd, .events = POLLIN},
                            {.fd = child->wake_fd, .events = POLLIN}};
     int64_t until_ns = run->call.deadline_ns;
-    for (bool is_over = false;;) {
-        const int n = poll(set, 2, until_ms(until_ns));
-        if (n == 0) {
-            cancel(child);
-            return LATE;
-        }
-        if (n > 0 && set[0].revents) {
-            const enum outcome outcome = take_records(child, run, &is_over, err);
-            if (is_over || outcome != ANSWERED)
-                return outcome;
-        } else if (n > 0) {
+    enum record_got got = RECORD_NONE;
+    do {
+        struct record record;
+        bool is_over = false;
+        if (got == RECORD_NONE && poll(set, 2, until_ms(until_ns)) > 0 &&
+            set[1].revents) {
             const int64_t grace_ns = clock_now_ns() + CANCEL_GRACE_NS;
             until_ns = until_ns && until_ns < grace_ns ? until_ns : grace_ns;
             set[1].fd = -1;
         }
-    }
+        got = record_receive(&child->link, &record);
+        if (got == RECORD_ENDED)
+            return ENDED;
+        if (got == RECORD_NONSENSE)
+            return BROKEN;
+        if (got == RECORD_WHOLE) {
+            const enum outcome outcome = take_record(child, run, &record, &is_over, err);
+            if (is_over || outcome != ANSWERED)
+                return outcome;
+        }
+    } while (!until_ns || clock_now_ns() < until_ns);
+    cancel(child);
+    return LATE;
 }
 
 /* The child goes on with what it has; the request does not wait for it. */

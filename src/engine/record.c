@@ -61,6 +61,8 @@ void record_put_tensor(struct text *out, const struct gp_tensor *tensor, uint64_
     put_shape(out, tensor->shape, tensor->rank);
     record_put_u64(out, offset);
     record_put_u64(out, tensor->size_bytes);
+    if (offset == RECORD_INLINE)
+        put(out, tensor->data, tensor->size_bytes);
 }
 
 static void put_ios(struct text *out, const struct gp_io *ios, uint32_t n)
@@ -164,7 +166,9 @@ static enum record_got receive(struct record_link *link, struct record *record, 
         size_t missing;
         if (take(link, record, &missing))
             return RECORD_WHOLE;
-        if (!missing || !make_room(link, missing > FIRST_BYTES ? missing : FIRST_BYTES))
+        if (!missing)
+            return RECORD_NONSENSE;
+        if (!make_room(link, missing > FIRST_BYTES ? missing : FIRST_BYTES))
             return RECORD_ENDED;
         const ssize_t n =
             recv(link->fd, link->data + link->end, link->capacity - link->end, flags);
@@ -245,6 +249,17 @@ const char *record_text(struct record *record)
     }
     record->at += size + 1;
     return text;
+}
+
+const void *record_bytes(struct record *record, size_t size_bytes)
+{
+    const unsigned char *bytes = record->at;
+    if ((size_t)(record->end - record->at) < size_bytes) {
+        record->is_bad = true;
+        return NULL;
+    }
+    record->at += size_bytes;
+    return bytes;
 }
 
 const char *const *record_texts(struct record *record, struct gp_arena *arena, uint32_t n)

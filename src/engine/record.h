@@ -19,8 +19,9 @@
  *   LOG     from the child  u32 level, text message; at any time
  *
  * A tensor is {text name, u32 dtype, rank, i64 dimensions, u64 offset, size_bytes}. That of strings
- * is an array of {u64 offset, u64 size_bytes} with the strings in the same arena. What came is
- * never trusted to be any of this.
+ * is an array of {u64 offset, u64 size_bytes} with the strings in the same arena. In DONE a small
+ * one has the offset 2^64 - 1 and its bytes behind it: so most answers need no ALLOC. What came
+ * is never trusted to be any of this.
  */
 #ifndef GP_ENGINE_RECORD_H
 #define GP_ENGINE_RECORD_H
@@ -33,6 +34,8 @@
 #include <stdbool.h>
 
 enum { RECORD_CONTRACT = 1, RECORD_MAX_BYTES = 1 << 20 };
+
+#define RECORD_INLINE UINT64_MAX
 
 enum record_type {
     RECORD_OPEN = 1,
@@ -85,10 +88,10 @@ struct record {
     bool is_bad;
 };
 
-enum record_got { RECORD_NONE, RECORD_WHOLE, RECORD_ENDED };
+enum record_got { RECORD_NONE, RECORD_WHOLE, RECORD_ENDED, RECORD_NONSENSE };
 
 /* The next record that has come, without waiting: it lies in the link until the next call. ENDED:
- * the peer has gone, memory is short, or what came is no record. */
+ * the peer has gone, or memory is short. NONSENSE: what came is no record. */
 enum record_got record_receive(struct record_link *link, struct record *record);
 
 /* The same, waiting for it; never NONE. */
@@ -101,7 +104,8 @@ bool record_keep(struct record *record, struct gp_arena *arena);
 
 uint32_t record_u32(struct record *record);
 uint64_t record_u64(struct record *record);
-const char *record_text(struct record *record); /* in the body */
+const char *record_text(struct record *record);                     /* in the body */
+const void *record_bytes(struct record *record, size_t size_bytes); /* there too; NULL */
 
 /* A tensor without data, its shape in the arena: its type is one, and its size that of its
  * shape. Where the bytes are is checked by whoever knows the arena. */

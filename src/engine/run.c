@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { ALIGNMENT = 64, ARENA_BYTES = 4096, FIRST_CAPACITY = 8 };
+enum { ALIGNMENT = 64, FIRST_CAPACITY = 8 };
 
 static struct engine_run *run_of(struct gp_outputs *outputs)
 {
@@ -129,10 +129,10 @@ static void *outputs_alloc(struct gp_outputs *outputs, uint32_t index,
         tensor_shape(run, index, dtype, shape, rank, &output.tensor, err) != GP_OK)
         return NULL;
     const size_t size = output.tensor.size_bytes;
-    if (run->take && size > 0 && dtype != GP_STRING)
-        data = run->take(run, size);
-    else if (size <= ARENA_BYTES || run->take)
+    if (size <= ENGINE_SMALL_BYTES || (run->take && dtype == GP_STRING))
         data = arena_aligned(run->arena, size);
+    else if (run->take)
+        data = run->take(run, size);
     else
         data = take_buffer(run, size, &output.buffer);
     if (!data) {

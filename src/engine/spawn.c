@@ -107,6 +107,7 @@ bool spawn_child(struct child *child, struct gp_error *err)
     int sockets[2], raised[CHILD_N_FDS - CHILD_SOCKET];
     close_link(child);
     child->ended.message[0] = '\0';
+    child->run_id = 0;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
         gp_error_set(err, GP_UNAVAILABLE, "cannot make a socket for slot %u: %s",
                      child->slot, strerror(errno));
@@ -133,6 +134,28 @@ bool spawn_child(struct child *child, struct gp_error *err)
 
 /* --- ending --- */
 
+/* How it ended by itself, if it did, is decided before its socket closes: killing it changes
+ * nothing then. False where the program ignores SIGCHLD, and nobody knows. */
+static bool kill_and_wait(struct child *child, int *status)
+{
+    pid_t pid;
+    kill(child->pid, SIGKILL);
+    do
+        pid = waitpid(child->pid, status, 0);
+    while (pid < 0 && errno == EINTR);
+    const bool is_known = pid == child->pid;
+    child->pid = 0;
+    child->is_late = false;
+    isolate_give_buffers(child);
+    return is_known;
+}
+
+void spawn_discard(struct child *child)
+{
+    int status;
+    (void)kill_and_wait(child, &status);
+}
+
 void spawn_reap(struct child *child, enum isolate_end end)
 {
     static const char *const reasons[] = {
@@ -144,14 +167,7 @@ void spawn_reap(struct child *child, enum isolate_end end)
     struct isolate *isolate = child->isolate;
     struct gp_error *ended = &child->ended;
     int status = 0;
-    pid_t pid;
-    /* One that is ending by itself is not hindered: how it ends is decided before its socket
-     * closes. */
-    kill(child->pid, SIGKILL);
-    do
-        pid = waitpid(child->pid, &status, 0);
-    while (pid < 0 && errno == EINTR);
-    const bool is_known = pid == child->pid; /* not where the program ignores SIGCHLD */
+    const bool is_known = kill_and_wait(child, &status);
     const int signal = is_known && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     const bool is_ours = signal == SIGKILL && end != ISOLATE_EXIT;
     if (!is_known || is_ours) {
@@ -163,9 +179,6 @@ void spawn_reap(struct child *child, enum isolate_end end)
         end = ISOLATE_EXIT;
         gp_error_set(ended, GP_UNAVAILABLE, "exit status %d", WEXITSTATUS(status));
     }
-    child->pid = 0;
-    child->is_late = false;
-    isolate_give_buffers(child);
     pthread_mutex_lock(&isolate->lock);
     isolate->counts.ended[end]++;
     pthread_mutex_unlock(&isolate->lock);

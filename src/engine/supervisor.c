@@ -18,6 +18,9 @@
 #define MOST_BACKOFF_NS (10 * CLOCK_S)
 #define GOOD_SERVICE_NS (60 * CLOCK_S)
 
+/* Of one child, before the others are looked at. */
+enum { MOST_RECORDS = 64 };
+
 /* At the end: for engines to close their models. */
 enum { CLOSE_TRIES = 200, CLOSE_PAUSE_MS = 5 };
 
@@ -26,7 +29,7 @@ void supervisor_wake(const struct isolate *isolate)
     (void)eventfd_write(isolate->supervisor_fd, 1);
 }
 
-/* The first restart is at once: a crash alone costs no more than that. */
+/* The first restart is at once: a crash alone costs no more than that. With the lock held. */
 static void schedule(struct child *child)
 {
     const int64_t now = clock_now_ns();
@@ -43,11 +46,14 @@ static void schedule(struct child *child)
 void supervisor_take(struct child *child)
 {
     struct isolate *isolate = child->isolate;
-    if (child->is_late)
-        child->kill_ns = clock_now_ns() + isolate->hang_ns;
-    else
-        schedule(child);
     pthread_mutex_lock(&isolate->lock);
+    if (child->is_late) {
+        child->kill_ns = clock_now_ns() + isolate->hang_ns;
+        child->has_more = true; /* maybe */
+    } else {
+        schedule(child);
+        isolate->failure = child->ended;
+    }
     child->state = child->is_late ? ISOLATE_LATE : ISOLATE_BACKOFF;
     child->is_supervised = true;
     pthread_mutex_unlock(&isolate->lock);
@@ -91,18 +97,18 @@ static void hand_over(struct child *child)
 static void start_failed(struct child *child, const struct gp_error *err)
 {
     struct isolate *isolate = child->isolate;
-    schedule(child);
     pthread_mutex_lock(&isolate->lock);
+    schedule(child);
     child->state = ISOLATE_BACKOFF;
     isolate->failure = *err;
     isolate->has_failed = true;
     isolate->is_down_news = all_are(isolate, ISOLATE_BACKOFF);
     pthread_cond_signal(&isolate->changed);
     const bool is_open = isolate->is_open;
+    if (!is_open)
+        child->start_ns = INT64_MAX; /* nothing is served then */
     pthread_mutex_unlock(&isolate->lock);
-    if (!is_open) /* then nothing is served */
-        child->start_ns = INT64_MAX;
-    else
+    if (is_open)
         isolate_log(isolate, GP_LOG_ERROR, "slot %u does not start again: %s",
                     child->slot, err->message);
     (void)eventfd_write(isolate->news_fd, 1);
@@ -112,7 +118,7 @@ static void start(struct child *child)
 {
     struct gp_error err;
     set_state(child, ISOLATE_STARTING);
-    child->was_lost = false;
+    child->was_lost = child->has_more = false;
     if (child->ready_ns) {
         pthread_mutex_lock(&child->isolate->lock);
         child->isolate->counts.n_restarts++;
@@ -140,54 +146,58 @@ static bool take_opened(struct isolate *isolate, struct record *record)
     return true;
 }
 
-/* What a child says that opens its model; false: it is of no use any more. */
-static bool hear_starting(struct child *child, struct record *record,
-                          struct gp_error *err)
+/* What came of a record. */
+enum heard {
+    HEARD_MORE_TO_COME,
+    HEARD_READY,   /* the child can run */
+    HEARD_NONSENSE /* it is of no use any more */
+};
+
+/* What a child says that opens its model. */
+static enum heard hear_starting(struct child *child, struct record *record,
+                                struct gp_error *err)
 {
     switch (record->type) {
     case RECORD_LOG:
         isolate_pass_log(child->isolate, record);
-        return true;
+        return HEARD_MORE_TO_COME;
     case RECORD_OPENED:
-        if (!take_opened(child->isolate, record))
-            break;
-        child->ready_ns = clock_now_ns();
-        hand_over(child);
-        return true;
+        if (take_opened(child->isolate, record))
+            return HEARD_READY;
+        break;
     case RECORD_FAILED:
         (void)record_failure(record, err);
-        return false;
+        return HEARD_NONSENSE;
     default:
         break;
     }
     gp_error_set(err, GP_ENGINE, "the process of slot %u describes no model",
                  child->slot);
-    return false;
+    return HEARD_NONSENSE;
 }
 
-/* What a child says that nobody waits for; false: it is of no use any more. */
-static bool hear_late(struct child *child, struct record *record)
+/* What a child says that nobody waits for. */
+static enum heard hear_late(struct child *child, struct record *record)
 {
     if (record->type == RECORD_LOG) {
         isolate_pass_log(child->isolate, record);
-        return true;
+        return HEARD_MORE_TO_COME;
     }
     if (record->id != child->run_id)
-        return false;
+        return HEARD_NONSENSE;
     switch (record->type) {
     case RECORD_ALLOC:
         record_begin(&child->out, RECORD_FAILED, child->run_id);
         record_put_u32(&child->out, GP_CANCELLED);
         record_put_text(&child->out, "the run is over");
-        return record_end(&child->out) && record_send(child->link.fd, &child->out);
+        return record_end(&child->out) && record_send(child->link.fd, &child->out)
+                   ? HEARD_MORE_TO_COME
+                   : HEARD_NONSENSE;
     case RECORD_DONE:
     case RECORD_FAILED:
-        child->is_late = false;
-        isolate_give_buffers(child);
-        hand_over(child);
-        return true;
+        return HEARD_READY;
     default:
-        return false;
+        return HEARD_NONSENSE;
     }
 }
 
@@ -197,37 +207,47 @@ static void end_late(struct child *child, enum isolate_end end)
     supervisor_take(child);
 }
 
-static void end_starting(struct child *child, enum isolate_end end, struct gp_error *err)
+/* With an error when it has said why it cannot open the model. */
+static void end_starting(struct child *child, struct gp_error *err)
 {
-    spawn_reap(child, end);
-    if (!err->message[0])
+    if (err->message[0]) {
+        spawn_discard(child);
+    } else {
+        spawn_reap(child, ISOLATE_EXIT);
         gp_error_set(err, GP_UNAVAILABLE,
                      "the process of slot %u ended (%s) when it opened the model",
                      child->slot, child->ended.message);
+    }
     start_failed(child, err);
 }
 
-/* All that has come from a child of the supervisor's. */
+/* What has come from a child of the supervisor's, until it is the server's again; of one that says
+ * very much only a part, for the sake of the others. */
 static void hear(struct child *child)
 {
     struct record record;
     struct gp_error err = {.message = ""};
+    enum heard heard = HEARD_MORE_TO_COME;
     enum record_got got = RECORD_NONE;
     const bool is_starting = child->state == ISOLATE_STARTING;
-    while (child->is_supervised &&
-           (got = record_receive(&child->link, &record)) == RECORD_WHOLE) {
-        if (is_starting ? hear_starting(child, &record, &err) : hear_late(child, &record))
-            continue;
+    int n = 0;
+    while (heard == HEARD_MORE_TO_COME && n++ < MOST_RECORDS &&
+           (got = record_receive(&child->link, &record)) == RECORD_WHOLE)
+        heard =
+            is_starting ? hear_starting(child, &record, &err) : hear_late(child, &record);
+    child->has_more = heard == HEARD_MORE_TO_COME && got == RECORD_WHOLE;
+    if (heard == HEARD_READY) {
         if (is_starting)
-            end_starting(child, ISOLATE_EXIT, &err);
+            child->ready_ns = clock_now_ns();
+        child->is_late = false;
+        isolate_give_buffers(child);
+        hand_over(child);
+    } else if (heard == HEARD_NONSENSE || got == RECORD_ENDED || got == RECORD_NONSENSE) {
+        if (is_starting)
+            end_starting(child, &err);
         else
-            end_late(child, ISOLATE_PROTOCOL);
-        return;
+            end_late(child, got == RECORD_ENDED ? ISOLATE_EXIT : ISOLATE_PROTOCOL);
     }
-    if (got == RECORD_ENDED && is_starting)
-        end_starting(child, ISOLATE_EXIT, &err);
-    else if (got == RECORD_ENDED)
-        end_late(child, ISOLATE_EXIT);
 }
 
 /* What the supervisor looks for at this child, and when at the latest. */
@@ -241,7 +261,9 @@ static struct pollfd watch(struct child *child, int64_t *until_ns)
         at_ns = child->start_ns;
     } else {
         look = (struct pollfd){.fd = child->link.fd, .events = POLLIN};
-        at_ns = child->state == ISOLATE_LATE ? child->kill_ns : INT64_MAX;
+        at_ns = child->has_more                ? 0
+                : child->state == ISOLATE_LATE ? child->kill_ns
+                                               : INT64_MAX;
     }
     if (at_ns < *until_ns)
         *until_ns = at_ns;
@@ -267,10 +289,10 @@ static void attend(struct child *child, const struct pollfd *seen, bool was_supe
     } else if (child->state == ISOLATE_BACKOFF) {
         if (now >= child->start_ns)
             start(child);
-    } else if (seen->revents) {
-        hear(child);
     } else if (child->state == ISOLATE_LATE && now >= child->kill_ns) {
         end_late(child, ISOLATE_HANG);
+    } else if (seen->revents || child->has_more) {
+        hear(child);
     }
 }
 
