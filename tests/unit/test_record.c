@@ -1,0 +1,282 @@
+/* Records between the server and an engine's child: what is written is read, in whatever pieces it
+ * comes, and bytes that are cut or changed are refused without a look beyond their end. */
+#include "engine/record.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { HEAD_BYTES = 16 };
+
+static const int64_t shape[] = {2, 3};
+static const float numbers[6] = {1, 2, 3, 4, 5, 6};
+static const struct gp_tensor tensor = {"x", shape, numbers, 24, GP_FLOAT32, 2};
+static const struct gp_io io = {"in", "", shape, 2, GP_STRING, GP_IO_OPTIONAL};
+static const char *const files[] = {"a.onnx", "b.data"};
+static const struct gp_description description = {.flags = GP_ANY_OUTPUT,
+                                                  .n_inputs = 1,
+                                                  .n_outputs = 1,
+                                                  .n_files = 2,
+                                                  .summary = "cpu",
+                                                  .version = "7",
+                                                  .description = NULL,
+                                                  .inputs = &io,
+                                                  .outputs = &io,
+                                                  .files = files,
+                                                  .max_batch = 64};
+
+/* Reads a body of this kind as far as it goes; false when it is refused. */
+typedef bool read_fn(struct record *record, struct gp_arena *arena);
+
+static bool read_description(struct record *record, struct gp_arena *arena)
+{
+    struct gp_description d = {.n_slots = 0};
+    return record_description(record, arena, &d) && record->at == record->end;
+}
+
+static bool read_tensors(struct record *record, struct gp_arena *arena)
+{
+    const uint32_t n = record_u32(record);
+    for (uint32_t i = 0; i < n && !record->is_bad; i++) {
+        struct gp_tensor got;
+        uint64_t offset;
+        if (!record_tensor(record, arena, &got, &offset))
+            return false;
+        if (offset == RECORD_INLINE && !record_bytes(record, got.size_bytes))
+            return false;
+    }
+    return !record->is_bad && record->at == record->end;
+}
+
+static bool read_words(struct record *record, struct gp_arena *arena)
+{
+    const uint32_t n = record_u32(record);
+    return record_texts(record, arena, n) && record->at == record->end;
+}
+
+/* The body alone, in a block of its own size, where a sanitizer sees its end. */
+static bool read_body(read_fn *read, const void *body, size_t size)
+{
+    unsigned char *exact = malloc(size ? size : 1);
+    struct gp_arena *arena = gp_arena_create();
+    assert_non_null(exact);
+    memcpy(exact, body, size);
+    struct record record = {.at = exact, .end = exact + size};
+    const bool is_good = read(&record, arena);
+    gp_arena_destroy(arena);
+    free(exact);
+    return is_good;
+}
+
+/* Cut anywhere it is refused; changed anywhere it is read or refused, within its bytes. */
+static void check_hostile(read_fn *read, const struct text *record)
+{
+    unsigned char *body = (unsigned char *)record->data + HEAD_BYTES;
+    const size_t size = record->size_bytes - HEAD_BYTES;
+    assert_true(read_body(read, body, size));
+    for (size_t cut = 0; cut < size; cut++)
+        assert_false(read_body(read, body, cut));
+    for (size_t i = 0; i < size; i++)
+        for (unsigned change = 1; change < 256; change += 50) {
+            body[i] ^= (unsigned char)change;
+            (void)read_body(read, body, size);
+            body[i] ^= (unsigned char)change;
+        }
+}
+
+static void test_bodies_are_hostile(void **state)
+{
+    struct text out = {0};
+    (void)state;
+    record_begin(&out, RECORD_OPENED, 0);
+    record_put_description(&out, &description);
+    assert_true(record_end(&out));
+    check_hostile(read_description, &out);
+    record_begin(&out, RECORD_DONE, 1);
+    record_put_u32(&out, 2);
+    record_put_tensor(&out, &tensor, 4096);
+    record_put_tensor(&out, &tensor, RECORD_INLINE);
+    assert_true(record_end(&out));
+    check_hostile(read_tensors, &out);
+    record_begin(&out, RECORD_OPEN, 0);
+    record_put_u32(&out, 2);
+    record_put_text(&out, "one");
+    record_put_text(&out, NULL);
+    assert_true(record_end(&out));
+    check_hostile(read_words, &out);
+    text_finish(&out);
+}
+
+static void test_a_description_is_read_as_written(void **state)
+{
+    struct text out = {0};
+    struct gp_description d = {.n_slots = 0};
+    struct gp_arena *arena = gp_arena_create();
+    (void)state;
+    record_begin(&out, RECORD_OPENED, 0);
+    record_put_description(&out, &description);
+    assert_true(record_end(&out));
+    const unsigned char *bytes = (const unsigned char *)out.data;
+    struct record record = {.at = bytes + HEAD_BYTES, .end = bytes + out.size_bytes};
+    assert_true(record_description(&record, arena, &d));
+    assert_int_equal(d.flags, GP_ANY_OUTPUT);
+    assert_int_equal(d.max_batch, 64);
+    assert_string_equal(d.summary, "cpu");
+    assert_string_equal(d.version, "7");
+    assert_string_equal(d.description, "");
+    assert_string_equal(d.inputs[0].name, "in");
+    assert_int_equal(d.inputs[0].dtype, GP_STRING);
+    assert_int_equal(d.inputs[0].flags, GP_IO_OPTIONAL);
+    assert_int_equal(d.inputs[0].rank, 2);
+    assert_int_equal(d.outputs[0].shape[1], 3);
+    assert_string_equal(d.files[1], "b.data");
+    gp_arena_destroy(arena);
+    text_finish(&out);
+}
+
+/* A tensor in one record, as read. */
+static bool read_changed(enum gp_dtype dtype, uint32_t rank, int64_t dimension,
+                         uint64_t size_bytes)
+{
+    int64_t dimensions[GP_MAX_RANK + 1];
+    struct text out = {0};
+    for (size_t i = 0; i <= GP_MAX_RANK; i++)
+        dimensions[i] = dimension;
+    const struct gp_tensor changed = {"", dimensions, NULL, size_bytes, dtype, rank};
+    record_begin(&out, RECORD_DONE, 0);
+    record_put_u32(&out, 1);
+    record_put_tensor(&out, &changed, 0);
+    const bool is_good =
+        read_body(read_tensors, out.data + HEAD_BYTES, out.size_bytes - HEAD_BYTES);
+    text_finish(&out);
+    return is_good;
+}
+
+static void test_a_tensor_is_what_its_shape_says(void **state)
+{
+    (void)state;
+    assert_true(read_changed(GP_UINT8, 1, 100, 100));
+    assert_true(read_changed(GP_FLOAT64, 0, 0, 8));
+    assert_true(read_changed(GP_STRING, 1, 3, 48));
+    assert_true(read_changed(GP_UINT8, GP_MAX_RANK, 1, 1));
+    assert_false(read_changed(GP_UINT8, 1, 100, 99));
+    assert_false(read_changed(GP_UINT8, 1, -1, 100));
+    assert_false(read_changed(GP_UINT8, 1, -1, UINT64_MAX));
+    assert_false(read_changed(GP_UINT32, 1, INT64_C(1) << 62, 0));
+    assert_false(read_changed(GP_NULL, 1, 0, 0));
+    assert_false(read_changed((enum gp_dtype)77, 1, 1, 1));
+    assert_false(read_changed(GP_UINT8, GP_MAX_RANK + 1, 1, 1));
+}
+
+/* --- the link --- */
+
+struct ends {
+    int writer;
+    struct record_link link;
+};
+
+static struct ends connect_ends(void)
+{
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    return (struct ends){fds[0], {.fd = fds[1]}};
+}
+
+static void finish_ends(struct ends *ends)
+{
+    close(ends->link.fd);
+    record_link_finish(&ends->link);
+}
+
+static void test_records_come_in_pieces(void **state)
+{
+    struct ends ends = connect_ends();
+    struct text out = {0};
+    struct record record;
+    (void)state;
+    record_begin(&out, RECORD_LOG, 7);
+    record_put_text(&out, "hello");
+    assert_true(record_end(&out));
+    for (size_t i = 0; i < out.size_bytes; i++) {
+        assert_int_equal(record_receive(&ends.link, &record), RECORD_NONE);
+        assert_int_equal(write(ends.writer, out.data + i, 1), 1);
+    }
+    assert_true(record_send(ends.writer, &out)); /* and a second one behind it */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(record_receive(&ends.link, &record), RECORD_WHOLE);
+        assert_int_equal(record.type, RECORD_LOG);
+        assert_int_equal(record.id, 7);
+        assert_string_equal(record_text(&record), "hello");
+        assert_ptr_equal(record.at, record.end);
+    }
+    assert_int_equal(record_receive(&ends.link, &record), RECORD_NONE);
+    assert_int_equal(write(ends.writer, out.data, 20), 20); /* and then no more */
+    close(ends.writer);
+    assert_int_equal(record_wait(&ends.link, &record), RECORD_ENDED);
+    finish_ends(&ends);
+    text_finish(&out);
+}
+
+static void test_what_is_no_record_ends_the_link(void **state)
+{
+    static const uint32_t heads[][2] = {
+        {0, 0}, {RECORD_LOG + 1, 0}, {RECORD_LOG, RECORD_MAX_BYTES + 1}, {UINT32_MAX, 8}};
+    struct record record;
+    (void)state;
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        struct ends ends = connect_ends();
+        unsigned char head[HEAD_BYTES] = {0};
+        memcpy(head, heads[i], sizeof heads[i]);
+        assert_int_equal(write(ends.writer, head, sizeof head), sizeof head);
+        assert_int_equal(record_receive(&ends.link, &record), RECORD_NONSENSE);
+        close(ends.writer);
+        finish_ends(&ends);
+    }
+}
+
+static void test_a_record_has_a_limit(void **state)
+{
+    struct text out = {0};
+    char block[1024] = {0};
+    (void)state;
+    memset(block, 'x', sizeof block - 1);
+    record_begin(&out, RECORD_RUN, 1);
+    for (int i = 0; i < RECORD_MAX_BYTES / 1028; i++)
+        record_put_text(&out, block);
+    assert_true(record_end(&out));
+    record_put_text(&out, block);
+    assert_false(record_end(&out));
+    text_finish(&out);
+}
+
+static void test_a_peer_that_has_gone(void **state)
+{
+    struct ends ends = connect_ends();
+    struct text out = {0};
+    (void)state;
+    record_begin(&out, RECORD_LOG, 0);
+    assert_true(record_end(&out));
+    close(ends.link.fd);
+    assert_false(record_send(ends.writer, &out));
+    close(ends.writer);
+    text_finish(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bodies_are_hostile),
+        cmocka_unit_test(test_a_description_is_read_as_written),
+        cmocka_unit_test(test_a_tensor_is_what_its_shape_says),
+        cmocka_unit_test(test_records_come_in_pieces),
+        cmocka_unit_test(test_what_is_no_record_ends_the_link),
+        cmocka_unit_test(test_a_record_has_a_limit),
+        cmocka_unit_test(test_a_peer_that_has_gone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
