@@ -124,7 +124,8 @@ static bool make_room(struct record_link *link, size_t size_bytes)
 {
     if (link->capacity - link->end >= size_bytes)
         return true;
-    memmove(link->data, link->data + link->start, link->end - link->start);
+    if (link->start)
+        memmove(link->data, link->data + link->start, link->end - link->start);
     link->end -= link->start;
     link->start = 0;
     if (link->capacity - link->end >= size_bytes)

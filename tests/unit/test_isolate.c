@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,7 +28,8 @@ struct fixture {
     struct gp_error err;
     struct pool_buffer body;
     enum gp_status status;
-    int peer; /* the child's end */
+    int peer;      /* the child's end */
+    pid_t process; /* and what stands for its process */
     struct record_link link;
     struct text out;
     struct gp_arena *peer_arena;
@@ -39,9 +41,11 @@ static pid_t start_process(void)
 {
     const pid_t pid = fork();
     assert_true(pid >= 0);
-    if (pid == 0)
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the test crash */
         for (;;)
             pause();
+    }
     return pid;
 }
 
@@ -59,7 +63,7 @@ static int set_up(void **state)
     f->peer = f->link.fd = fds[1];
     f->child.isolate = &f->isolate;
     f->child.link.fd = fds[0];
-    f->child.pid = start_process();
+    f->child.pid = f->process = start_process();
     f->child.cancel_fd = eventfd(0, EFD_NONBLOCK);
     f->child.wake_fd = eventfd(0, EFD_NONBLOCK);
     f->isolate.children = &f->child;
@@ -395,7 +399,7 @@ static void test_a_late_child_keeps_its_buffers(void **state)
 static void play_ending(struct fixture *f)
 {
     hear_run(f);
-    kill(f->child.pid, SIGUSR1);
+    kill(f->process, SIGUSR1);
     close(f->peer);
     f->peer = -1;
 }
