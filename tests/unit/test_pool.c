@@ -131,6 +131,72 @@ static void is_shared_memory(void **state)
     pool_destroy(pool);
 }
 
+static bool lies_in(const struct pool_range *arena, const struct pool_buffer *buffer)
+{
+    return buffer->data >= arena->base && buffer->data < arena->base + arena->size_bytes;
+}
+
+/* Of a split pool: two files, one budget, and each buffer goes back to where it is from. */
+static void two_arenas(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create_split(16 * UNIT);
+    const struct pool_range *in = pool_range(pool, POOL_INPUTS);
+    const struct pool_range *out = pool_range(pool, POOL_OUTPUTS);
+    struct pool_buffer input, output, more;
+    assert_int_not_equal(in->fd, out->fd);
+    assert_true(pool_take(pool, 8 * UNIT, NULL, &input));
+    assert_true(pool_take_output(pool, 8 * UNIT, NULL, &output));
+    assert_true(lies_in(in, &input) && lies_in(out, &output));
+    assert_int_equal(pool_offset(pool, &output),
+                     (size_t)(output.data - out->base)); /* of its own arena */
+    assert_false(pool_take(pool, 1, NULL, &more));
+    assert_false(pool_take_output(pool, 1, NULL, &more));
+    assert_true(pool_touch(pool, &output, UNIT));
+    output.data[0] = 'x';
+    char seen = 0;
+    assert_int_equal(pread(out->fd, &seen, 1, (off_t)pool_offset(pool, &output)), 1);
+    assert_int_equal(seen, 'x');
+    const unsigned char *where[] = {input.data, output.data};
+    pool_give(pool, &input);
+    pool_give(pool, &output);
+    assert_int_equal(pool_count(pool).used_bytes, 0);
+    assert_true(pool_take_output(pool, 8 * UNIT, NULL, &output));
+    assert_true(pool_take(pool, 8 * UNIT, NULL, &input));
+    assert_ptr_equal(input.data, where[0]);
+    assert_ptr_equal(output.data, where[1]);
+    pool_give(pool, &input);
+    pool_give(pool, &output);
+    pool_trim(pool, 0);
+    struct stat file;
+    assert_int_equal(fstat(out->fd, &file), 0);
+    assert_int_equal(file.st_blocks, 0);
+    pool_destroy(pool);
+    pool = pool_create(UNIT); /* one arena for both */
+    assert_ptr_equal(pool_range(pool, POOL_INPUTS), pool_range(pool, POOL_OUTPUTS));
+    pool_destroy(pool);
+}
+
+/* Of a peer that may go before its buffer is given back. */
+static void disowned(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(16 * UNIT);
+    struct pool_peer peer = {0};
+    struct pool_promise promise = {.peer = &peer};
+    struct pool_buffer buffer;
+    assert_true(pool_take(pool, UNIT, &promise, &buffer));
+    assert_int_equal(peer.held_bytes, UNIT);
+    pool_disown(pool, &buffer);
+    assert_int_equal(peer.held_bytes, 0);
+    assert_int_equal(pool_count(pool).used_bytes, UNIT);
+    peer.held_bytes = 12345; /* it is not looked at any more */
+    pool_give(pool, &buffer);
+    assert_int_equal(peer.held_bytes, 12345);
+    assert_int_equal(pool_count(pool).used_bytes, 0);
+    pool_destroy(pool);
+}
+
 static void *take_and_give(void *context)
 {
     struct pool *pool = context;
@@ -322,6 +388,8 @@ int main(void)
         cmocka_unit_test(reuses),
         cmocka_unit_test(keeps_to_its_budget),
         cmocka_unit_test(is_shared_memory),
+        cmocka_unit_test(two_arenas),
+        cmocka_unit_test(disowned),
         cmocka_unit_test(of_threads),
         cmocka_unit_test(last_quarter_is_for_others),
         cmocka_unit_test(promises_are_held),
