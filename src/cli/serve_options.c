@@ -75,7 +75,7 @@ const struct option serve_options[] = {
      AT(hang_timeout_ms),
      .min = 1,
      .fallback = "30s",
-     .help = "of such a process past its run's deadline: then it is ended"},
+     .help = "until a process past its deadline is ended"},
 
     {.group = "Listening",
      .name = "listen",
