@@ -216,8 +216,9 @@ enum gp_status model_open(struct model *model, struct gp_server *server,
     void *handle;
     const struct gp_engine *engine = NULL;
     const char *name = engine_name(options, err);
-    enum gp_status status =
-        name ? engine_load(name, options->engine_dir, &engine, err) : err->status;
+    if (!name)
+        return err->status;
+    enum gp_status status = engine_load(name, options->engine_dir, &engine, err);
     if (status == GP_OK)
         status = engine->open(&engine_options, &handle, err);
     if (status != GP_OK)
