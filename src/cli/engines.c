@@ -53,7 +53,10 @@ static void list_engine(void *arg, const struct engine_known *known)
     struct listing *listing = arg;
     struct text *text = &listing->text;
     if (!known->path) {
-        write_line(text, known->name, NULL, "plug-in missing", known->remedy);
+        char remedy[256];
+        (void)snprintf(remedy, sizeof remedy, "%s, then make", known->remedy);
+        write_line(text, known->name, NULL, "not installed",
+                   *known->remedy ? remedy : NULL);
         return;
     }
     const struct gp_engine *engine;

@@ -17,15 +17,16 @@
 /* The members up to here came with the first release; a plug-in has at least them. */
 #define ENGINE_LEAST_BYTES (offsetof(struct gp_engine, probe) + sizeof(void (*)(void)))
 
+/* Plug-ins are built where the headers of their framework are. */
 static const struct {
     const char *name;
     const char *remedy;
 } known_engines[] = {
     {"echo", ""},
-    {"onnx", "tools/setup onnx, or pip install onnxruntime"},
-    {"openvino", "tools/setup openvino, or pip install openvino"},
-    {"tensorflow", "tools/setup tensorflow, or pip install tensorflow_cpu"},
-    {"pytorch", "tools/setup pytorch, and for an installation cmake --install BUILD "
+    {"onnx", "tools/setup onnx"},
+    {"openvino", "tools/setup openvino (59 MB)"},
+    {"tensorflow", "tools/setup tensorflow (230 MB)"},
+    {"pytorch", "tools/setup pytorch (181 MB), in an installation cmake --install BUILD "
                 "--component pytorch"},
 };
 
@@ -59,10 +60,19 @@ static enum gp_status not_found(const struct text *folders, const char *name,
     for (const char *at = engine_folder_next(folders, NULL); at;
          at = engine_folder_next(folders, at))
         text_printf(&looked, "%s%s", looked.size_bytes ? ", " : "", at);
-    gp_error_set(err, GP_NOT_FOUND,
-                 "no engine \"%s\": looked in %.360s; \"graphpipe engines\" "
-                 "lists what is there",
-                 name, looked.size_bytes ? looked.data : "no folder");
+    const char *where = looked.size_bytes ? looked.data : "no folder",
+               *remedy = remedy_of(name);
+    if (*remedy)
+        gp_error_set(err, GP_NOT_FOUND,
+                     "engine \"%s\" is not installed; to install it: %s, then make "
+                     "(looked in %.240s)",
+                     name, remedy, where);
+    else
+        gp_error_set(
+            err, GP_NOT_FOUND,
+            "no engine \"%s\": looked in %.360s; \"graphpipe engines\" lists what is "
+            "there",
+            name, where);
     text_finish(&looked);
     return GP_NOT_FOUND;
 }

@@ -1,10 +1,12 @@
 """A start that fails exits with 1 and says why in one line."""
 import os
+import re
 import shutil
+import subprocess
 
 import pytest
 
-from harness import MODELS, Server, assert_serves, has_onnx, plugin, start_fails
+from harness import BUILD, MODELS, Server, assert_serves, has_onnx, plugin, start_fails
 
 
 def test_port_in_use(server):
@@ -83,6 +85,24 @@ def test_model_of_an_unknown_kind(tmp_path):
 
 def test_engine_that_is_not_there():
     assert "nosuch" in start_fails("--engine", "nosuch", *LISTEN)
+
+
+def test_engine_that_is_not_installed(tmp_path):
+    """A program beside which only echo's plug-in lies."""
+    for part in "bin/graphpipe", "lib/graphpipe/graphpipe-engine-echo.so":
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(BUILD / part, tmp_path / part)
+    program = tmp_path / "bin/graphpipe"
+    lines = subprocess.run([program, "engines"], capture_output=True, text=True, check=True).stdout
+    for name, suffix in {"onnx": ".onnx", "tensorflow": ".pb", "pytorch": ".pt",
+                         "openvino": ".tflite"}.items():
+        (tmp_path / f"model{suffix}").write_bytes(b"any")
+        served = subprocess.run([program, "serve", *LISTEN, tmp_path / f"model{suffix}"],
+                                capture_output=True, text=True, timeout=20)
+        wanted = rf"engine \"{name}\" is not installed; .*tools/setup {name}\b.*, then make .*\n"
+        assert served.returncode == 1 and re.fullmatch(f"graphpipe: {wanted}", served.stderr)
+        assert re.search(rf"^{name} +- +not installed +tools/setup {name}\b.*, then make$", lines,
+                         re.M)
 
 
 @pytest.mark.parametrize("name, words", [("oldabi", ["999"]), ("noentry", ["gp_engine_entry"])])

@@ -375,7 +375,7 @@ def test_engines():
     lines = succeeds("engines").splitlines()
     by_name = {line.split()[0]: line for line in lines}
     assert re.match(r"echo +\S+ +ready +/.*graphpipe-engine-echo\.so$", by_name["echo"])
-    missing = "- +(runtime not installed|plug-in missing)"
+    missing = "- +(runtime not installed|not installed)"
     assert re.match(rf"onnx +(\d\S* +ready|{missing}) +\S", by_name["onnx"])
 
 
