@@ -262,7 +262,7 @@ static void load(pytorch_model &model, const struct gp_engine_options *options)
     if (is_package(path)) {
         if (!wished.allow_native_code)
             refuse(path + " holds native code, which can do all that the server may: "
-                          "where you trust it, --engine-option allow-native-code=1");
+                          "where you trust it, --allow-native-code");
         load_package(model, path);
     } else {
         check_kind(path);

@@ -96,9 +96,11 @@ static enum gp_status choose(struct tf_model *model, const char *name,
     }
     if (!name)
         name = model->n_signatures == 1 ? model->signatures->name : "serving_default";
-    model->chosen = tf_signature_find(model, name, err);
+    struct gp_error why;
+    model->chosen = tf_signature_find(model, name, &why);
     if (!model->chosen)
-        return GP_INVALID;
+        return gp_error_set(err, why.status, "%s%s", why.message,
+                            model->is_saved_model ? "; --signature NAME chooses" : "");
     if (*name)
         (void)snprintf(model->description, sizeof model->description, "signature %.80s",
                        name);

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include "cli/about.h"
+#include "cli/engine_flags.h"
 #include "engine/engine.h"
 
 #include <graphpipe/client.h>
@@ -16,6 +17,7 @@ struct inspect_values {
     const char *engine;
     const char *engine_dir;
     struct option_list engine_options;
+    struct engine_flags engine_flags;
     uint32_t timeout_ms;
     bool as_json;
 };
@@ -52,6 +54,7 @@ static const struct option inspect_options[] = {
      .kind = OPTION_LIST,
      AT(engine_options),
      .help = "passed to the engine, repeatable"},
+    ENGINE_FLAGS(inspect_values, engine_flags),
 };
 #undef AT
 
@@ -158,6 +161,9 @@ static int inspect_run(struct options *options)
     const struct inspect_values *values = options->values;
     const char *word = options->words.items[0];
     struct stat info;
+    struct gp_error err;
+    if (options_join(options, &err) != GP_OK)
+        return cli_misuse("%s", err.message);
     const bool is_file = stat(word, &info) == 0 || values->engine;
     if (!is_file &&
         (strstr(word, "://") || strncmp(word, "unix:", 5) == 0 || is_host_and_port(word)))

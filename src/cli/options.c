@@ -193,6 +193,60 @@ enum gp_status options_parse(struct options *options, char *const *argv,
     return options->wants_help ? GP_OK : status;
 }
 
+/* What messages call the option, by where its value comes from. */
+static void write_label(char *label, size_t size, const struct options *options,
+                        const struct option *option)
+{
+    if (options->sources[option - options->table] == OPTION_ENVIRONMENT)
+        (void)snprintf(label, size, "%s", option->env);
+    else
+        (void)snprintf(label, size, "--%s", option->name);
+}
+
+/* "name=value" into the list, unless that says it already. */
+static enum gp_status join(struct options *options, const struct option *option,
+                           const struct option *to, struct gp_error *err)
+{
+    const void *from = (const char *)options->values + option->offset;
+    struct option_list *list = (void *)((char *)options->values + to->offset);
+    const bool is_flag = option->kind == OPTION_FLAG, is_off = is_flag && !*(bool *)from;
+    const char *value = is_off ? "0" : is_flag ? "1" : *(const char *const *)from;
+    const size_t size = strlen(option->name);
+    for (size_t i = 0; i < list->n; i++) {
+        const char *item = list->items[i];
+        if (strncmp(item, option->name, size) != 0 || item[size] != '=')
+            continue;
+        if (strcmp(item + size + 1, value) == 0)
+            return GP_OK;
+        char one[64], other[64];
+        write_label(one, sizeof one, options, option);
+        write_label(other, sizeof other, options, to);
+        return gp_error_set(err, GP_INVALID,
+                            "%s=%.100s and %s %.150s contradict each other: give one",
+                            one, value, other, item);
+    }
+    if (is_off)
+        return GP_OK;
+    const size_t size_bytes = size + strlen(value) + 2;
+    char *item = gp_arena_alloc(options->arena, size_bytes);
+    if (!item || !option_list_add(list, options->arena, item))
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    (void)snprintf(item, size_bytes, "%s=%s", option->name, value);
+    return GP_OK;
+}
+
+enum gp_status options_join(struct options *options, struct gp_error *err)
+{
+    enum gp_status status = GP_OK;
+    for (size_t i = 0; i < options->n && status == GP_OK; i++) {
+        const struct option *option = &options->table[i];
+        if (option->into && options->sources[i] != OPTION_DEFAULT)
+            status = join(options, option,
+                          find_long(options, option->into, strlen(option->into)), err);
+    }
+    return status;
+}
+
 enum option_source options_source(const struct options *options, const char *name)
 {
     const struct option *option = find_long(options, name, strlen(name));

@@ -43,6 +43,7 @@ struct option {
     const char *help;     /* one line, or several with '\n' between */
     const char *fallback; /* the default, as it would be written; NULL: zero */
     const char *group;    /* a heading that begins here in --help; NULL: goes on */
+    const char *into;     /* the list that options_join adds it to, as "name=value" */
     uint64_t min, max;    /* of numbers; max 0: what the field holds */
     size_t offset;        /* of the field in the subcommand's struct */
     enum option_kind kind;
@@ -73,6 +74,9 @@ struct options {
  * message of an error names the option, what it wants and what came. */
 enum gp_status options_parse(struct options *options, char *const *argv,
                              struct gp_error *err);
+
+/* After parsing: adds to lists what goes `into` them. GP_INVALID when a list says otherwise. */
+enum gp_status options_join(struct options *options, struct gp_error *err);
 
 /* Reads one value into the row's field; `label` is how a message calls the option. */
 enum gp_status option_read(const struct option *option, const char *label,

@@ -143,6 +143,9 @@ static int serve_run(struct options *options)
     if (values->print_config)
         return print_config(options);
     struct gp_server_options server;
+    struct gp_error err;
+    if (options_join(options, &err) != GP_OK)
+        return cli_misuse("%s", err.message);
     fill(&server, values);
     if (values->models.n)
         status = split_model(options->arena, values->models.items[0], &server);

@@ -3,17 +3,20 @@
 #ifndef GP_CLI_SERVE_H
 #define GP_CLI_SERVE_H
 
+#include "cli/engine_flags.h"
 #include "cli/options.h"
 
 #include <graphpipe/server.h>
 
 struct serve_values {
     struct option_list models;
+    struct option_list inputs;
+    struct option_list outputs;
+
     const char *engine;
     const char *engine_dir;
     struct option_list engine_options;
-    struct option_list inputs;
-    struct option_list outputs;
+    struct engine_flags engine_flags;
     uint32_t n_instances;
     uint32_t n_threads;
     bool is_isolated;
@@ -39,7 +42,7 @@ struct serve_values {
     bool print_config;
 };
 
-enum { SERVE_N_OPTIONS = 26 };
+enum { SERVE_N_OPTIONS = 30 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* Serves until a signal or /control/shutdown ends it; gives the exit status. */

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from harness import PATIENCE, PROGRAM, SOURCE, Server, eventually
+from harness import PATIENCE, PROGRAM, SOURCE, Server, eventually, plugin
 
 COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines"]
 PLAIN = {k: v for k, v in os.environ.items() if not re.match("GP_", k)}
@@ -125,7 +125,8 @@ def test_print_config():
 
 def test_every_setting_has_its_variable():
     names = set(config()) - {"print-config"}
-    text = (SOURCE / "src/cli/serve_options.c").read_text()
+    text = "".join((SOURCE / "src/cli" / name).read_text()
+                   for name in ("serve_options.c", "engine_flags.h"))
     for name in names:
         assert f'"GP_{name.upper().replace("-", "_")}"' in text, name
 
@@ -141,6 +142,27 @@ def test_serve_misuse():
     assert "missing.onnx" in fails(1, "serve", "missing.onnx")
     assert "nosuch" in fails(1, "serve", "--engine", "nosuch", "m")
     assert "Try:" not in fails(1, "serve", "missing.onnx")
+
+
+def test_flags_that_are_engine_options():
+    commands = [["serve", "--listen=127.0.0.1:0"], ["inspect"]]
+    refuses = ["--engine", plugin("faulty"), "--engine-option", "open=fail", "m"]
+    for flag, variable, option in [
+            ("--signature=a b", "GP_SIGNATURE=a b", "signature=a b"),
+            ("--allow-native-code", "GP_ALLOW_NATIVE_CODE=yes", "allow-native-code=1"),
+            ("--python=/p", "GP_PYTHON=/p", "python=/p"),
+            ("--device=cuda:0,1", "GP_DEVICE=cuda:0,1", "device=cuda:0,1")]:
+        for command in commands:
+            for words, env in [([flag], {}), ([], dict([variable.split("=")]))]:
+                line = fails(1, *command, *words, *refuses, env=env)
+                assert line.endswith(f" open=fail {option}\n")
+            line = fails(1, *command, flag, *refuses, "--engine-option", option)
+            assert line.count(option) == 1
+    for command in commands:
+        line = fails(2, *command, "--signature=a", "--engine-option=signature=b", "m")
+        assert "--signature=a and --engine-option signature=b contradict" in line
+        line = fails(2, *command, "m", "--device=cpu", env={"GP_ENGINE_OPTION": "device=cuda"})
+        assert "--device=cpu and GP_ENGINE_OPTION device=cuda contradict" in line
 
 
 def test_port_in_use(echo):

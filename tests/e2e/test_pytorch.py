@@ -310,8 +310,10 @@ def test_operator_that_libtorch_lacks(tmp_path):
 def test_native_code_needs_leave(tmp_path):
     path = tmp_path / "model.pt2"
     path.write_bytes(b"PK\3\4")
-    assert "allow-native-code=1" in fails(path)
+    assert "--allow-native-code" in fails(path)
     assert "aoti_compile_and_package" in fails(path, "allow-native-code=1")
+    line = start_fails(*LISTEN, "--allow-native-code", "--model", path)
+    assert "aoti_compile_and_package" in line
 
 
 @pytest.mark.parametrize("option, words", [

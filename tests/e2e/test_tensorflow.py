@@ -239,10 +239,11 @@ def test_signature_of_a_request(saved):
 
 
 def test_signature_of_the_server():
-    with serve("saved", "--engine-option", "signature=translate") as server:
-        german, _ = server.infer(strings(b"cat")).tensors
-        assert german == strings(b"katze")
-        assert server.infer(X, config="signature=serving_default").tensors[1] == Y
+    for words in ("--engine-option", "signature=translate"), ("--signature", "translate"):
+        with serve("saved", *words) as server:
+            german, _ = server.infer(strings(b"cat")).tensors
+            assert german == strings(b"katze")
+            assert server.infer(X, config="signature=serving_default").tensors[1] == Y
 
 
 def test_state_is_kept_between_runs():
@@ -349,7 +350,7 @@ def test_broken_saved_models(tmp_path):
 
 
 @pytest.mark.parametrize("option, words", [
-    ("signature=nix", ["nix", "translate", "serving_default"]), ("colour=red", ["colour=red"]),
+    ("signature=nix", ["nix", "translate", "serving_default", "--signature NAME"]), ("colour=red", ["colour=red"]),
     ("library=/nonexistent", ["/nonexistent", "tools/setup tensorflow"])])
 def test_options_that_cannot_be(option, words):
     line = start_fails(*LISTEN, "--model", FOLDER / "saved", "--engine-option", option)

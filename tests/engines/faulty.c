@@ -11,8 +11,9 @@
  *   size          adopts memory of a size that its shape does not have
  *   crash         ends the process
  *
- * anything else returns the inputs. Engine options open=fail, describe=fail and
- * describe=none (no slots, no texts) do the same for a model's start. */
+ * anything else returns the inputs. Engine options open=fail (which tells all
+ * options), describe=fail and describe=none (no slots, no texts) do the same for a
+ * model's start. */
 #include <graphpipe/engine.h>
 
 #include <stdlib.h>
@@ -32,8 +33,12 @@ static const char *option(const struct gp_engine_options *options, const char *k
 static enum gp_status open_model(const struct gp_engine_options *options, void **model,
                                  struct gp_error *err)
 {
+    char given[256] = "";
+    for (size_t i = 0, used = 0; i < options->n_options && used < sizeof given; i++)
+        used += (size_t)snprintf(given + used, sizeof given - used, " %s",
+                                 options->options[i]);
     if (strcmp(option(options, "open="), "fail") == 0)
-        return gp_error_set(err, GP_ENGINE, "the faulty engine does not open");
+        return gp_error_set(err, GP_ENGINE, "the faulty engine does not open:%s", given);
     describe_option = strcmp(option(options, "describe="), "fail") == 0   ? "fail"
                       : strcmp(option(options, "describe="), "none") == 0 ? "none"
                                                                           : "";

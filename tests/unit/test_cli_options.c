@@ -26,6 +26,7 @@ static const struct option table[] = {
      .letter = 'f',
      .env = "GPT_FLAG",
      .kind = OPTION_FLAG,
+     .into = "list",
      AT(flag),
      .help = "a flag"},
     {.name = "text",
@@ -33,6 +34,7 @@ static const struct option table[] = {
      .env = "GPT_TEXT",
      .argument = "TEXT",
      .kind = OPTION_TEXT,
+     .into = "list",
      AT(text),
      .fallback = "none",
      .help = "a text"},
@@ -292,6 +294,42 @@ static void test_distance(void **state)
     assert_int_equal(options_distance("a-word-that-is-longer-than-any-option", "a"), 37);
 }
 
+/* The list after joining, with commas between; the message where that fails. */
+static const char *joined(const char *line)
+{
+    static char list[256];
+    size_t used = 0;
+    list[0] = '\0';
+    assert_int_equal(parse(line), GP_OK);
+    if (options_join(&options, &err) != GP_OK)
+        return err.message;
+    for (size_t i = 0; i < values.list.n; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "," : "",
+                                 values.list.items[i]);
+    return list;
+}
+
+static void test_join(void **state)
+{
+    (void)state;
+    assert_string_equal(joined(""), "one");
+    assert_string_equal(joined("-f -tx"), "one,flag=1,text=x");
+    assert_string_equal(joined("-l a -l flag=1 -f -l text=x --text x"),
+                        "a,flag=1,text=x");
+    assert_string_equal(joined("--flag=no -l b -l flag=0 -l texts=y -t x"),
+                        "b,flag=0,texts=y,text=x");
+    assert_string_equal(joined("--flag=0 -l b"), "b");
+    assert_string_equal(joined("-t x -l text=y"),
+                        "--text=x and --list text=y contradict each other: give one");
+    assert_string_equal(joined("--flag=0 -l flag=1"),
+                        "--flag=0 and --list flag=1 contradict each other: give one");
+    setenv("GPT_FLAG", "yes", 1);
+    setenv("GPT_LIST", "flag=0,x", 1);
+    assert_string_equal(joined(""),
+                        "GPT_FLAG=1 and GPT_LIST flag=0 contradict each other: give one");
+    assert_string_equal(joined("-l x"), "x,flag=1");
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -300,6 +338,7 @@ int main(void)
         TEST(test_precedence), TEST(test_sizes_and_durations),
         TEST(test_errors),     TEST(test_help),
         TEST(test_print),      TEST(test_distance),
+        TEST(test_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
