@@ -85,7 +85,7 @@ void file_close(struct file *file)
     *file = (struct file){0};
 }
 
-static bool write_all(int fd, const char *bytes, size_t size_bytes)
+bool file_put(int fd, const char *bytes, size_t size_bytes)
 {
     while (size_bytes) {
         const ssize_t n = write(fd, bytes, size_bytes);
@@ -107,7 +107,7 @@ enum gp_status file_write(const char *path, const struct gp_encoding *content,
         return fail(path, err);
     bool is_written = true;
     for (size_t i = 0; i < content->n_parts && is_written; i++)
-        is_written = write_all(fd, content->parts[i].iov_base, content->parts[i].iov_len);
+        is_written = file_put(fd, content->parts[i].iov_base, content->parts[i].iov_len);
     const enum gp_status status =
         is_written ? GP_OK : fail(is_stdout ? "standard output" : path, err);
     if (!is_stdout && close(fd) != 0 && status == GP_OK)

@@ -24,4 +24,7 @@ void file_close(struct file *file);
 enum gp_status file_write(const char *path, const struct gp_encoding *content,
                           struct gp_error *err);
 
+/* All of the bytes, in as many writes as it takes; false with errno. */
+bool file_put(int fd, const char *bytes, size_t size_bytes);
+
 #endif

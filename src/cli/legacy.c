@@ -37,7 +37,7 @@ static const struct option model_options[] = {
     {.name = "model",
      .letter = 'm',
      .env = "GP_MODEL",
-     .argument = "PATH",
+     .argument = "PATH|URL",
      .kind = OPTION_TEXT,
      AT(model),
      .help = "model to serve"},
@@ -62,6 +62,14 @@ static const struct option model_options[] = {
      AT(engine_count),
      .max = 4096,
      .help = "runs at a time"},
+    {.name = "cache-dir",
+     .letter = 'd',
+     .env = "GP_CACHE_DIR",
+     .argument = "DIR",
+     .kind = OPTION_TEXT,
+     AT(cache_dir),
+     .help = "where models are kept that are named by a URL\n"
+             "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"},
     {.name = "verbose",
      .letter = 'v',
      .kind = OPTION_FLAG,
@@ -79,12 +87,6 @@ static const struct option model_options[] = {
      .kind = OPTION_FLAG,
      AT(use_cache),
      .help = "there is no cache of rows in this release"},
-    {.name = "cache-dir",
-     .letter = 'd',
-     .argument = "DIR",
-     .kind = OPTION_TEXT,
-     AT(cache_dir),
-     .help = "where the cache would be"},
     {.name = "disable-cuda",
      .kind = OPTION_FLAG,
      AT(disable_cuda),
@@ -123,7 +125,7 @@ static const struct option echo_options[] = {{LISTEN, .env = "GP_LISTEN"}};
 
 static int serve(const char *engine, const struct legacy_values *values)
 {
-    return serve_until_stopped(&(struct gp_server_options){
+    const struct gp_server_options options = {
         .size_bytes = sizeof(struct gp_server_options),
         .engine = engine,
         .model_path = values->model,
@@ -136,7 +138,8 @@ static int serve(const char *engine, const struct legacy_values *values)
         .n_listen = values->listen.n,
         .log_fd = STDERR_FILENO,
         .log_level = values->is_verbose ? GP_LOG_DEBUG : GP_LOG_INFO,
-    });
+    };
+    return serve_until_stopped(&options, &(struct fetch){.cache_dir = values->cache_dir});
 }
 
 static int serve_model(const char *program, const char *engine,
@@ -154,10 +157,6 @@ static int serve_model(const char *program, const char *engine,
         return cli_misuse("which model? Set --model PATH or GP_MODEL\n"
                           "Try: %s --help",
                           program);
-    if (strncmp(values->model, "http://", 7) == 0 ||
-        strncmp(values->model, "https://", 8) == 0)
-        return cli_fail("%s: models are read from files; download it, and name the file",
-                        values->model);
     if (values->use_cache)
         serve_warn_of_cache();
     if (values->profile)
@@ -183,9 +182,10 @@ static int echo_run(struct options *options)
 const struct command legacy_onnx_command = {
     .name = "graphpipe-onnx",
     .summary = "graphpipe serve, with the flags of graphpipe-onnx of 2018",
-    .usage = "[OPTIONS] --model PATH",
-    .about =
-        "Serves an ONNX model. New set-ups use \"graphpipe serve\", which can do more.\n",
+    .usage = "[OPTIONS] --model PATH|URL",
+    .about = "Serves an ONNX model, a file or the http(s) URL of one. New set-ups use "
+             "\"graphpipe\n"
+             "serve\", which can do more.\n",
     .examples = "  graphpipe-onnx --model model.onnx --listen 0.0.0.0:9000\n",
     .options = model_options,
     .n_options = sizeof model_options / sizeof *model_options,
@@ -196,10 +196,11 @@ const struct command legacy_onnx_command = {
 const struct command legacy_tf_command = {
     .name = "graphpipe-tf",
     .summary = "graphpipe serve, with the flags of graphpipe-tf of 2018",
-    .usage = "[OPTIONS] --model PATH",
+    .usage = "[OPTIONS] --model PATH|URL",
     .about =
-        "Serves a TensorFlow model: a SavedModel's folder, or a GraphDef (.pb). New\n"
-        "set-ups use \"graphpipe serve\", which can do more.\n",
+        "Serves a TensorFlow model: a SavedModel's folder, or a GraphDef (.pb), which "
+        "may\n"
+        "be an http(s) URL. New set-ups use \"graphpipe serve\", which can do more.\n",
     .examples = "  graphpipe-tf --model saved_model/ --listen 0.0.0.0:9000\n",
     .options = model_options,
     .n_options = N_TF_OPTIONS,

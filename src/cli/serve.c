@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "server/signals.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -22,14 +23,30 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int serve_until_stopped(const struct gp_server_options *options)
+/* As gp_server_create; a model that is named by a URL is fetched first. */
+static struct gp_server *create(struct gp_server_options options,
+                                const struct fetch *fetch, struct gp_error *err)
+{
+    char path[PATH_MAX];
+    const struct log log = {options.log_fd, options.log_level, options.log_format};
+    const char *model = options.model_path;
+    if (model && fetch_is_url(model)) {
+        if (fetch_model(fetch, model, &log, path, sizeof path, err) != GP_OK)
+            return NULL;
+        options.model_path = path;
+    }
+    return gp_server_create(&options, err);
+}
+
+int serve_until_stopped(const struct gp_server_options *options,
+                        const struct fetch *fetch)
 {
     struct signals signals;
     struct gp_error err;
     raise_descriptor_limit();
     if (signals_begin(&signals, &err) != GP_OK)
         return cli_fail("%s", err.message);
-    struct gp_server *server = gp_server_create(options, &err);
+    struct gp_server *server = create(*options, fetch, &err);
     const enum gp_status status =
         server ? signals_run(&signals, server, &err) : err.status;
     if (status != GP_OK)
@@ -64,15 +81,12 @@ static int choose_model(const struct options *options, struct serve_values *valu
     return CLI_OK;
 }
 
-/* "NAME=PATH" or "PATH": a name has no slash, and a file that is called so comes first.
+/* "NAME=PATH" or "PATH", which may be a URL: a name has no slash, and a file that is called so comes first.
  */
 static int split_model(struct gp_arena *arena, const char *word,
                        struct gp_server_options *server)
 {
     server->model_path = word;
-    if (strncmp(word, "http://", 7) == 0 || strncmp(word, "https://", 8) == 0)
-        return cli_fail("%s: models are read from files; download it, and name the file",
-                        word);
     const size_t size = strcspn(word, "=/");
     if (word[size] != '=' || size == 0 || access(word, F_OK) == 0)
         return CLI_OK;
@@ -152,26 +166,27 @@ static int serve_run(struct options *options)
     const char *cache = getenv("GP_CACHE");
     if (cache && *cache && strcmp(cache, "0") != 0 && strcasecmp(cache, "false") != 0)
         serve_warn_of_cache();
-    return status == CLI_OK ? serve_until_stopped(&server) : status;
+    return status == CLI_OK ? serve_until_stopped(&server, &values->fetch) : status;
 }
 
 const struct command serve_command = {
     .name = "serve",
     .summary = "serve a model over HTTP",
     .usage = "[OPTIONS] [MODEL]",
-    .about = "Opens MODEL (a file or folder, or NAME=PATH to give it a name) and answers "
-             "requests\n"
-             "until SIGTERM or SIGINT: then no new ones are taken, those in flight are "
-             "finished, and\n"
-             "it exits 0. Every option can also be set in the environment, as GP_MODEL, "
-             "GP_LISTEN,\n"
-             "GP_MAX_BODY and so on; the command line comes first. A list in the "
-             "environment has\n"
-             "commas between its items.\n",
+    .about = "Opens MODEL (a file, a folder, or the http(s) URL of a file; NAME=MODEL "
+             "gives it a name)\n"
+             "and answers requests until SIGTERM or SIGINT: then no new ones are taken, "
+             "those in flight\n"
+             "are finished, and it exits 0. Every option can also be set in the "
+             "environment, as\n"
+             "GP_MODEL, GP_LISTEN, GP_MAX_BODY and so on; the command line comes first. "
+             "A list in the\n"
+             "environment has commas between its items.\n",
     .examples =
         "  graphpipe serve model.onnx\n"
         "  graphpipe serve --listen 0.0.0.0:9000 --listen unix:/run/graphpipe.sock "
         "mobilenet=v2.onnx\n"
+        "  graphpipe serve https://example.com/models/mobilenet.onnx\n"
         "  graphpipe serve --instances 2 --threads 4 --max-body 64M --verbose "
         "model.onnx\n"
         "  graphpipe serve --engine echo          gives back what it gets, to try "

@@ -4,6 +4,7 @@
 #define GP_CLI_SERVE_H
 
 #include "cli/engine_flags.h"
+#include "cli/fetch.h"
 #include "cli/options.h"
 
 #include <graphpipe/server.h>
@@ -12,6 +13,7 @@ struct serve_values {
     struct option_list models;
     struct option_list inputs;
     struct option_list outputs;
+    struct fetch fetch;
 
     const char *engine;
     const char *engine_dir;
@@ -42,11 +44,13 @@ struct serve_values {
     bool print_config;
 };
 
-enum { SERVE_N_OPTIONS = 30 };
+enum { SERVE_N_OPTIONS = 33 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
-/* Serves until a signal or /control/shutdown ends it; gives the exit status. */
-int serve_until_stopped(const struct gp_server_options *options);
+/* Serves until a signal or /control/shutdown ends it; gives the exit status. A model that a URL
+ * names is fetched before. */
+int serve_until_stopped(const struct gp_server_options *options,
+                        const struct fetch *fetch);
 
 /* The row cache of 2018 is asked for, and not there. */
 void serve_warn_of_cache(void);

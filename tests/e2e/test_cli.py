@@ -138,7 +138,6 @@ def test_serve_misuse():
     assert "GP_IDLE_TIMEOUT wants a duration" in fails(2, "serve", "m",
                                                        env={"GP_IDLE_TIMEOUT": "10"})
     assert "text or json" in fails(2, "serve", "--log-format", "xml", "m")
-    assert "download it" in fails(1, "serve", "http://example.invalid/m.onnx")
     assert "missing.onnx" in fails(1, "serve", "missing.onnx")
     assert "nosuch" in fails(1, "serve", "--engine", "nosuch", "m")
     assert "Try:" not in fails(1, "serve", "missing.onnx")

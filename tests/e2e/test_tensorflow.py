@@ -385,7 +385,6 @@ def test_program_of_2018(tmp_path):
 
     assert run("-V").stdout.startswith("graphpipe ")
     assert "graphpipe-tf --help" in run().stderr and "--init-net" not in run("--help").stdout
-    assert "read from files" in run("--model", "https://example.org/model.pb").stderr
     everything = ["-m", "nix.pb", "-l", "127.0.0.1:0", "-i", "a:0,b:0", "-o", "sum:0", "-c", "-d",
                   "/tmp", "-v", "--disable-cuda", "--profile", "p"]
     assert "nix.pb" in run(*everything).stderr.splitlines()[-1]

@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "server": {"base", "wire", "http", "cache", "batch", "engine", "client"},
     "cli": {"base", "wire", "http", "cache", "batch", "engine", "client", "server"},
 }
-THIRD_PARTY = {"llhttp.h": {"http"}}  # header: the modules that may use it
+THIRD_PARTY = {"llhttp.h": {"http"}, "curl/curl.h": {"cli"}}  # header: the modules that may use it
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

@@ -1,0 +1,323 @@
+/* libcurl does the talking: HTTP, TLS, redirects, proxies as its environment variables say. What
+ * is decided here is what it may do (http and https only, and https never leads to http), how
+ * much and how slowly may come, and what of the answer is kept. */
+#include "cli/download.h"
+
+#include "base/clock.h"
+#include "cli/file.h"
+
+#include <graphpipe/version.h>
+
+#define CURL_DISABLE_DEPRECATION /* CURLOPT_PROTOCOLS is what old and new ones have */
+#define CURL_DISABLE_TYPECHECK
+#include <curl/curl.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CURL_FUNCTIONS(X)                                                                \
+    X(global_init)                                                                       \
+    X(easy_init)                                                                         \
+    X(easy_setopt)                                                                       \
+    X(easy_perform)                                                                      \
+    X(easy_getinfo)                                                                      \
+    X(easy_strerror)                                                                     \
+    X(easy_cleanup)                                                                      \
+    X(slist_append)                                                                      \
+    X(slist_free_all)
+
+struct curl {
+#define POINTER(name) __typeof__(curl_##name) *name;
+    CURL_FUNCTIONS(POINTER)
+#undef POINTER
+};
+
+enum { MIN_BYTES_PER_SECOND = 1000, MAX_REDIRECTS = 10, MS_BETWEEN_LINES = 200 };
+
+/* What the callbacks share. */
+struct transfer {
+    struct download *download;
+    struct curl curl;
+    CURL *easy;
+    struct gp_error *err; /* why a callback has ended it, status GP_OK: none has */
+    char conditions[sizeof((struct download *)0)->conditions]; /* for the next time */
+    int64_t began_ns;
+    int64_t told_ns; /* the progress */
+    bool has_terminal;
+};
+
+void download_write_size(char *text, size_t text_size, uint64_t n_bytes)
+{
+    const bool is_small = n_bytes < 1000000;
+    (void)snprintf(text, text_size, "%.1f %s", (double)n_bytes / (is_small ? 1e3 : 1e6),
+                   is_small ? "kB" : "MB");
+}
+
+/* --- callbacks ------------------------------------------------------------------------ */
+
+/* "ETag: x" of the answer is "If-None-Match: x" of the next question. */
+static void keep_condition(struct transfer *transfer, const char *line, size_t size,
+                           const char *field, const char *condition)
+{
+    const size_t n = strlen(field), used = strlen(transfer->conditions);
+    if (size <= n || strncasecmp(line, field, n) != 0)
+        return;
+    const char *value = line + n, *end = line + size;
+    value += strspn(value, " \t");
+    while (end > value && strchr(" \t\r\n", end[-1]))
+        end--;
+    const size_t room = sizeof transfer->conditions - used;
+    const int added = snprintf(transfer->conditions + used, room, "%s%.*s\n", condition,
+                               (int)(end - value), value);
+    if (added < 0 || (size_t)added >= room)
+        transfer->conditions[used] = '\0';
+}
+
+/* A line of a head, ended by '\n'; those of redirects come first. */
+static size_t take_head(char *line, size_t one, size_t size, void *arg)
+{
+    struct transfer *transfer = arg;
+    (void)one;
+    if (size > 5 && strncmp(line, "HTTP/", 5) == 0)
+        transfer->conditions[0] = '\0';
+    keep_condition(transfer, line, size, "ETag:", "If-None-Match: ");
+    keep_condition(transfer, line, size, "Last-Modified:", "If-Modified-Since: ");
+    return size;
+}
+
+/* `size` is what the server says that it has, or "". */
+static void refuse_size(struct transfer *transfer, const char *size)
+{
+    const struct download *download = transfer->download;
+    char most[32];
+    download_write_size(most, sizeof most, download->max_bytes);
+    gp_error_set(transfer->err, GP_TOO_LARGE,
+                 "%s: the model is larger than %s%s%s; graphpipe serve --max-model sets "
+                 "the limit",
+                 download->shown, most, *size ? ": it has " : "", size);
+}
+
+/* Before the first byte: false when it is no model's, or when too many will come. */
+static bool begin(struct transfer *transfer)
+{
+    const struct download *download = transfer->download;
+    curl_off_t size = -1;
+    long http = 0;
+    char text[32] = "";
+    (void)transfer->curl.easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http);
+    if (http != 200)
+        return false;
+    (void)transfer->curl.easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T,
+                                      &size);
+    if (size > 0)
+        download_write_size(text, sizeof text, (uint64_t)size);
+    if (size > 0 && (uint64_t)size > download->max_bytes) {
+        refuse_size(transfer, text);
+        return false;
+    }
+    transfer->began_ns = clock_now_ns();
+    if (!transfer->has_terminal)
+        log_line(download->log, GP_LOG_INFO, "fetching %s%s%s", download->shown,
+                 *text ? ", " : "", text);
+    return true;
+}
+
+static size_t take_body(char *bytes, size_t one, size_t size, void *arg)
+{
+    struct transfer *transfer = arg;
+    struct download *download = transfer->download;
+    (void)one;
+    if (size == 0)
+        return 0;
+    if (download->n_bytes == 0 && !begin(transfer))
+        return 0;
+    download->n_bytes += size;
+    if (download->n_bytes > download->max_bytes) {
+        refuse_size(transfer, "");
+        return 0;
+    }
+    if (file_put(download->fd, bytes, size))
+        return size;
+    gp_error_set(transfer->err, GP_IO, "%s: cannot write what comes: %s", download->shown,
+                 strerror(errno));
+    return 0;
+}
+
+/* On a terminal, a line that is written over again and again. */
+static int tell_progress(void *arg, curl_off_t expected, curl_off_t come, curl_off_t up,
+                         curl_off_t sent)
+{
+    struct transfer *transfer = arg;
+    const struct download *download = transfer->download;
+    const int64_t now = clock_now_ns();
+    (void)up, (void)sent;
+    if (download->n_bytes == 0 || now - transfer->told_ns < MS_BETWEEN_LINES * CLOCK_MS)
+        return 0;
+    const double seconds = (double)(now - transfer->began_ns) / 1e9;
+    char size[32], percent[16] = "";
+    download_write_size(size, sizeof size, (uint64_t)come);
+    if (expected > 0)
+        (void)snprintf(percent, sizeof percent, "%3d%%  ", (int)(come * 100 / expected));
+    (void)dprintf(download->log->fd, "\r%s%s  %.1f MB/s\033[K", percent, size,
+                  seconds > 0 ? (double)come / 1e6 / seconds : 0);
+    transfer->told_ns = now;
+    return 0;
+}
+
+/* --- the transfer --------------------------------------------------------------------- */
+
+static bool open_library(struct curl *curl, struct gp_error *err)
+{
+    void *handle = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        gp_error_set(err, GP_UNSUPPORTED,
+                     "to fetch a model, libcurl is needed: apt-get install libcurl4 (%s)",
+                     dlerror());
+        return false;
+    }
+#define FIND(name)                                                                       \
+    *(void **)&curl->name = dlsym(handle, "curl_" #name);                                \
+    if (!curl->name) {                                                                   \
+        gp_error_set(err, GP_UNSUPPORTED, "libcurl.so.4 has no curl_" #name);            \
+        return false;                                                                    \
+    }
+    CURL_FUNCTIONS(FIND)
+#undef FIND
+    if (curl->global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+        return true;
+    gp_error_set(err, GP_UNSUPPORTED, "libcurl does not start");
+    return false;
+}
+
+/* False when libcurl does not know one of them: none may be missing. */
+static bool set_options(struct transfer *transfer, struct curl_slist *fields,
+                        char *message)
+{
+    const struct download *download = transfer->download;
+    const bool is_https = strncasecmp(download->url, "https:", 6) == 0;
+    const long protocols = is_https ? CURLPROTO_HTTPS : CURLPROTO_HTTP | CURLPROTO_HTTPS;
+    const long timeout_s = (long)(download->timeout_ms + 999) / 1000;
+    int trouble = 0;
+#define SET(option, value)                                                               \
+    trouble |= (int)transfer->curl.easy_setopt(transfer->easy, CURLOPT_##option, (value))
+    SET(URL, download->url);
+    SET(PROTOCOLS, protocols);
+    SET(REDIR_PROTOCOLS, protocols);
+    SET(FOLLOWLOCATION, 1L);
+    SET(MAXREDIRS, (long)MAX_REDIRECTS);
+    SET(SSL_VERIFYPEER, 1L);
+    SET(SSL_VERIFYHOST, 2L);
+    SET(NOSIGNAL, 1L);
+    SET(CONNECTTIMEOUT_MS, (long)download->timeout_ms);
+    SET(LOW_SPEED_LIMIT, (long)MIN_BYTES_PER_SECOND);
+    SET(LOW_SPEED_TIME, timeout_s);
+    SET(USERAGENT, "graphpipe/" GP_VERSION);
+    SET(HTTPHEADER, fields);
+    SET(ERRORBUFFER, message);
+    SET(HEADERFUNCTION, take_head);
+    SET(HEADERDATA, transfer);
+    SET(WRITEFUNCTION, take_body);
+    SET(WRITEDATA, transfer);
+    SET(XFERINFOFUNCTION, tell_progress);
+    SET(XFERINFODATA, transfer);
+    SET(NOPROGRESS, transfer->has_terminal ? 0L : 1L);
+#undef SET
+    return trouble == 0;
+}
+
+/* Whether another try, later, may do better. */
+static bool is_passing(CURLcode code)
+{
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* What the answer was, once it is over. */
+static enum gp_status judge(struct transfer *transfer, CURLcode code, const char *message)
+{
+    struct download *download = transfer->download;
+    struct gp_error *err = transfer->err;
+    long http = 0;
+    (void)transfer->curl.easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http);
+    if (err->status != GP_OK)
+        return err->status;
+    const bool is_ours = code == CURLE_WRITE_ERROR && http != 200; /* begin said no */
+    if (code != CURLE_OK && !is_ours)
+        return gp_error_set(err, is_passing(code) ? GP_UNAVAILABLE : GP_IO, "%s: %s",
+                            download->shown,
+                            *message ? message : transfer->curl.easy_strerror(code));
+    if (http == 304 && download->conditions[0]) {
+        download->is_unchanged = true;
+        return GP_OK;
+    }
+    if (http != 200)
+        return gp_error_set(err, http >= 500 ? GP_UNAVAILABLE : GP_IO,
+                            "%s: the server answered with status %ld", download->shown,
+                            http);
+    if (download->n_bytes == 0)
+        return gp_error_set(err, GP_IO, "%s: the server answered with no bytes",
+                            download->shown);
+    memcpy(download->conditions, transfer->conditions, sizeof download->conditions);
+    return GP_OK;
+}
+
+/* The conditions as libcurl takes them. */
+static struct curl_slist *list_conditions(const struct curl *curl, char *lines)
+{
+    struct curl_slist *list = NULL;
+    char *rest = NULL;
+    for (char *line = strtok_r(lines, "\n", &rest); line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        struct curl_slist *more = curl->slist_append(list, line);
+        list = more ? more : list;
+    }
+    return list;
+}
+
+enum gp_status download_run(struct download *download, struct gp_error *err)
+{
+    char message[CURL_ERROR_SIZE] = "", lines[sizeof download->conditions];
+    const struct log *log = download->log;
+    struct transfer transfer = {.download = download, .err = err};
+    transfer.has_terminal =
+        log->format == GP_LOG_TEXT && log->level >= GP_LOG_INFO && isatty(log->fd) == 1;
+    err->status = GP_OK;
+    if (!open_library(&transfer.curl, err))
+        return err->status;
+    const struct curl *curl = &transfer.curl;
+    memcpy(lines, download->conditions, sizeof lines);
+    struct curl_slist *fields = list_conditions(curl, lines);
+    transfer.easy = curl->easy_init();
+    enum gp_status status;
+    struct sigaction before;
+    const struct sigaction ignored = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGPIPE, &ignored, &before); /* TLS writes as to any descriptor */
+    if (!transfer.easy || !set_options(&transfer, fields, message))
+        status = gp_error_set(err, GP_UNSUPPORTED,
+                              "this libcurl lacks what is needed to fetch a model");
+    else
+        status = judge(&transfer, curl->easy_perform(transfer.easy), message);
+    (void)sigaction(SIGPIPE, &before, NULL);
+    if (transfer.told_ns)
+        (void)dprintf(log->fd, "\r\033[K");
+    curl->easy_cleanup(transfer.easy);
+    curl->slist_free_all(fields);
+    return status;
+}
