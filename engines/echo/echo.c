@@ -20,6 +20,10 @@ struct model {
 static enum gp_status open_model(const struct gp_engine_options *options, void **model,
                                  struct gp_error *err)
 {
+    if (options->n_options) /* most likely one that is meant for another engine */
+        return gp_error_set(err, GP_INVALID,
+                            "the echo engine has no option \"%s\"; it has none",
+                            options->options[0]);
     struct model *echo = calloc(1, sizeof *echo);
     if (!echo)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the echo engine");

@@ -83,6 +83,13 @@ def test_model_of_an_unknown_kind(tmp_path):
     assert "model.xyz" in start_fails(*LISTEN, "--model", path)
 
 
+def test_option_that_an_engine_lacks():
+    for word in "colour=red", "signature=s":
+        assert f'echo engine has no option "{word}"' in start_fails(
+            "--engine", "echo", *LISTEN, "--engine-option", word)
+    assert '"signature=s"' in start_fails("--engine", "echo", *LISTEN, "--signature", "s")
+
+
 def test_engine_that_is_not_there():
     assert "nosuch" in start_fails("--engine", "nosuch", *LISTEN)
 
