@@ -79,7 +79,8 @@ enum gp_description_flags {
     GP_SLOT_THREAD = 1u << 0,
     /* takes whatever comes: the host checks no names, types or shapes */
     GP_ANY_INPUTS = 1u << 1,
-    /* outputs beyond those described can be asked for by name */
+    /* outputs beyond those described can be asked for by name; where none is described and
+     * none asked for, n_outputs is 0 */
     GP_ANY_OUTPUT = 1u << 2,
     /* a request with a config, or whose names do not fit the described inputs, is not
      * refused: its inputs come as they were sent, unchecked; with a config and no names
@@ -102,6 +103,7 @@ struct gp_description {
     const struct gp_io *outputs; /* the default outputs, in order */
     const char *const *files;    /* what makes up the model, as paths */
     int64_t max_batch;           /* rows of a run; 0: no limit known */
+    const char *name;            /* of the model, NULL or "": that of its file */
 };
 
 /* One run's outputs; the rest of it is the host's. */
@@ -158,8 +160,8 @@ struct gp_engine {
 
     /* Runs one call. The host has checked the inputs against the description: they are in
      * the described order with optional ones left out where they did not come, named, and
-     * of the described type and shape; output names are resolved (n_outputs 0 only with
-     * GP_ANY_INPUTS or GP_OPEN_INPUTS). Sets every output that was asked for, in that order. */
+     * of the described type and shape; output names are resolved (n_outputs 0 only where
+     * a flag says so). Sets every output that was asked for, in that order. */
     enum gp_status (*run)(void *model, uint32_t slot, const struct gp_call *call,
                           struct gp_outputs *outputs, struct gp_error *err);
 

@@ -45,7 +45,10 @@ static void measure(const struct gp_io *ios, uint32_t n, size_t *name_width,
 static void write_ios(struct text *text, const char *heading, const struct gp_io *ios,
                       uint32_t n, size_t name_width, size_t type_width)
 {
-    text_printf(text, "%s%s\n", heading, n ? "" : "       none");
+    if (n)
+        text_printf(text, "%s\n", heading);
+    else
+        write_row(text, heading, "none declared");
     for (uint32_t i = 0; i < n; i++) {
         const char *description = ios[i].description ? ios[i].description : "";
         const bool is_optional = ios[i].flags & GP_IO_OPTIONAL;

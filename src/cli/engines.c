@@ -1,9 +1,11 @@
 /* graphpipe engines: which engines there are, whether each would work here, and what to
  * run when it would not. An engine works when its plug-in loads and its framework's
- * library is found. */
+ * library is found; one that is a Python program, when it says so. */
 #include "cli/cli.h"
 
 #include "engine/engine.h"
+#include "engine/folders.h"
+#include "engine/python.h"
 
 #include <string.h>
 
@@ -48,20 +50,12 @@ static void write_line(struct text *text, const char *name, const char *version,
     text_printf(text, "%s\n", where ? where : "");
 }
 
-static void list_engine(void *arg, const struct engine_known *known)
+static void list_plugin(struct text *text, const struct engine_known *known,
+                        const char *engine_dir, const struct gp_engine_options *options)
 {
-    struct listing *listing = arg;
-    struct text *text = &listing->text;
-    if (!known->path) {
-        char remedy[256];
-        (void)snprintf(remedy, sizeof remedy, "%s, then make", known->remedy);
-        write_line(text, known->name, NULL, "not installed",
-                   *known->remedy ? remedy : NULL);
-        return;
-    }
     const struct gp_engine *engine;
     struct gp_error err;
-    if (engine_load(known->name, listing->values->engine_dir, &engine, &err) != GP_OK) {
+    if (engine_load(known->name, engine_dir, &engine, &err) != GP_OK) {
         write_line(text, known->name, NULL, "cannot be loaded", err.message);
         return;
     }
@@ -69,17 +63,47 @@ static void list_engine(void *arg, const struct engine_known *known)
         write_line(text, known->name, engine->version, "ready", known->path);
         return;
     }
+    const char *version = NULL, *path = NULL;
+    if (engine->probe(options, &version, &path, &err) == GP_OK)
+        write_line(text, known->name, version, "ready", path ? path : known->path);
+    else
+        write_line(text, known->name, NULL, "runtime not installed",
+                   *known->remedy && !options->n_options ? known->remedy : err.message);
+}
+
+static void list_script(struct text *text, const struct engine_known *known,
+                        const struct gp_engine_options *options)
+{
+    struct text answer = {0};
+    struct gp_error err;
+    if (engine_python_probe(known->path, options, &answer, &err) == GP_OK) {
+        const char *version = engine_folder_next(&answer, NULL);
+        write_line(text, known->name, version, "ready",
+                   engine_folder_next(&answer, version));
+    } else {
+        write_line(text, known->name, NULL, "runtime not installed", err.message);
+    }
+    text_finish(&answer);
+}
+
+static void list_engine(void *arg, const struct engine_known *known)
+{
+    struct listing *listing = arg;
+    struct text *text = &listing->text;
     const struct gp_engine_options options = {
         .size_bytes = sizeof options,
         .n_cores = 1,
         .options = listing->values->engine_options.items,
         .n_options = listing->values->engine_options.n};
-    const char *version = NULL, *path = NULL;
-    if (engine->probe(&options, &version, &path, &err) == GP_OK)
-        write_line(text, known->name, version, "ready", path ? path : known->path);
+    char remedy[256];
+    (void)snprintf(remedy, sizeof remedy, "%s, then make", known->remedy);
+    if (!known->path)
+        write_line(text, known->name, NULL, "not installed",
+                   *known->remedy ? remedy : NULL);
+    else if (known->is_script)
+        list_script(text, known, &options);
     else
-        write_line(text, known->name, NULL, "runtime not installed",
-                   *known->remedy && !options.n_options ? known->remedy : err.message);
+        list_plugin(text, known, listing->values->engine_dir, &options);
 }
 
 static int engines_run(struct options *options)

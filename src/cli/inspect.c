@@ -6,12 +6,16 @@
 #include "cli/about.h"
 #include "cli/engine_flags.h"
 #include "engine/engine.h"
+#include "engine/isolate.h"
 
 #include <graphpipe/client.h>
 
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { POOL_BYTES = 1 << 20 };
 
 struct inspect_values {
     const char *engine;
@@ -113,7 +117,9 @@ static int describe(const struct inspect_values *values,
                    version, about.summary && *about.summary ? "  " : "",
                    about.summary ? about.summary : "");
     const struct gp_metadata metadata = {
-        .name = engine_model_name(options->model_path, name, sizeof name),
+        .name = about.name && *about.name
+                    ? about.name
+                    : engine_model_name(options->model_path, name, sizeof name),
         .version = about.version,
         .server = server,
         .description = about.description,
@@ -124,14 +130,49 @@ static int describe(const struct inspect_values *values,
     return print(values, &metadata);
 }
 
+/* In a process of its own, for an engine that is nothing else; the pool is for runs, of which there
+ * are none. */
+static int inspect_isolated(const struct inspect_values *values, const char *name,
+                            const struct gp_engine_options *options)
+{
+    struct gp_error err;
+    struct isolate *isolate;
+    struct pool *pool = pool_create_split(POOL_BYTES);
+    const struct isolate_options isolate_options = {
+        .name = name, .engine_dir = values->engine_dir, .pool = pool, .engine = options};
+    int status;
+    if (!pool) {
+        status = cli_fail("out of memory");
+    } else if (isolate_open(&isolate_options, &isolate, &err) != GP_OK) {
+        status = cli_fail("%s", err.message);
+    } else {
+        status = describe(values, options, isolate_engine(isolate), isolate);
+        isolate_engine(isolate)->close(isolate);
+    }
+    pool_destroy(pool);
+    return status;
+}
+
+static int inspect_plugin(const struct inspect_values *values, const char *name,
+                          const struct gp_engine_options *options)
+{
+    struct gp_error err;
+    const struct gp_engine *engine;
+    void *model;
+    if (engine_load(name, values->engine_dir, &engine, &err) != GP_OK ||
+        engine->open(options, &model, &err) != GP_OK)
+        return cli_fail("%s", err.message);
+    const int status = describe(values, options, engine, model);
+    engine->close(model);
+    return status;
+}
+
 static int inspect_file(const struct inspect_values *values, const char *path)
 {
     struct gp_error err;
+    char script[PATH_MAX];
     const char *name = values->engine;
     if (!name && engine_guess(path, &name, &err) != GP_OK)
-        return cli_fail("%s", err.message);
-    const struct gp_engine *engine;
-    if (engine_load(name, values->engine_dir, &engine, &err) != GP_OK)
         return cli_fail("%s", err.message);
     const long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
     const struct gp_engine_options options = {.size_bytes = sizeof options,
@@ -141,12 +182,9 @@ static int inspect_file(const struct inspect_values *values, const char *path)
                                               .model_path = path,
                                               .options = values->engine_options.items,
                                               .n_options = values->engine_options.n};
-    void *model;
-    if (engine->open(&options, &model, &err) != GP_OK)
+    if (engine_script(name, values->engine_dir, script, sizeof script, &err) != GP_OK)
         return cli_fail("%s", err.message);
-    const int status = describe(values, &options, engine, model);
-    engine->close(model);
-    return status;
+    return (script[0] ? inspect_isolated : inspect_plugin)(values, name, &options);
 }
 
 /* HOST:PORT, without "http://" in front. */

@@ -1,7 +1,8 @@
 /* engine/engine.h - find, load, check and call a plug-in; the host side of
  * graphpipe/engine.h.
  *
- * Plug-ins (search.c, folders.c) are found by name in --engine-dir, in the folders of
+ * Engines (search.c, folders.c) are plug-ins, graphpipe-engine-NAME.so, or Python programs,
+ * .py, for processes of their own. They are found by name in --engine-dir, in the folders of
  * GRAPHPIPE_ENGINE_PATH (colon-separated), beside the program (its folder's
  * ../lib/graphpipe, which is both the build's and the installed layout), and beside
  * libgraphpipe-server (its folder's graphpipe/), for other programs that link it.
@@ -33,6 +34,11 @@ extern const struct gp_host engine_host;
 enum gp_status engine_load(const char *name, const char *engine_dir,
                            const struct gp_engine **engine, struct gp_error *err);
 
+/* The path of the engine `name`, as engine_load takes it, where it is a Python program: that cannot
+ * be loaded, only isolated (isolate.h). "" for all others; fails only for want of memory. */
+enum gp_status engine_script(const char *name, const char *engine_dir, char *path,
+                             size_t path_size, struct gp_error *err);
+
 /* The engine for a model, by looking at the file or folder. *name is static. */
 enum gp_status engine_guess(const char *model_path, const char **name,
                             struct gp_error *err);
@@ -41,12 +47,13 @@ enum gp_status engine_guess(const char *model_path, const char **name,
  * Returns name. */
 const char *engine_model_name(const char *path, char *name, size_t name_size);
 
-/* The engines that this release knows, installed or not, and any other plug-in found;
- * calls visit for each, in order. `path` is NULL when the plug-in is not there. */
+/* The engines that this release knows, installed or not, and any other that is found;
+ * calls visit for each, in order. `path` is NULL when it is not there. */
 struct engine_known {
     const char *name;
     const char *path;
     const char *remedy; /* what installs it, "" when unknown */
+    bool is_script;     /* a Python program */
 };
 void engine_each(const char *engine_dir,
                  void (*visit)(void *arg, const struct engine_known *known), void *arg);

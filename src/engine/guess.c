@@ -14,8 +14,8 @@
 #define ACCEPTED                                                                         \
     ".onnx and .ort files (onnx), SavedModel folders and .pb files (tensorflow), .pt "   \
     "and "                                                                               \
-    ".pt2 (pytorch), .tflite and .xml (openvino); for others name the engine with "      \
-    "--engine"
+    ".pt2 (pytorch), .tflite and .xml (openvino), .py (python); for others name the "    \
+    "engine with --engine"
 
 static const struct {
     const char *suffix;
@@ -27,6 +27,7 @@ static const struct {
     {".pt2", "pytorch"},
     {".tflite", "openvino"},
     {".xml", "openvino"},
+    {".py", "python"},
     {"saved_model.pb", "tensorflow"}, /* which begins like an ONNX model */
 };
 

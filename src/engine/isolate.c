@@ -83,6 +83,14 @@ static int open_read_only(int fd)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/* Threads of each interpreter: what it imports knows of its own process only, and would take all
+ * cores in each. */
+static uint32_t share_of_cores(const struct gp_engine_options *engine)
+{
+    const uint32_t share = engine->n_cores / engine->n_slots;
+    return engine->n_threads ? engine->n_threads : share ? share : 1;
+}
+
 static bool write_open(struct isolate *isolate, const struct isolate_options *options)
 {
     const struct gp_engine_options *engine = options->engine;
@@ -93,7 +101,7 @@ static bool write_open(struct isolate *isolate, const struct isolate_options *op
     record_put_text(out, options->engine_dir);
     record_put_text(out, engine->model_path);
     record_put_u32(out, 1); /* slot */
-    record_put_u32(out, engine->n_threads);
+    record_put_u32(out, isolate->script ? share_of_cores(engine) : engine->n_threads);
     record_put_u32(out, engine->n_cores);
     record_put_u32(out, (uint32_t)engine->n_options);
     for (size_t i = 0; i < engine->n_options; i++)
@@ -153,14 +161,16 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
         status = gp_error_set(err, GP_UNAVAILABLE,
                               "cannot open the pool again through /proc: %s",
                               strerror(inputs_errno));
-    else if (!isolate->arena || !write_open(isolate, options) ||
+    else if (!isolate->arena)
+        status = gp_error_set(err, GP_NO_MEMORY, "no memory for an isolated engine");
+    else if (!spawn_find(isolate, options, err))
+        status = err->status;
+    else if (!write_open(isolate, options) ||
              !make_children(isolate, options->engine->n_slots) || isolate->news_fd < 0 ||
              isolate->supervisor_fd < 0)
         status =
             gp_error_set(err, GP_NO_MEMORY, "no memory or descriptors for %u children",
                          options->engine->n_slots);
-    else if (!spawn_find(isolate, options->worker, err))
-        status = err->status;
     if (status == GP_OK)
         return isolate;
     isolate_close(isolate);

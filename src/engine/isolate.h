@@ -27,7 +27,8 @@ struct isolate_options {
     const char *name; /* of the engine, as engine_load takes it */
     const char *engine_dir;
     const char
-        *worker;       /* the program; NULL: this one, when it is graphpipe, else found */
+        *worker; /* the program; NULL: this one, when it is graphpipe, else found. Not for
+                           an engine that is a Python program: it has an option python=PATH */
     int64_t hang_ns;   /* how long a child may go on when nobody waits for it any more */
     struct pool *pool; /* split; outlives the isolate */
     const struct gp_engine_options *engine; /* n_slots: children, at least 1 */
@@ -73,7 +74,7 @@ struct isolate_counts {
 struct isolate_counts isolate_count(struct isolate *isolate);
 
 /* What a child process runs: "graphpipe worker PARENT", PARENT the server's process. Gives the exit
- * status. */
+ * status. For an engine that is a Python program: "PYTHON ENGINE.py PARENT". */
 int isolate_child(const char *parent);
 
 #endif

@@ -54,8 +54,9 @@ struct isolate {
     struct gp_description description;
     struct gp_arena *arena; /* of the description, and copies of the options */
     struct pool *pool;
-    const char *worker;
-    struct text open; /* the record, sent to each child that starts */
+    const char *worker; /* the program */
+    const char *script; /* the engine that it is to interpret; or NULL */
+    struct text open;   /* the record, sent to each child that starts */
     int64_t hang_ns;
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;
@@ -85,8 +86,9 @@ void isolate_log(const struct isolate *isolate, enum gp_log_level level,
 
 /* --- spawn.c --- */
 
-/* Finds the worker's program; false: *err says where it looked. */
-bool spawn_find(struct isolate *isolate, const char *worker, struct gp_error *err);
+/* Finds the worker's program, and the engine's script; false and *err. */
+bool spawn_find(struct isolate *isolate, const struct isolate_options *options,
+                struct gp_error *err);
 
 /* Starts the process and sends it OPEN. */
 bool spawn_child(struct child *child, struct gp_error *err);
@@ -94,6 +96,9 @@ bool spawn_child(struct child *child, struct gp_error *err);
 /* Ends it if need be, waits for it, and says in child->ended how it ended: `end` unless the process
  * did so by itself. Its buffers go back to the pool. */
 void spawn_reap(struct child *child, enum isolate_end end);
+
+/* Ends it and what it has started, which is not waited for. */
+void spawn_kill(const struct child *child);
 
 /* Ends it, and waits for it, without a word. */
 void spawn_discard(struct child *child);

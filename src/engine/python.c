@@ -1,6 +1,6 @@
-/* Asks python3 for its package folders, one a line. It is the only thing that knows them
- * (virtual environments, distributions' own layouts), and it is run with posix_spawn,
- * which is safe in a process with threads. */
+/* Asks Python: for its package folders, which nothing else knows (virtual environments,
+ * distributions' own layouts), and whether it can run an engine. It is run with posix_spawn,
+ * which is safe in a process with threads, and answers with lines. */
 #include "engine/python.h"
 
 #include "base/clock.h"
@@ -15,33 +15,31 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LIMIT_MS = 5000 };
+enum { FOLDERS_MS = 5000, PROBE_MS = 60000 };
 
-static const char program[] =
+static const char list_folders[] =
     "import site,sys\n"
     "f=site.getsitepackages()+[site.getusersitepackages()]\n"
     "print(*[p for p in sys.path if p.endswith('-packages')],*f,sep='\\n')";
 
-/* Starts it with its output into `fd`; false when there is none. */
-static bool start(int fd, pid_t *pid)
+/* Starts it with its output into `fd`; gives errno's number. */
+static int start(char *const argv[], int fd, pid_t *pid)
 {
-    char *const argv[] = {(char *)"python3", (char *)"-c", (char *)program, NULL};
     posix_spawn_file_actions_t actions;
     if (posix_spawn_file_actions_init(&actions) != 0)
-        return false;
+        return ENOMEM;
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, fd, 1);
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    const bool is_started =
-        posix_spawnp(pid, "python3", &actions, NULL, argv, environ) == 0;
+    const int rc = posix_spawnp(pid, argv[0], &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
-    return is_started;
+    return rc;
 }
 
 /* All that it writes until it closes its end; false when the time is over first. */
-static bool read_all(int fd, struct text *answer)
+static bool read_all(int fd, int limit_ms, struct text *answer)
 {
-    const int64_t end_ns = clock_now_ns() + LIMIT_MS * CLOCK_MS;
+    const int64_t end_ns = clock_now_ns() + limit_ms * CLOCK_MS;
     char bytes[1024];
     for (;;) {
         const int64_t left_ms = (end_ns - clock_now_ns()) / CLOCK_MS;
@@ -56,25 +54,69 @@ static bool read_all(int fd, struct text *answer)
     }
 }
 
-void engine_python_folders(struct text *list)
+/* Runs it: its lines, each terminated. Gives errno's number. */
+static int ask(char *const argv[], int limit_ms, struct text *answer)
 {
     int ends[2];
     pid_t pid;
     if (pipe2(ends, O_CLOEXEC) != 0)
-        return;
-    const bool is_started = start(ends[1], &pid);
+        return errno;
+    const int rc = start(argv, ends[1], &pid);
     close(ends[1]);
-    struct text answer = {0};
-    if (is_started) {
-        if (!read_all(ends[0], &answer))
+    if (rc == 0) {
+        if (!read_all(ends[0], limit_ms, answer))
             kill(pid, SIGKILL);
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
     }
     close(ends[0]);
-    char *rest = answer.data;
-    for (char *line = rest ? strtok_r(rest, "\n", &rest) : NULL; line;
-         line = strtok_r(NULL, "\n", &rest))
-        engine_folder_add(list, line);
+    for (size_t i = 0; i < answer->size_bytes; i++)
+        if (answer->data[i] == '\n')
+            answer->data[i] = '\0';
+    return rc;
+}
+
+void engine_python_folders(struct text *list)
+{
+    char *const argv[] = {(char *)"python3", (char *)"-c", (char *)list_folders, NULL};
+    struct text answer = {0};
+    (void)ask(argv, FOLDERS_MS, &answer);
+    for (const char *at = engine_folder_next(&answer, NULL); at;
+         at = engine_folder_next(&answer, at))
+        if (*at)
+            engine_folder_add(list, at);
     text_finish(&answer);
+}
+
+const char *engine_python(const struct gp_engine_options *options)
+{
+    static const char key[] = "python=";
+    for (size_t i = 0; i < options->n_options; i++)
+        if (strncmp(options->options[i], key, sizeof key - 1) == 0)
+            return options->options[i] + sizeof key - 1;
+    return "python3";
+}
+
+enum gp_status engine_python_failure(const char *python, int reason, struct gp_error *err)
+{
+    return gp_error_set(err, GP_UNAVAILABLE,
+                        "cannot start the interpreter \"%s\": %s; install Python 3.8 or "
+                        "newer, or name it with --python PATH",
+                        python, strerror(reason));
+}
+
+enum gp_status engine_python_probe(const char *script,
+                                   const struct gp_engine_options *options,
+                                   struct text *answer, struct gp_error *err)
+{
+    const char *python = engine_python(options);
+    char *const argv[] = {(char *)python, (char *)script, (char *)"probe", NULL};
+    const int rc = ask(argv, PROBE_MS, answer);
+    const char *first = engine_folder_next(answer, NULL);
+    if (rc != 0)
+        return engine_python_failure(python, rc, err);
+    if (!first || !engine_folder_next(answer, first))
+        return gp_error_set(err, GP_UNAVAILABLE, "%s%s", first ? first : python,
+                            first ? "" : " does not answer");
+    return GP_OK;
 }

@@ -86,6 +86,7 @@ void record_put_description(struct text *out, const struct gp_description *d)
     record_put_text(out, d->summary);
     record_put_text(out, d->version);
     record_put_text(out, d->description);
+    record_put_text(out, d->name);
     put_ios(out, d->inputs, d->n_inputs);
     put_ios(out, d->outputs, d->n_outputs);
     for (uint32_t i = 0; i < d->n_files; i++)
@@ -336,6 +337,7 @@ bool record_description(struct record *record, struct gp_arena *arena,
     d->summary = record_text(record);
     d->version = record_text(record);
     d->description = record_text(record);
+    d->name = record_text(record);
     d->inputs = get_ios(record, arena, d->n_inputs);
     d->outputs = get_ios(record, arena, d->n_outputs);
     d->files = record_texts(record, arena, d->n_files);

@@ -9,7 +9,7 @@
  *                           n_slots, n_threads, n_cores, n_options, texts
  *   OPENED  from the child  text engine, version, then the description: u32 flags, n_inputs,
  *                           n_outputs, n_files, i64 max_batch, text summary, version, description,
- *                           {text name, description, u32 dtype, flags, rank, i64 dimensions} for
+ *                           name, {text name, description, u32 dtype, flags, rank, i64 dimensions} for
  *                           each input and output, text for each file
  *   RUN     to the child    i64 deadline_ns, text config, u32 n_outputs, texts, u32 n_inputs, tensors
  *   ALLOC   from the child  u64 size_bytes: a buffer for an output, during a run
@@ -33,7 +33,7 @@
 
 #include <stdbool.h>
 
-enum { RECORD_CONTRACT = 1, RECORD_MAX_BYTES = 1 << 20 };
+enum { RECORD_CONTRACT = 2, RECORD_MAX_BYTES = 1 << 20 };
 
 #define RECORD_INLINE UINT64_MAX
 

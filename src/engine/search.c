@@ -1,6 +1,7 @@
-/* Finds plug-ins by name and checks their contract. Nothing is kept: dlopen knows what it
- * has loaded, and a plug-in stays loaded because frameworks leave threads and exit
- * handlers behind that cannot be unloaded. */
+/* Finds engines by name, and checks the contract of those that are plug-ins. Nothing is kept:
+ * dlopen knows what it has loaded, and a plug-in stays loaded because frameworks leave threads
+ * and exit handlers behind that cannot be unloaded. An engine that is a Python program has no
+ * contract here: whoever starts it (spawn.c) talks with it by records. */
 #include "engine/engine.h"
 #include "engine/folders.h"
 
@@ -12,7 +13,10 @@
 #include <unistd.h>
 
 #define PREFIX "graphpipe-engine-"
-#define SUFFIX ".so"
+
+static const char *const suffixes[] = {".so", ".py"};
+
+enum { N_SUFFIXES = sizeof suffixes / sizeof suffixes[0] };
 
 /* The members up to here came with the first release; a plug-in has at least them. */
 #define ENGINE_LEAST_BYTES (offsetof(struct gp_engine, probe) + sizeof(void (*)(void)))
@@ -28,6 +32,7 @@ static const struct {
     {"tensorflow", "tools/setup tensorflow (230 MB)"},
     {"pytorch", "tools/setup pytorch (181 MB), in an installation cmake --install BUILD "
                 "--component pytorch"},
+    {"python", ""}, /* it says itself what it lacks */
 };
 
 enum { N_KNOWN = sizeof known_engines / sizeof known_engines[0] };
@@ -40,17 +45,49 @@ static const char *remedy_of(const char *name)
     return "";
 }
 
-/* The plug-in's path, when a folder has it. */
+/* The engine's path, when a folder has it. */
 static bool find(const struct text *folders, const char *name, char *path,
                  size_t path_size)
 {
     for (const char *at = engine_folder_next(folders, NULL); at;
-         at = engine_folder_next(folders, at)) {
-        const int n = snprintf(path, path_size, "%s/" PREFIX "%s" SUFFIX, at, name);
-        if (n > 0 && (size_t)n < path_size && access(path, F_OK) == 0)
-            return true;
-    }
+         at = engine_folder_next(folders, at))
+        for (int i = 0; i < N_SUFFIXES; i++) {
+            const int n =
+                snprintf(path, path_size, "%s/" PREFIX "%s%s", at, name, suffixes[i]);
+            if (n > 0 && (size_t)n < path_size && access(path, F_OK) == 0)
+                return true;
+        }
     return false;
+}
+
+static enum gp_status no_memory(struct gp_error *err)
+{
+    return gp_error_set(err, GP_NO_MEMORY, "no memory to look for engines");
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n > m && strcmp(text + n - m, end) == 0;
+}
+
+enum gp_status engine_script(const char *name, const char *engine_dir, char *path,
+                             size_t path_size, struct gp_error *err)
+{
+    struct text folders = {0};
+    bool is_found;
+    if (strchr(name, '/')) {
+        is_found = snprintf(path, path_size, "%s", name) < (int)path_size;
+    } else {
+        engine_folders(engine_dir, &folders);
+        if (folders.is_short)
+            return no_memory(err);
+        is_found = find(&folders, name, path, path_size);
+        text_finish(&folders);
+    }
+    if (!is_found || !ends_with(path, ".py"))
+        path[0] = '\0';
+    return GP_OK;
 }
 
 static enum gp_status not_found(const struct text *folders, const char *name,
@@ -141,7 +178,7 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
     engine_folders(engine_dir, &folders);
     enum gp_status status;
     if (folders.is_short)
-        status = gp_error_set(err, GP_NO_MEMORY, "no memory to look for engines");
+        status = no_memory(err);
     else if (find(&folders, name, path, sizeof path))
         status = load(path, name, engine, err);
     else
@@ -150,16 +187,18 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
     return status;
 }
 
-/* The engine's name in the name of a plug-in's file, cut out of it; NULL for other files.
- */
+/* The engine's name in the name of its file, cut out of it; NULL for other files. */
 static const char *name_of(char *file)
 {
-    const size_t prefix = strlen(PREFIX), suffix = strlen(SUFFIX), n = strlen(file);
-    if (n <= prefix + suffix || strncmp(file, PREFIX, prefix) != 0 ||
-        strcmp(file + n - suffix, SUFFIX) != 0)
+    if (strncmp(file, PREFIX, strlen(PREFIX)) != 0)
         return NULL;
-    file[n - suffix] = '\0';
-    return file + prefix;
+    char *name = file + strlen(PREFIX);
+    for (int i = 0; i < N_SUFFIXES; i++)
+        if (ends_with(name, suffixes[i])) {
+            name[strlen(name) - strlen(suffixes[i])] = '\0';
+            return name;
+        }
+    return NULL;
 }
 
 static void list_names(const char *folder, struct text *names)
@@ -190,7 +229,8 @@ void engine_each(const char *engine_dir,
     for (const char *name = engine_folder_next(&names, NULL); name;
          name = engine_folder_next(&names, name)) {
         const bool is_there = find(&folders, name, path, sizeof path);
-        visit(arg, &(struct engine_known){name, is_there ? path : NULL, remedy_of(name)});
+        visit(arg, &(struct engine_known){name, is_there ? path : NULL, remedy_of(name),
+                                          is_there && ends_with(path, ".py")});
     }
     text_finish(&folders);
     text_finish(&names);

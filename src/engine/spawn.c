@@ -1,7 +1,10 @@
 /* The process of a child: how it is found, started and ended. It is graphpipe itself, so that there
- * is no second program to install and its version cannot be another. It gets four descriptors, no
- * signal blocked, and a process group of its own: a Ctrl-C in the terminal is for the server. */
+ * is no second program to install and its version cannot be another; for an engine that is a Python
+ * program it is the interpreter. It gets four descriptors, no signal blocked, and a process group of
+ * its own: a Ctrl-C in the terminal is for the server, and what it starts ends with it. */
 #include "engine/isolate_child.h"
+
+#include "engine/python.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,15 +29,26 @@ static char *keep(struct isolate *isolate, const char *text)
     return copy ? memcpy(copy, text, size) : NULL;
 }
 
-bool spawn_find(struct isolate *isolate, const char *worker, struct gp_error *err)
+bool spawn_find(struct isolate *isolate, const struct isolate_options *options,
+                struct gp_error *err)
 {
     char path[PATH_MAX + sizeof PROGRAM];
+    if (engine_script(options->name, options->engine_dir, path, PATH_MAX, err) != GP_OK)
+        return false;
+    if (path[0]) {
+        isolate->script = keep(isolate, path);
+        isolate->worker =
+            isolate->script ? keep(isolate, engine_python(options->engine)) : NULL;
+        if (!isolate->worker)
+            gp_error_set(err, GP_NO_MEMORY, "no memory for the interpreter's path");
+        return isolate->worker;
+    }
     const ssize_t n = readlink(SELF, path, PATH_MAX - 1);
     path[n > 0 ? n : 0] = '\0';
     char *name = strrchr(path, '/');
     name = name ? name + 1 : path;
-    if (worker) {
-        isolate->worker = keep(isolate, worker);
+    if (options->worker) {
+        isolate->worker = keep(isolate, options->worker);
     } else if (strncmp(name, PROGRAM, strlen(PROGRAM)) == 0) {
         isolate->worker = SELF; /* the same file, also when it has been replaced */
     } else {
@@ -69,8 +83,10 @@ static int spawn(struct child *child, const int *fds)
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
+    const struct isolate *isolate = child->isolate;
     char parent[16], program[] = PROGRAM, word[] = "worker";
-    char *const argv[] = {program, word, parent, NULL};
+    char *const argv[] = {isolate->script ? (char *)isolate->worker : program,
+                          isolate->script ? (char *)isolate->script : word, parent, NULL};
     (void)snprintf(parent, sizeof parent, "%d", (int)getpid());
     sigemptyset(&none);
     sigfillset(&all);
@@ -84,8 +100,8 @@ static int spawn(struct child *child, const int *fds)
     for (int i = 0; i < CHILD_N_FDS - CHILD_SOCKET && rc == 0; i++)
         rc = posix_spawn_file_actions_adddup2(&actions, fds[i], CHILD_SOCKET + i);
     if (rc == 0)
-        rc = posix_spawnp(&child->pid, child->isolate->worker, &actions, &attributes,
-                          argv, environ);
+        rc = posix_spawnp(&child->pid, isolate->worker, &actions, &attributes, argv,
+                          environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (rc != 0)
@@ -127,6 +143,8 @@ bool spawn_child(struct child *child, struct gp_error *err)
         return true;
     if (rc == 0)
         spawn_reap(child, ISOLATE_EXIT);
+    else if (isolate->script)
+        return engine_python_failure(isolate->worker, rc, err) == GP_OK;
     gp_error_set(err, GP_UNAVAILABLE, "cannot start the process of slot %u, %s: %s",
                  child->slot, isolate->worker, rc ? strerror(rc) : child->ended.message);
     return false;
@@ -134,12 +152,18 @@ bool spawn_child(struct child *child, struct gp_error *err)
 
 /* --- ending --- */
 
+void spawn_kill(const struct child *child)
+{
+    kill(-child->pid, SIGKILL); /* what it has started */
+    kill(child->pid, SIGKILL);
+}
+
 /* How it ended by itself, if it did, is decided before its socket closes: killing it changes
  * nothing then. False where the program ignores SIGCHLD, and nobody knows. */
 static bool kill_and_wait(struct child *child, int *status)
 {
     pid_t pid;
-    kill(child->pid, SIGKILL);
+    spawn_kill(child);
     do
         pid = waitpid(child->pid, status, 0);
     while (pid < 0 && errno == EINTR);
@@ -182,6 +206,7 @@ void spawn_reap(struct child *child, enum isolate_end end)
     pthread_mutex_lock(&isolate->lock);
     isolate->counts.ended[end]++;
     pthread_mutex_unlock(&isolate->lock);
-    isolate_log(isolate, GP_LOG_WARNING, "the process of slot %u ended: %s", child->slot,
-                ended->message);
+    if (child->state != ISOLATE_STARTING) /* else it is said that it cannot start */
+        isolate_log(isolate, GP_LOG_WARNING, "the process of slot %u ended: %s",
+                    child->slot, ended->message);
 }

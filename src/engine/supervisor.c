@@ -8,7 +8,6 @@
 
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -210,13 +209,15 @@ static void end_late(struct child *child, enum isolate_end end)
 /* With an error when it has said why it cannot open the model. */
 static void end_starting(struct child *child, struct gp_error *err)
 {
+    const struct isolate *isolate = child->isolate;
     if (err->message[0]) {
         spawn_discard(child);
     } else {
         spawn_reap(child, ISOLATE_EXIT);
         gp_error_set(err, GP_UNAVAILABLE,
-                     "the process of slot %u ended (%s) when it opened the model",
-                     child->slot, child->ended.message);
+                     "the process of slot %u ended (%s) when %s opened the model",
+                     child->slot, child->ended.message,
+                     isolate->script ? isolate->worker : "it");
     }
     start_failed(child, err);
 }
@@ -336,7 +337,7 @@ static void end_all(struct isolate *isolate)
     for (uint32_t i = 0; i < isolate->n_children; i++) {
         struct child *child = &isolate->children[i];
         if (child->pid && (child->is_late || child->state == ISOLATE_STARTING))
-            kill(child->pid, SIGKILL);
+            spawn_kill(child);
         else if (child->pid)
             shutdown(child->link.fd, SHUT_WR);
     }

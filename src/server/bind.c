@@ -206,11 +206,15 @@ bool model_bind(struct model *model, struct exchange *x)
     x->run.call.deadline_ns = x->deadline_ns;
     const uint32_t flags = model->description.flags;
     const bool is_open = flags & GP_OPEN_INPUTS && *x->run.call.config;
+    /* Without names, and with none described, the outputs are what the engine gives. */
+    const bool are_all =
+        x->request.call.n_outputs == 0 &&
+        (is_open || (flags & GP_ANY_OUTPUT && !model->n_default_outputs));
     if (flags & GP_ANY_INPUTS || is_open)
         pass_inputs(x);
     else if (!bind_inputs(model, x))
         return false;
-    if (flags & GP_ANY_INPUTS || (is_open && x->request.call.n_outputs == 0)) {
+    if (flags & GP_ANY_INPUTS || are_all) {
         x->run.call.output_names = x->request.call.output_names;
         x->run.call.n_outputs = x->request.call.n_outputs;
         return true;

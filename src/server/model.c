@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "server/server.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -94,8 +95,9 @@ static enum gp_status set_metadata(struct model *model,
     char path[256];
     if (options->metadata)
         *m = *options->metadata;
-    const char *name = options->model_name ? options->model_name
-                       : m->name           ? m->name
+    const char *name = options->model_name   ? options->model_name
+                       : m->name             ? m->name
+                       : d->name && *d->name ? d->name
                        : options->model_path
                            ? engine_model_name(options->model_path, path, sizeof path)
                            : model->engine->name;
@@ -158,19 +160,22 @@ enum gp_status model_attach(struct model *model, struct gp_server *server,
     return prepare(model, options, err);
 }
 
-/* The engine that is asked for, or the model's file's; NULL and *err. */
-static const char *engine_name(const struct gp_server_options *options,
-                               struct gp_error *err)
+enum gp_status model_choose(struct gp_server_options *options, struct gp_error *err)
 {
-    const char *name = options->engine;
-    if (name && strcmp(name, "auto") != 0)
-        return name;
-    if (options->model_path)
-        return engine_guess(options->model_path, &name, err) == GP_OK ? name : NULL;
-    gp_error_set(err, GP_INVALID,
-                 "no model: name one with --model FILE, or an "
-                 "engine that needs none with --engine echo");
-    return NULL;
+    char path[PATH_MAX];
+    if (!options->engine || strcmp(options->engine, "auto") == 0) {
+        if (!options->model_path)
+            return gp_error_set(err, GP_INVALID,
+                                "no model: name one with --model FILE, or an "
+                                "engine that needs none with --engine echo");
+        if (engine_guess(options->model_path, &options->engine, err) != GP_OK)
+            return err->status;
+    }
+    const enum gp_status status =
+        engine_script(options->engine, options->engine_dir, path, sizeof path, err);
+    if (status == GP_OK && path[0])
+        options->isolate = 1;
+    return status;
 }
 
 /* In children: by default as many as there are cores. */
@@ -183,7 +188,7 @@ static enum gp_status open_isolated(struct model *model, struct gp_server *serve
     if (!engine.n_slots)
         engine.n_slots = engine.n_cores;
     const struct isolate_options isolate_options = {
-        .name = engine_name(options, err),
+        .name = options->engine,
         .engine_dir = options->engine_dir,
         .worker = options->worker,
         .hang_ns = server->options.hang_timeout_ms * CLOCK_MS,
@@ -191,7 +196,7 @@ static enum gp_status open_isolated(struct model *model, struct gp_server *serve
         .engine = &engine,
     };
     struct isolate *isolate;
-    if (!isolate_options.name || isolate_open(&isolate_options, &isolate, err) != GP_OK)
+    if (isolate_open(&isolate_options, &isolate, err) != GP_OK)
         return err->status;
     model->isolate = isolate;
     return model_attach(model, server, isolate_engine(isolate), isolate, options, err);
@@ -215,10 +220,8 @@ enum gp_status model_open(struct model *model, struct gp_server *server,
         return open_isolated(model, server, options, &engine_options, err);
     void *handle;
     const struct gp_engine *engine = NULL;
-    const char *name = engine_name(options, err);
-    if (!name)
-        return err->status;
-    enum gp_status status = engine_load(name, options->engine_dir, &engine, err);
+    enum gp_status status =
+        engine_load(options->engine, options->engine_dir, &engine, err);
     if (status == GP_OK)
         status = engine->open(&engine_options, &handle, err);
     if (status != GP_OK)

@@ -52,7 +52,11 @@ struct model {
     int64_t queue_deadline_ns; /* no later than the earliest in the queue; 0: none */
 };
 
-/* Opens what the options name and prepares its slots. */
+/* Settles what the options leave open: which engine it is, and that one which is a Python program
+ * is isolated. */
+enum gp_status model_choose(struct gp_server_options *options, struct gp_error *err);
+
+/* Opens what the options name, once they are settled, and prepares its slots. */
 enum gp_status model_open(struct model *model, struct gp_server *server,
                           const struct gp_server_options *options, struct gp_error *err);
 

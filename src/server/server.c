@@ -201,9 +201,11 @@ static struct gp_server *create(gp_infer_fn *function, void *self,
                                 const struct gp_server_options *options,
                                 struct gp_error *err)
 {
-    const struct gp_server_options o = options_of(options);
+    struct gp_server_options o = options_of(options);
     struct gp_error detail = {0};
     err = err ? err : &detail;
+    if (!function && model_choose(&o, err) != GP_OK)
+        return NULL;
     struct gp_server *server = begin(&o, err);
     if (!server)
         return NULL;

@@ -121,6 +121,30 @@ static void test_load_refuses(void **state)
     assert_null(engine);
 }
 
+static const char *script(const char *name, const char *engine_dir, size_t size,
+                          char *path)
+{
+    assert_int_equal(engine_script(name, engine_dir, path, size, &err), GP_OK);
+    return path;
+}
+
+static void test_script(void **state)
+{
+    char path[2 * PATH_SIZE];
+    (void)state;
+    write_text(in("graphpipe-engine-both.py"), "");
+    write_text(in("graphpipe-engine-both.so"), "");
+    write_text(in("graphpipe-engine-mine.py"), "");
+    assert_string_equal(script("mine", folder, sizeof path, path),
+                        in("graphpipe-engine-mine.py"));
+    assert_string_equal(script("both", folder, sizeof path, path), "");
+    assert_string_equal(script("echo", folder, sizeof path, path), "");
+    assert_string_equal(script("none", folder, sizeof path, path), "");
+    assert_string_equal(script("./mine.py", NULL, sizeof path, path), "./mine.py");
+    assert_string_equal(script("./mine.so", NULL, sizeof path, path), "");
+    assert_string_equal(script("./mine.py", NULL, 5, path), ""); /* it does not fit */
+}
+
 struct seen {
     char names[512];
     bool has_echo_path;
@@ -144,8 +168,11 @@ static void test_each(void **state)
     write_text(in("graphpipe-engine-echo.so"), "");
     write_text(in("graphpipe-engine-.so"), "");
     write_text(in("libother.so"), "");
+    write_text(in("graphpipe-engine-script.py"), "");
+    write_text(in("graphpipe-engine-none.pyc"), "");
     engine_each(folder, see, &seen);
-    assert_string_equal(seen.names, "echo onnx openvino tensorflow pytorch mine ");
+    assert_string_equal(seen.names,
+                        "echo onnx openvino tensorflow pytorch python mine script ");
     assert_true(seen.has_echo_path);
 }
 
@@ -170,6 +197,7 @@ static void test_guess(void **state)
         {"a.pt2", "PK", 2, "pytorch"},
         {"a.tflite", "", 0, "openvino"},
         {"a.xml", "<net>", 5, "openvino"},
+        {"a.py", "def infer", 9, "python"},
         {"a.txt", "hello", 5, NULL},
         {"empty", "", 0, NULL},
     };
@@ -321,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_refuses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_library_newest, set_up, tear_down),
