@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -59,6 +60,13 @@ def test_cmake_package_has_a_version(installed, tmp_path):
                                              "message(STATUS found=${GraphPipe_FOUND})\n")
     assert "found=0" in run("cmake", "-S", tmp_path, "-B", tmp_path / "build",
                             f"-DCMAKE_PREFIX_PATH={installed}")
+
+
+def test_engine_that_is_a_python_program(installed, tmp_path):
+    (tmp_path / "model.py").write_text("def infer(inputs): return inputs")
+    assert "numpy" in run(installed / "bin/graphpipe", "inspect", tmp_path / "model.py",
+                          "--engine-option", f"python={sys.executable}")
+    assert not list(installed.glob("lib/graphpipe/**/__pycache__"))
 
 
 def package_config(installed, *arguments):

@@ -137,6 +137,7 @@ static void test_script(void **state)
     write_text(in("graphpipe-engine-mine.py"), "");
     assert_string_equal(script("mine", folder, sizeof path, path),
                         in("graphpipe-engine-mine.py"));
+    assert_true(strlen(script("python", NULL, sizeof path, path)) > 0);
     assert_string_equal(script("both", folder, sizeof path, path), "");
     assert_string_equal(script("echo", folder, sizeof path, path), "");
     assert_string_equal(script("none", folder, sizeof path, path), "");

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -62,6 +63,46 @@ static void test_another_program_has_a_worker(void **state)
     pool_destroy(pool);
 }
 
+/* The engine that is a Python program, whatever worker is named: it needs none. */
+static void test_another_program_has_python(void **state)
+{
+    char model[] = "/tmp/gp-isolate-XXXXXX", python[4096];
+    static const char source[] = "def infer(inputs): return 1\n";
+    const char *option = python;
+    const struct gp_engine_options engine = {.size_bytes = sizeof engine,
+                                             .n_slots = 1,
+                                             .n_cores = 1,
+                                             .model_path = model,
+                                             .options = &option,
+                                             .n_options = 1};
+    struct pool *pool = pool_create_split(64 * MIB);
+    const struct isolate_options options = {.name = "python",
+                                            .worker = "/nowhere/graphpipe",
+                                            .hang_ns = CLOCK_S,
+                                            .pool = pool,
+                                            .engine = &engine};
+    struct isolate *isolate;
+    struct gp_description d = {.size_bytes = sizeof d};
+    struct gp_error err;
+    (void)state;
+    const int fd = mkstemp(model);
+    assert_int_equal(write(fd, source, sizeof source - 1), sizeof source - 1);
+    close(fd);
+    (void)snprintf(python, sizeof python, "python=%s/.deps/venv/bin/python",
+                   getenv("GP_SOURCE_DIR"));
+    if (isolate_open(&options, &isolate, &err) != GP_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(isolate_engine(isolate)->describe(isolate, &d, &err), GP_OK);
+    assert_int_equal(d.flags, GP_ANY_INPUTS | GP_ANY_OUTPUT);
+    assert_string_equal(d.files[0], model);
+    isolate_engine(isolate)->close(isolate);
+    option = "python=/nowhere/python";
+    assert_int_equal(isolate_open(&options, &isolate, &err), GP_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "cannot start the interpreter"));
+    (void)unlink(model);
+    pool_destroy(pool);
+}
+
 static void test_what_cannot_start(void **state)
 {
     struct pool *pool = pool_create_split(64 * MIB);
@@ -81,6 +122,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_another_program_has_a_worker),
+        cmocka_unit_test(test_another_program_has_python),
         cmocka_unit_test(test_what_cannot_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
