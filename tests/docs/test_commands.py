@@ -88,10 +88,13 @@ def fill(folder):
 
 
 def write_sources(path, commands, folder):
-    """The C files that the commands name are the document's whole programs, in their order."""
+    """The C files that the commands name are the document's whole programs, in their order; the
+    models that it serves are its blocks marked py."""
     programs = [block for block in of_document(path, "c") if block.startswith("#include")]
     names = re.findall(r"\b(?<!/)\w+\.c\b", " ".join(commands))
-    for name, program in zip(dict.fromkeys(names), programs):
+    models = re.findall(r"^graphpipe serve (\w+\.py)$", path.read_text(), re.MULTILINE)
+    for name, program in [*zip(dict.fromkeys(names), programs),
+                          *zip(models, of_document(path, "py"), strict=True)]:
         (folder / name).write_text(program)
 
 
@@ -115,6 +118,8 @@ def serve_and_ask(commands, path, folder):
     server = Server(listen=[None] * max(n_listeners, 1), cwd=folder)
     server.command = [PROGRAM, *words[1:]]
     server.command += [] if n_listeners else ["--listen", f"127.0.0.1:{port}"]
+    if words[-1].endswith(".py"):
+        server.command += ["--engine-option", f"python={sys.executable}"]
     with server:
         for command in commands[n_before + 1:]:
             assert run(command, folder), command
