@@ -86,8 +86,11 @@ enum gp_status engine_guess(const char *model_path, const char **name,
         return gp_error_set(err, is_absent ? GP_NOT_FOUND : GP_INVALID,
                             "cannot open the model %s: %s", model_path, strerror(errno));
     }
-    if (!S_ISDIR(info.st_mode))
+    if (S_ISREG(info.st_mode))
         return guess_file(model_path, name, err);
+    if (!S_ISDIR(info.st_mode)) /* a pipe would never be open */
+        return gp_error_set(err, GP_INVALID,
+                            "%s is neither a file nor a folder: " ACCEPTED, model_path);
     if (snprintf(inner, sizeof inner, "%s/saved_model.pb", model_path) <
             (int)sizeof inner &&
         access(inner, F_OK) == 0) {
