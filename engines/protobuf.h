@@ -82,6 +82,16 @@ static inline bool pb_next(struct pb_bytes *message, struct pb_field *field)
     return true;
 }
 
+/* Is it made of whole fields? Then it may be a message; what is cut off, or text, is none. */
+static inline bool pb_is_whole(struct pb_bytes message)
+{
+    struct pb_field field;
+    while (message.at != message.end)
+        if (!pb_next(&message, &field) || field.number == 0)
+            return false;
+    return true;
+}
+
 /* The next text or message of this number. */
 static inline bool pb_next_body(struct pb_bytes *message, uint64_t number,
                                 struct pb_bytes *body)

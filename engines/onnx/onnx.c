@@ -2,11 +2,9 @@
  * onnx_session.c starts. Options: library=PATH, the runtime to use. */
 #include "onnx.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const struct gp_host *host;
 
@@ -53,26 +51,6 @@ static void close_model(void *self)
     free(model);
 }
 
-/* The runtime's words for a path that is no file are long, and differ by release. */
-static enum gp_status check_file(const char *path, struct gp_error *err)
-{
-    struct stat info;
-    if (stat(path, &info) != 0)
-        return gp_error_set(err, errno == ENOENT ? GP_NOT_FOUND : GP_INVALID,
-                            "cannot open the model %s: %s", path, strerror(errno));
-    if (S_ISDIR(info.st_mode))
-        return gp_error_set(err, GP_INVALID,
-                            "%s is a folder; the onnx engine needs the .onnx "
-                            "file in it",
-                            path);
-    if (!S_ISREG(info.st_mode))
-        return gp_error_set(err, GP_INVALID,
-                            "%s is not a file; the onnx engine needs a .onnx "
-                            "file",
-                            path);
-    return GP_OK;
-}
-
 /* An option that nobody knows is most likely a mistyped one. */
 static enum gp_status check_options(const struct gp_engine_options *options,
                                     struct gp_error *err)
@@ -86,7 +64,7 @@ static enum gp_status check_options(const struct gp_engine_options *options,
     if (!options->model_path || !*options->model_path)
         return gp_error_set(err, GP_INVALID,
                             "the onnx engine needs a model: a .onnx file");
-    return check_file(options->model_path, err);
+    return GP_OK;
 }
 
 static enum gp_status open_slots(struct onnx_model *model, struct gp_error *err)
@@ -173,23 +151,26 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     if (!model)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
     model->ort = ort;
-    model->listener = (struct ort_listener){options->log, options->log_context, NULL};
+    model->listener = (struct ort_listener){
+        .log = options->log, .log_context = options->log_context, .is_opening = true};
     ort_listen(&model->listener);
 
-    struct onnx_file file;
-    onnx_file_open(&file, options->model_path);
-    status = onnx_file_list(model, &file, options->model_path, err);
+    struct plugin_file file;
+    status = onnx_file_open(&file, options->model_path, err);
+    if (status == GP_OK)
+        status = onnx_file_list(model, &file, options->model_path, err);
     if (status == GP_OK)
         status = onnx_session_open(model, options, err);
     if (status == GP_OK)
         status = open_slots(model, err);
     if (status == GP_OK)
         status = onnx_io_read(model, &file, err);
-    onnx_file_close(&file);
+    plugin_unmap(&file);
     if (status != GP_OK) {
         close_model(model);
-        return status;
+        return plugin_blame(status, options->model_path, err);
     }
+    ort_opened(&model->listener);
     read_metadata(model);
     (void)snprintf(model->summary, sizeof model->summary, "cpu  %u thread%s",
                    model->n_threads, model->n_threads == 1 ? "" : "s");

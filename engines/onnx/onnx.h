@@ -3,6 +3,7 @@
 #ifndef GP_ONNX_ONNX_H
 #define GP_ONNX_ONNX_H
 
+#include "../plugin.h"
 #include "ort.h"
 
 #include <stdatomic.h>
@@ -90,8 +91,7 @@ struct OrtSession *onnx_session_take(struct onnx_model *model);
 void onnx_session_give(struct onnx_model *model);
 
 /* Fills inputs and outputs from the session. `file` tells which of them have no shape. */
-struct onnx_file;
-enum gp_status onnx_io_read(struct onnx_model *model, const struct onnx_file *file,
+enum gp_status onnx_io_read(struct onnx_model *model, const struct plugin_file *file,
                             struct gp_error *err);
 
 /* Reads which sizes of an input, or of an output, have names. Inputs come first. */
@@ -118,20 +118,16 @@ void onnx_shape_refute(struct onnx_shape *shape);
 enum gp_status onnx_run(void *model, uint32_t slot, const struct gp_call *call,
                         struct gp_outputs *outputs, struct gp_error *err);
 
-/* The model's file, read as far as the runtime does not tell what is in it. */
-struct onnx_file {
-    const unsigned char *bytes; /* mapped; NULL when it cannot be */
-    size_t size_bytes;
-};
-
-void onnx_file_open(struct onnx_file *file, const char *path);
-void onnx_file_close(struct onnx_file *file);
+/* Maps the model's file, which is read as far as the runtime does not tell what is in it.
+ */
+enum gp_status onnx_file_open(struct plugin_file *file, const char *path,
+                              struct gp_error *err);
 
 /* True when the graph's input or output of that name says what its shape is. */
-bool onnx_file_has_shape(const struct onnx_file *file, const char *name);
+bool onnx_file_has_shape(const struct plugin_file *file, const char *name);
 
 /* Lists the files that make up the model, and adds their sizes up. */
-enum gp_status onnx_file_list(struct onnx_model *model, const struct onnx_file *file,
+enum gp_status onnx_file_list(struct onnx_model *model, const struct plugin_file *file,
                               const char *path, struct gp_error *err);
 
 #endif

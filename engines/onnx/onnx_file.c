@@ -5,12 +5,7 @@
 
 #include "../protobuf.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* Subgraphs in subgraphs: beyond any model, below any stack. */
 enum { MAX_DEPTH = 16 };
@@ -28,35 +23,38 @@ enum {
 enum { TENSOR_EXTERNAL_DATA = 13, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
 enum { VALUE_NAME = 1, VALUE_TYPE = 2, TYPE_TENSOR = 1, TENSOR_TYPE_SHAPE = 2 };
 
-void onnx_file_open(struct onnx_file *file, const char *path)
+static struct pb_bytes view(const struct plugin_file *file)
 {
-    *file = (struct onnx_file){0};
-    struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
-        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (bytes != MAP_FAILED)
-            *file = (struct onnx_file){bytes, (size_t)info.st_size};
-    }
-    close(fd);
-}
-
-void onnx_file_close(struct onnx_file *file)
-{
-    if (file->bytes)
-        munmap((void *)(uintptr_t)file->bytes, file->size_bytes);
-    *file = (struct onnx_file){0};
+    return pb_view(file->bytes, file->size_bytes);
 }
 
 /* Empty when there is none. */
-static struct pb_bytes find_graph(const struct onnx_file *file)
+static struct pb_bytes find_graph(const struct plugin_file *file)
 {
-    return pb_body(pb_view(file->bytes, file->size_bytes), MODEL_GRAPH);
+    return pb_body(view(file), MODEL_GRAPH);
 }
 
-bool onnx_file_has_shape(const struct onnx_file *file, const char *name)
+/* The runtime's own format, .ort: FlatBuffers. */
+static bool is_ort(const struct plugin_file *file)
+{
+    return file->size_bytes >= 8 && memcmp(file->bytes + 4, "ORTM", 4) == 0;
+}
+
+enum gp_status onnx_file_open(struct plugin_file *file, const char *path,
+                              struct gp_error *err)
+{
+    const enum gp_status status =
+        plugin_map(path, "the onnx engine needs a .onnx file", file, err);
+    if (status != GP_OK || is_ort(file) ||
+        (pb_is_whole(view(file)) && find_graph(file).at))
+        return status;
+    plugin_unmap(file);
+    return gp_error_set(err, GP_INVALID,
+                        "%s is not a whole ONNX model: it is cut off, or of another kind",
+                        path);
+}
+
+bool onnx_file_has_shape(const struct plugin_file *file, const char *name)
 {
     struct pb_bytes graph = find_graph(file);
     struct pb_field field;
@@ -144,7 +142,7 @@ static bool walk_graph(struct walk *walk, struct pb_bytes graph)
     return go_on;
 }
 
-enum gp_status onnx_file_list(struct onnx_model *model, const struct onnx_file *file,
+enum gp_status onnx_file_list(struct onnx_model *model, const struct plugin_file *file,
                               const char *path, struct gp_error *err)
 {
     struct walk walk = {.model = model, .path = path};

@@ -55,7 +55,8 @@ static enum gp_status get_name(struct onnx_model *model, enum section section, s
 }
 
 /* Type and shape. A type that GraphPipe lacks leaves io->dtype GP_NULL. */
-static enum gp_status read_tensor(struct onnx_model *model, const struct onnx_file *file,
+static enum gp_status read_tensor(struct onnx_model *model,
+                                  const struct plugin_file *file,
                                   const struct OrtTypeInfo *info, struct gp_io *io,
                                   int *type, struct gp_error *err)
 {
@@ -100,7 +101,7 @@ static void warn_left_out(const struct onnx_model *model, const char *name,
 }
 
 /* Reads entry i of a section into io; *is_usable false for one to be left out. */
-static enum gp_status read_entry(struct onnx_model *model, const struct onnx_file *file,
+static enum gp_status read_entry(struct onnx_model *model, const struct plugin_file *file,
                                  enum section section, size_t i, struct gp_io *io,
                                  bool *is_usable, struct gp_error *err)
 {
@@ -141,9 +142,10 @@ static enum gp_status read_entry(struct onnx_model *model, const struct onnx_fil
     return GP_OK;
 }
 
-static enum gp_status read_section(struct onnx_model *model, const struct onnx_file *file,
-                                   enum section section, size_t n, struct gp_io *list,
-                                   uint32_t *n_list, struct gp_error *err)
+static enum gp_status read_section(struct onnx_model *model,
+                                   const struct plugin_file *file, enum section section,
+                                   size_t n, struct gp_io *list, uint32_t *n_list,
+                                   struct gp_error *err)
 {
     for (size_t i = 0; i < n; i++) {
         bool is_usable;
@@ -161,7 +163,7 @@ static enum gp_status read_section(struct onnx_model *model, const struct onnx_f
     return GP_OK;
 }
 
-enum gp_status onnx_io_read(struct onnx_model *model, const struct onnx_file *file,
+enum gp_status onnx_io_read(struct onnx_model *model, const struct plugin_file *file,
                             struct gp_error *err)
 {
     size_t n[3];

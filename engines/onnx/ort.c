@@ -43,27 +43,45 @@ static void one_line(const char *text, char *line, size_t line_size)
     line[n] = '\0';
 }
 
-/* Cuts "FILE:LINE FUNCTION(ARGUMENTS) " out, which tells the runtime's makers where a
- * check of theirs failed and hides from everybody else what it says. */
-static void cut_location(char *line)
+/* Behind the bracket that opens first. */
+static char *skip_arguments(char *at)
 {
-    char *inside = strstr(line, "/onnxruntime/core/");
-    char *end = inside ? strchr(inside, '(') : NULL;
-    if (!end)
-        return;
-    char *begin = inside;
-    while (begin > line && begin[-1] != ' ')
-        begin--;
     int depth = 0;
-    do {
-        depth += (*end == '(') - (*end == ')');
-        end++;
-    } while (depth > 0 && *end);
-    if (strncmp(end, " const", 6) == 0)
-        end += 6;
-    while (*end == ' ')
-        end++;
-    memmove(begin, end, strlen(end) + 1);
+    for (at = strchr(at, '('); at && *at; at++) {
+        depth += (*at == '(') - (*at == ')');
+        if (depth == 0)
+            return at + 1;
+    }
+    return NULL;
+}
+
+/* Cuts "/PATH/FILE.cc:LINE FUNCTION(ARGUMENTS) " and "FILE.cc:LINE NAME " out, which tell
+ * the runtime's makers where a check of theirs failed and hide from everybody else what it
+ * says. */
+static void cut_locations(char *line, const char *suffix)
+{
+    char *at = line;
+    while ((at = strstr(at, suffix)) != NULL) {
+        char *begin = at, *end = at + strcspn(at, " ");
+        while (begin > line && begin[-1] != ' ')
+            begin--;
+        char *const name = end + strspn(end, " ");
+        end = *begin == '/' ? skip_arguments(name) : name + strcspn(name, " ");
+        if (!end)
+            return;
+        end += strncmp(end, " const ", 7) == 0 ? 6 : 0;
+        end += strspn(end, " ");
+        memmove(begin, end, strlen(end) + 1);
+        at = begin;
+    }
+}
+
+/* Cuts everything from `begin` up to the end of `end` out. */
+static void cut(char *line, const char *begin, const char *end)
+{
+    char *from = strstr(line, begin), *to = from ? strstr(from, end) : NULL;
+    if (to)
+        memmove(from, to + strlen(end), strlen(to + strlen(end)) + 1);
 }
 
 static void hear(void *context, int severity, const char *category, const char *id,
@@ -77,10 +95,22 @@ static void hear(void *context, int severity, const char *category, const char *
     (void)location;
     (void)snprintf(line + n, sizeof line - n, "%.*s", (int)strcspn(message, "\n"),
                    message);
+    const bool is_error = severity >= ORT_LOG_ERROR;
     pthread_mutex_lock(&listeners_lock);
-    if (listeners && listeners->log)
-        listeners->log(listeners->log_context,
-                       severity >= ORT_LOG_ERROR ? GP_LOG_ERROR : GP_LOG_WARNING, line);
+    if (listeners && listeners->is_opening && is_error)
+        (void)snprintf(listeners->error, sizeof listeners->error, "%s", line);
+    else if (listeners && listeners->log)
+        listeners->log(listeners->log_context, is_error ? GP_LOG_ERROR : GP_LOG_WARNING,
+                       line);
+    pthread_mutex_unlock(&listeners_lock);
+}
+
+void ort_opened(struct ort_listener *listener)
+{
+    pthread_mutex_lock(&listeners_lock);
+    if (*listener->error && listener->log)
+        listener->log(listener->log_context, GP_LOG_ERROR, listener->error);
+    listener->is_opening = false;
     pthread_mutex_unlock(&listeners_lock);
 }
 
@@ -177,7 +207,12 @@ enum gp_status ort_check(const struct ort_runtime *ort, struct OrtStatus *status
     const char *failed =
         strncmp(message, "Load model ", 11) == 0 ? strstr(message, " failed:") : NULL;
     one_line(failed ? failed + strlen(" failed:") : message, line, sizeof line);
-    cut_location(line);
+    cut_locations(line, ".cc:");
+    cut_locations(line, ".h:");
+    cut(line, "Exception during initialization: ", ": ");
+    cut(line, "[ONNXRuntimeError] : ", "FAIL : ");
+    cut(line, "ONNX Runtime only *guarantees*", "opset versions. ");
+    cut(line, " and support for this is limited", "backward compatibility");
     ort->api.ReleaseStatus(status);
     return gp_error_set(err, code == ORT_INVALID_ARGUMENT ? GP_INVALID : GP_ENGINE,
                         "%s: %s", what, line);

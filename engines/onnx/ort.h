@@ -10,6 +10,8 @@
 
 #include <graphpipe/engine.h>
 
+#include <stdbool.h>
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -172,6 +174,8 @@ struct ort_listener {
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;
     struct ort_listener *next;
+    bool is_opening;
+    char error[400]; /* while opening: it comes as a status too, unless the model opens */
 };
 
 /* Loads the runtime on the first call. NULL and *err when it cannot be found. */
@@ -181,6 +185,9 @@ const struct ort_runtime *ort_runtime_open(const struct gp_host *host,
 
 void ort_listen(struct ort_listener *listener);
 void ort_unlisten(struct ort_listener *listener);
+
+/* The model is open. */
+void ort_opened(struct ort_listener *listener);
 
 /* Takes a status: NULL is GP_OK; else it is released and its message goes to *err, as one
  * line after `what`, which says what failed. */

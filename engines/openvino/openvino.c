@@ -3,6 +3,8 @@
  * rows to run once before serving. */
 #include "openvino.h"
 
+#include "../plugin.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,9 +93,11 @@ static enum gp_status read_graph(struct ov_model *model, const char *path,
     const struct ov_runtime *ov = model->ov;
     char what[256], *name = NULL;
     (void)snprintf(what, sizeof what, "cannot load the model %.200s", path);
-    const enum gp_status status =
-        ov_check(ov, ov->ov_core_read_model(ov->core, path, NULL, &model->graph),
-                 GP_INVALID, what, err);
+    FILE *const before = plugin_mute(); /* its protobuf prints where it fails */
+    const ov_status_e failed =
+        ov->ov_core_read_model(ov->core, path, NULL, &model->graph);
+    plugin_unmute(before);
+    const enum gp_status status = ov_check(ov, failed, GP_INVALID, what, err);
     if (status != GP_OK)
         return status;
     /* where the model has no name its reader's is in its place */
@@ -146,7 +150,7 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
         status = openvino_lanes_warm_up(model, settings.warm_up, err);
     if (status != GP_OK) {
         close_model(model);
-        return status;
+        return plugin_blame(status, options->model_path, err);
     }
     *self = model;
     return GP_OK;

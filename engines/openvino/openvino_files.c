@@ -6,120 +6,104 @@
  * its readers on such a file, and one of them prints what it thinks of it. */
 #include "openvino.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include "../plugin.h"
+#include "../protobuf.h"
+
 #include <limits.h>
-#include <string.h>
 #include <strings.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+static const char wanted[] =
+    "the openvino engine reads .xml, .onnx, .tflite and .pb files, "
+    "and the folder of a SavedModel";
 
 static const char *const saved_model[] = {"saved_model.pb", "variables/variables.index",
                                           "variables/variables.data-00000-of-00001"};
 
 enum { MAX_FILES = sizeof saved_model / sizeof saved_model[0] };
 
-/* its root is at the beginning, after at most a comment */
+/* FlatBuffers, and protobuf, end here; OpenVINO would read a larger file to its end first */
+enum { MAX_MESSAGE_BYTES = INT32_MAX };
+
+/* its root begins it, after at most a comment, and ends it */
 static bool is_ir(const unsigned char *bytes, size_t n)
 {
     enum { HEAD_BYTES = 4096 };
-    return memmem(bytes, n < HEAD_BYTES ? n : HEAD_BYTES, "<net", 4) != NULL;
+    const size_t m = n < HEAD_BYTES ? n : HEAD_BYTES;
+    return memmem(bytes, m, "<net", 4) && memmem(bytes + n - m, m, "</net", 5);
 }
 
 static bool is_tflite(const unsigned char *bytes, size_t n)
 {
-    return n >= 8 && memcmp(bytes + 4, "TFL3", 4) == 0;
+    return n >= 8 && n <= MAX_MESSAGE_BYTES && memcmp(bytes + 4, "TFL3", 4) == 0;
 }
 
-static bool read_varint(const unsigned char *bytes, size_t n, size_t *at, uint64_t *value)
+/* Fields that only a message of this kind has. */
+enum { ONNX_GRAPH = 7, GRAPH_DEF_NODE = 1, SAVED_MODEL_META_GRAPH = 2 };
+
+static bool has_field(const unsigned char *bytes, size_t n, uint64_t number)
 {
-    *value = 0;
-    for (unsigned shift = 0; shift < 64 && *at < n; shift += 7) {
-        const unsigned char byte = bytes[(*at)++];
-        *value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80)
-            return true;
-    }
-    return false;
+    const struct pb_bytes message = pb_view(bytes, n);
+    return n <= MAX_MESSAGE_BYTES && pb_is_whole(message) && pb_body(message, number).at;
 }
 
-/* Whole fields up to the end of the file. */
-static bool is_protobuf(const unsigned char *bytes, size_t n)
+static bool is_onnx(const unsigned char *bytes, size_t n)
 {
-    enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
-    size_t at = 0;
-    while (at < n) {
-        uint64_t tag, size = 0;
-        if (!read_varint(bytes, n, &at, &tag) || tag >> 3 == 0)
-            return false;
-        switch (tag & 7) {
-        case VARINT:
-            if (!read_varint(bytes, n, &at, &size))
-                return false;
-            size = 0;
-            break;
-        case BYTES:
-            if (!read_varint(bytes, n, &at, &size))
-                return false;
-            break;
-        case FIXED64:
-        case FIXED32:
-            size = (tag & 7) == FIXED64 ? 8 : 4;
-            break;
-        default:
-            return false;
-        }
-        if (size > n - at)
-            return false;
-        at += (size_t)size;
-    }
-    return n > 0;
+    return has_field(bytes, n, ONNX_GRAPH);
+}
+
+static bool is_graph_def(const unsigned char *bytes, size_t n)
+{
+    return has_field(bytes, n, GRAPH_DEF_NODE);
+}
+
+static bool is_saved_model(const unsigned char *bytes, size_t n)
+{
+    return has_field(bytes, n, SAVED_MODEL_META_GRAPH);
 }
 
 static const struct {
     const char *suffix;
     bool (*is_it)(const unsigned char *bytes, size_t n);
     const char *kind;
-} formats[] = {{".xml", is_ir, "an IR"},
-               {".onnx", is_protobuf, "a whole ONNX model"},
-               {".tflite", is_tflite, "a TFLite model"},
-               {".pb", is_protobuf, "a whole GraphDef of TensorFlow"}};
+} formats[] = {{".xml", is_ir, "IR"},
+               {".onnx", is_onnx, "ONNX model"},
+               {".tflite", is_tflite, "TFLite model"},
+               {"/saved_model.pb", is_saved_model, "SavedModel"},
+               {".pb", is_graph_def, "GraphDef of TensorFlow"}};
 
-static enum gp_status check_format(const char *path, size_t size_bytes,
-                                   struct gp_error *err)
+static enum gp_status check_format(const char *path, struct gp_error *err)
 {
     const size_t n = strlen(path);
+    struct plugin_file file;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         const size_t m = strlen(formats[i].suffix);
         if (n < m || strcasecmp(path + n - m, formats[i].suffix) != 0)
             continue;
-        const int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            return gp_error_set(err, GP_INVALID, "cannot open the model %s: %s", path,
-                                strerror(errno));
-        void *bytes = size_bytes ? mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0)
-                                 : MAP_FAILED;
-        close(fd);
-        const bool is_it = bytes != MAP_FAILED && formats[i].is_it(bytes, size_bytes);
-        if (bytes != MAP_FAILED)
-            munmap(bytes, size_bytes);
+        const enum gp_status status = plugin_map(path, wanted, &file, err);
+        if (status != GP_OK)
+            return status;
+        const bool is_it = formats[i].is_it(file.bytes, file.size_bytes);
+        plugin_unmap(&file);
         return is_it ? GP_OK
-                     : gp_error_set(err, GP_INVALID, "the file %s is not %s", path,
-                                    formats[i].kind);
+                     : gp_error_set(err, GP_INVALID,
+                                    "%s is not a whole %s: it is cut off, or of another "
+                                    "kind",
+                                    path, formats[i].kind);
     }
-    return gp_error_set(err, GP_INVALID,
-                        "%s: the openvino engine reads .xml, .onnx, .tflite and .pb "
-                        "files, and the folder of a SavedModel",
-                        path);
+    return gp_error_set(err, GP_INVALID, "%s: %s", path, wanted);
 }
 
-/* A file that is not there is no part of the model; if it is needed, its reader says so. */
+/* A file that is not there is no part of the model; if it is needed, its reader says so.
+ * At a link that goes in circles OpenVINO ends the process, and for a pipe it waits. */
 static enum gp_status add(struct ov_model *model, const char *path, struct gp_error *err)
 {
     struct stat info;
     if (stat(path, &info) != 0)
-        return GP_OK;
+        return errno == ENOENT ? GP_OK
+                               : gp_error_set(err, GP_INVALID, "cannot open %s: %s", path,
+                                              strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return gp_error_set(err, GP_INVALID, "%s is not a file", path);
     const char *kept = openvino_keep_text(model, path, err);
     if (!kept)
         return GP_NO_MEMORY;
@@ -134,17 +118,16 @@ static enum gp_status add_folder(struct ov_model *model, const char *path,
     char inner[PATH_MAX];
     enum gp_status status = GP_OK;
     for (size_t i = 0; i < MAX_FILES && status == GP_OK; i++) {
-        struct stat info;
         if (snprintf(inner, sizeof inner, "%s/%s", path, saved_model[i]) >=
             (int)sizeof inner)
             return gp_error_set(err, GP_INVALID, "the path %.200s... is too long", path);
-        if (i == 0 && stat(inner, &info) != 0)
+        if (i == 0 && access(inner, F_OK) != 0)
             return gp_error_set(err, GP_INVALID,
                                 "the folder %s holds no saved_model.pb; of other models "
                                 "name the file",
                                 path);
         if (i == 0)
-            status = check_format(inner, (size_t)info.st_size, err);
+            status = check_format(inner, err);
         if (status == GP_OK)
             status = add(model, inner, err);
     }
@@ -175,12 +158,12 @@ enum gp_status openvino_files_list(struct ov_model *model, const char *path,
                             "cannot open the model %s: %s", path, strerror(errno));
     if (S_ISDIR(info.st_mode))
         return add_folder(model, path, err);
-    if (!S_ISREG(info.st_mode))
+    const char *slash = strrchr(path, '/');
+    if (strcmp(slash ? slash + 1 : path, saved_model[0]) == 0)
         return gp_error_set(err, GP_INVALID,
-                            "%s is not a file; the openvino engine needs a model's file, "
-                            "or the folder of a SavedModel",
+                            "%s is part of a SavedModel; name the folder that it is in",
                             path);
-    enum gp_status status = check_format(path, (size_t)info.st_size, err);
+    enum gp_status status = check_format(path, err);
     if (status == GP_OK)
         status = add(model, path, err);
     return status == GP_OK ? add_weights(model, path, err) : status;

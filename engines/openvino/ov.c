@@ -75,6 +75,9 @@ static bool is_noise(const char *text, size_t size)
 {
     static const char *const beginnings[] = {"Exception from ", "Check '",
                                              "Summary:", "FrontEnd API failed with"};
+    static const char reading[] = "Loading input model";
+    if (size == strlen(reading) && memcmp(text, reading, size) == 0)
+        return true;
     for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
         const size_t n = strlen(beginnings[i]);
         if (size >= n && memcmp(text, beginnings[i], n) == 0)
@@ -86,12 +89,14 @@ static bool is_noise(const char *text, size_t size)
 /* What is left of the message, as one line. */
 static void one_line(const char *text, char *line, size_t line_size)
 {
+    static const char reader[] = "[TensorFlow Frontend] ";
     size_t n = 0;
     while (*text) {
         const size_t size = strcspn(text, "\n");
         const char *end = text + size;
         if (!is_noise(text, size)) {
             text += size > 3 && memcmp(text, "-- ", 3) == 0 ? 3 : 0;
+            text += strncmp(text, reader, strlen(reader)) == 0 ? strlen(reader) : 0;
             for (; text < end; text++) {
                 const bool is_blank = (unsigned char)*text <= ' ';
                 if ((!is_blank || (n > 0 && line[n - 1] != ' ')) && n + 1 < line_size)
@@ -105,6 +110,10 @@ static void one_line(const char *text, char *line, size_t line_size)
     while (n > 0 && line[n - 1] == ' ')
         n--;
     line[n] = '\0';
+    char *advice =
+        strstr(line, " To facilitate the conversion of unsupported operations");
+    if (advice)
+        *advice = '\0';
 }
 
 enum gp_status ov_check(const struct ov_runtime *ov, ov_status_e failed,
@@ -117,6 +126,12 @@ enum gp_status ov_check(const struct ov_runtime *ov, ov_status_e failed,
     if (message)
         one_line(message, line, sizeof line);
     ov->ov_free(message);
+    /* its words for weights in a file beside the model that is not there, or too short */
+    static const char weights[] =
+        "Invalid usage of method for externally stored data in ";
+    if (strncmp(line, weights, strlen(weights)) == 0)
+        return gp_error_set(err, status, "%s: cannot read the weights in %s", what,
+                            line + strlen(weights));
     return gp_error_set(err, status, "%s: %s", what,
                         *line ? line : ov->ov_get_error_info(failed));
 }

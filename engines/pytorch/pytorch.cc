@@ -7,6 +7,8 @@
  * which folds what is constant, and shared by all slots. */
 #include "pytorch.h"
 
+#include "../plugin.h"
+
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <caffe2/serialize/inline_container.h>
@@ -18,13 +20,19 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <dlfcn.h>
-#include <sys/stat.h>
 
-#include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <new>
 #include <sstream>
+
+/* Cuts everything from `begin` up to the end of `end` out. */
+static void cut(std::string &text, const char *begin, const char *end)
+{
+    const size_t from = text.find(begin);
+    const size_t to = from == std::string::npos ? from : text.find(end, from);
+    if (to != std::string::npos)
+        text.erase(from, to + strlen(end) - from);
+}
 
 std::string pytorch_one_line(const std::exception &failure)
 {
@@ -40,7 +48,14 @@ std::string pytorch_one_line(const std::exception &failure)
     std::string line, word;
     while (words >> word)
         line += (line.empty() ? "" : " ") + word;
-    return line.substr(0, std::min<size_t>(line.find(" : File \"code/"), 360));
+    cut(line, "[enforce fail at ", "] . ");
+    cut(line, " (of Python compilation unit at", ")");
+    cut(line, " INTERNAL ASSERT FAILED at ", "report a bug to PyTorch.");
+    for (const char *rest :
+         {" : File \"code/", ": File \"code/", " (Could this error message",
+          ". Could not find any similar ops"})
+        line.resize(std::min(line.size(), line.find(rest)));
+    return line.substr(0, 360);
 }
 
 enum gp_status pytorch_guard(struct gp_error *err, const char *what,
@@ -106,31 +121,29 @@ static bool is_package(const std::string &path)
     return path.size() > 4 && strcasecmp(path.c_str() + path.size() - 4, ".pt2") == 0;
 }
 
-static void check_file(const char *path)
+/* Reads the first bytes, or all. */
+static std::string read_file(const char *path, size_t most)
 {
-    struct stat info;
-    if (!path || !*path)
-        refuse("the pytorch engine needs a model: a .pt file");
-    if (stat(path, &info) != 0)
-        throw pytorch_refusal(errno == ENOENT ? GP_NOT_FOUND : GP_INVALID,
-                              std::string("cannot open the model ") + path + ": " +
-                                  strerror(errno));
-    if (!S_ISREG(info.st_mode))
-        refuse(std::string(path) + " is not a file; the pytorch engine needs a .pt file");
+    struct plugin_file file;
+    struct gp_error err;
+    if (plugin_map(path, "the pytorch engine needs a .pt file", &file, &err) != GP_OK)
+        throw pytorch_refusal(err.status, err.message);
+    const std::string text(reinterpret_cast<const char *>(file.bytes),
+                           std::min(file.size_bytes, most));
+    plugin_unmap(&file);
+    return text;
 }
 
 /* libtorch's words for what is not TorchScript help nobody. */
-static void check_kind(const std::string &path)
+static void check_kind(const std::string &path, const std::string &head)
 {
     static const char export_it[] =
         "; export the module with torch.jit.script or torch.jit.trace and its save(), or "
         "with torch.onnx.export for the onnx engine";
-    char head[4] = "";
-    std::ifstream(path, std::ios::binary).read(head, sizeof head);
     if (head[0] == '\x80')
         refuse(path + " is a pickle of torch.save, which only Python can read" +
                export_it);
-    if (memcmp(head, "PK\3\4", 4) != 0)
+    if (head != "PK\3\4")
         refuse(path + " is no TorchScript: it does not begin like a zip archive");
     if (!caffe2::serialize::PyTorchStreamReader(path).hasRecord("constants.pkl"))
         refuse(path +
@@ -154,12 +167,9 @@ static wishes read_options(pytorch_model &model, const struct gp_engine_options 
     const bool has_dot =
         dot != std::string::npos && (slash == std::string::npos || dot > slash);
     const std::string beside = (has_dot ? path.substr(0, dot) : path) + ".json";
-    std::ifstream file(beside);
     model.files.push_back(path);
-    if (file) {
-        std::ostringstream text;
-        text << file.rdbuf();
-        wished.said = pytorch_said_read(text.str(), beside);
+    if (access(beside.c_str(), F_OK) == 0) {
+        wished.said = pytorch_said_read(read_file(beside.c_str(), SIZE_MAX), beside);
         model.files.push_back(beside);
     }
     for (size_t i = 0; i < options->n_options; i++) {
@@ -179,9 +189,21 @@ static wishes read_options(pytorch_model &model, const struct gp_engine_options 
 
 /* --- the module ------------------------------------------------------------------------ */
 
+/* libtorch loads a tensor whose bytes the file lacks, and each run fails. */
+template <typename List>
+static void check_weights(const List &list, const std::string &path)
+{
+    for (const auto &entry : list)
+        if (entry.value.has_storage() && entry.value.storage().nbytes() &&
+            !entry.value.storage().data())
+            refuse(path + " holds nothing of the weights \"" + entry.name + "\"");
+}
+
 static void load_module(pytorch_model &model, const std::string &path)
 {
     model.module = torch::jit::load(path, model.device, false);
+    check_weights(model.module->named_parameters(), path);
+    check_weights(model.module->named_buffers(), path);
     if (!model.module->find_method("forward"))
         refuse(path + " has no method forward, which is what is served");
     model.module->eval();
@@ -256,8 +278,10 @@ static void load(pytorch_model &model, const struct gp_engine_options *options)
     torch::jit::setFusionStrategy(none);
     model.log = options->log;
     model.log_context = options->log_context;
-    check_file(options->model_path);
+    if (!options->model_path || !*options->model_path)
+        refuse("the pytorch engine needs a model: a .pt file");
     const std::string path = options->model_path;
+    const std::string head = read_file(options->model_path, 4);
     const wishes wished = read_options(model, options);
     if (is_package(path)) {
         if (!wished.allow_native_code)
@@ -265,7 +289,7 @@ static void load(pytorch_model &model, const struct gp_engine_options *options)
                           "where you trust it, --allow-native-code");
         load_package(model, path);
     } else {
-        check_kind(path);
+        check_kind(path, head);
         load_module(model, path);
         freeze_module(model);
     }
@@ -281,11 +305,14 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
 {
     const std::string what = std::string("cannot load the model ") +
                              (options->model_path ? options->model_path : "");
-    return pytorch_guard(err, what.c_str(), [&] {
+    const enum gp_status status = pytorch_guard(err, what.c_str(), [&] {
         auto model = std::make_unique<pytorch_model>();
         load(*model, options);
         *self = model.release();
     });
+    return status == GP_OK || !options->model_path
+               ? status
+               : plugin_blame(status, options->model_path, err);
 }
 
 static enum gp_status describe_model(void *self, struct gp_description *description,

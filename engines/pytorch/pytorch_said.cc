@@ -14,8 +14,31 @@ using torch::jit::Expr;
     throw pytorch_refusal(GP_INVALID, where + ": " + reason);
 }
 
+/* The parser calls itself for whatever holds something else, and its trees are freed in the
+ * same way: far beyond what we expect that would use up the stack. */
+static void check_depth(const std::string &text, const std::string &where)
+{
+    enum { MOST_OPEN = 16, LONGEST = 100 };
+    int n_open = 0, size = 0; /* of what stands between two marks */
+    char quote = 0;
+    for (size_t i = 0; i < text.size(); i++) {
+        const char c = text[i];
+        if (quote) {
+            i += c == '\\';
+            quote = c == quote ? '\0' : quote;
+            continue;
+        }
+        quote = c == '"' || c == '\'' ? c : '\0';
+        size = strchr(",:[]{}", c) ? 0 : size + (c > ' ');
+        n_open += (strchr("[{(", c) != nullptr) - (strchr("]})", c) != nullptr);
+        if (n_open > MOST_OPEN || size > LONGEST)
+            refuse(where, "is no JSON of inputs and outputs: it nests too deep");
+    }
+}
+
 static Expr parse(const std::string &text, const std::string &where)
 {
+    check_depth(text, where);
     try {
         /* inside brackets the lexer does not mind how lines begin and end */
         torch::jit::Parser parser(

@@ -3,11 +3,16 @@
  * whose variables are set up by what it has for that. */
 #include "model.h"
 
+#include "../plugin.h"
+#include "../protobuf.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+
+/* Numbers of fields in saved_model.proto and graph.proto. */
+enum { META_GRAPHS = 2, GRAPH_NODES = 1 };
 
 static const char nothing[] = "graphpipe/nothing"; /* an operation of ours */
 
@@ -15,7 +20,11 @@ static enum gp_status add_file(struct tf_model *model, const char *folder,
                                const char *name, struct gp_error *err)
 {
     char path[PATH_MAX];
+    struct stat info;
     const int n = snprintf(path, sizeof path, "%s%s%s", folder, *name ? "/" : "", name);
+    /* a pipe would be waited for */
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return gp_error_set(err, GP_INVALID, "%s is not a file", path);
     const char **files =
         tf_keep(model, ((size_t)model->n_files + 1) * sizeof *files, err);
     if (!files || n < 0)
@@ -95,6 +104,27 @@ static enum gp_status check_variables(struct tf_model *model, const char *path,
     return GP_OK;
 }
 
+/* The file, if it is whole and has a field of that number at least. TensorFlow says less of
+ * others, and aborts at one that protobuf could not hold. */
+static enum gp_status map(const char *path, uint64_t field, const char *kind,
+                          struct plugin_file *file, struct gp_error *err)
+{
+    const enum gp_status status = plugin_map(path,
+                                             "the tensorflow engine needs a SavedModel's "
+                                             "folder or a .pb file",
+                                             file, err);
+    if (status != GP_OK)
+        return status;
+    const struct pb_bytes message = pb_view(file->bytes, file->size_bytes);
+    if (file->size_bytes <= INT32_MAX && pb_is_whole(message) &&
+        pb_body(message, field).at)
+        return GP_OK;
+    plugin_unmap(file);
+    return gp_error_set(err, GP_INVALID,
+                        "%s is not a whole %s: it is cut off, or of another kind", path,
+                        kind);
+}
+
 /* The folder's model, with its variables read and its tables filled. */
 static enum gp_status open_folder(struct tf_model *model, const char *path,
                                   const TF_SessionOptions *options, struct gp_error *err)
@@ -102,14 +132,17 @@ static enum gp_status open_folder(struct tf_model *model, const char *path,
     static const char *const tags[] = {"serve"};
     const struct tf_api *api = &model->tf->api;
     char file[PATH_MAX], what[256];
-    struct stat info;
     if (snprintf(file, sizeof file, "%s/saved_model.pb", path) >= (int)sizeof file ||
-        stat(file, &info) != 0)
+        access(file, F_OK) != 0)
         return gp_error_set(err, GP_NOT_FOUND,
                             "the folder %s holds no saved_model.pb, so it is no "
                             "SavedModel",
                             path);
-    enum gp_status status = add_file(model, file, "", err);
+    struct plugin_file bytes;
+    enum gp_status status = map(file, META_GRAPHS, "SavedModel", &bytes, err);
+    plugin_unmap(&bytes);
+    if (status == GP_OK)
+        status = add_file(model, file, "", err);
     if (status == GP_OK)
         status = add_folder(model, path, "variables", err);
     if (status == GP_OK)
@@ -120,7 +153,13 @@ static enum gp_status open_folder(struct tf_model *model, const char *path,
     TF_Buffer *meta_graph = api->NewBuffer();
     model->session = api->LoadSessionFromSavedModel(
         options, NULL, path, tags, 1, model->graph, meta_graph, model->status);
-    (void)snprintf(what, sizeof what, "cannot load the SavedModel %.200s", path);
+    const TF_Code code = api->GetCode(model->status);
+    if (code == TF_OUT_OF_RANGE || code == TF_DATA_LOSS)
+        (void)snprintf(what, sizeof what,
+                       "the variables of the SavedModel %.180s are cut off or broken",
+                       path);
+    else
+        (void)snprintf(what, sizeof what, "cannot load the SavedModel %.200s", path);
     status = tf_check(model->tf, model->status, what, err);
     if (status == GP_OK)
         status = check_variables(model, path, err);
@@ -128,30 +167,6 @@ static enum gp_status open_folder(struct tf_model *model, const char *path,
         status = tf_signature_read(model, meta_graph, err);
     api->DeleteBuffer(meta_graph);
     return status;
-}
-
-static enum gp_status read_file(const char *path, TF_Buffer *buffer, struct gp_error *err)
-{
-    struct stat info;
-    FILE *file = fopen(path, "rbe");
-    if (!file || fstat(fileno(file), &info) != 0) {
-        const int reason = errno;
-        if (file)
-            fclose(file);
-        return gp_error_set(err, reason == ENOENT ? GP_NOT_FOUND : GP_INVALID,
-                            "cannot open the model %s: %s", path, strerror(reason));
-    }
-    const size_t size = info.st_size > 0 ? (size_t)info.st_size : 0;
-    void *data = S_ISREG(info.st_mode) ? malloc(size + 1) : NULL;
-    const bool is_whole = data && fread(data, 1, size, file) == size;
-    fclose(file);
-    *buffer = (TF_Buffer){data, size, NULL};
-    if (is_whole && size > 0)
-        return GP_OK;
-    return gp_error_set(err, GP_INVALID, "cannot read the model %s: %s", path,
-                        size == 0      ? "it is empty"
-                        : data == NULL ? "it is no file, or too large for the memory"
-                                       : "it ends early");
 }
 
 /* Runs what sets variables and tables up, when the graph has it under the name that
@@ -179,17 +194,18 @@ static enum gp_status open_file(struct tf_model *model, const char *path,
                                 const TF_SessionOptions *options, struct gp_error *err)
 {
     const struct tf_api *api = &model->tf->api;
-    TF_Buffer graph_def = {0};
+    struct plugin_file file;
     char what[256];
-    enum gp_status status = read_file(path, &graph_def, err);
+    enum gp_status status = map(path, GRAPH_NODES, "GraphDef", &file, err);
     if (status == GP_OK) {
+        const TF_Buffer graph_def = {file.bytes, file.size_bytes, NULL};
         TF_ImportGraphDefOptions *import = api->NewImportGraphDefOptions();
         api->GraphImportGraphDef(model->graph, &graph_def, import, model->status);
         api->DeleteImportGraphDefOptions(import);
         (void)snprintf(what, sizeof what, "cannot load the GraphDef %.200s", path);
         status = tf_check(model->tf, model->status, what, err);
     }
-    free((void *)(uintptr_t)graph_def.data);
+    plugin_unmap(&file);
     if (status == GP_OK) {
         (void)api->FinishOperation(api->NewOperation(model->graph, "NoOp", nothing),
                                    model->status);

@@ -3,6 +3,8 @@
  * use; signature=NAME, of a SavedModel. */
 #include "model.h"
 
+#include "../plugin.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,11 +157,13 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     model->tf = tf;
     model->listener = (struct tf_listener){options->log, options->log_context, NULL};
     tf_listen(&model->listener);
-    FILE *const before = tf_mute(tf);
+    /* a part of it logs through an Abseil that heeds no environment */
+    FILE *const before = tf->is_quiet ? plugin_mute() : stderr;
     const enum gp_status status = fill(model, options, &mine);
-    tf_unmute(before);
+    plugin_unmute(before);
     if (status != GP_OK) {
         close_model(model);
+        plugin_blame(status, options->model_path, &mine);
         return gp_error_set(err, status, "%s", mine.message);
     }
     *self = model;

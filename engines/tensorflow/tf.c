@@ -112,22 +112,6 @@ const struct tf_runtime *tf_runtime_open(const struct gp_host *host,
     return tf;
 }
 
-FILE *tf_mute(const struct tf_runtime *tf)
-{
-    static FILE *nowhere; /* stays open: another thread may have seen it */
-    FILE *before = stderr;
-    if (tf->is_quiet && !nowhere)
-        nowhere = fopen("/dev/null", "we");
-    if (tf->is_quiet && nowhere)
-        stderr = nowhere;
-    return before;
-}
-
-void tf_unmute(FILE *before)
-{
-    stderr = before;
-}
-
 static enum gp_status status_of(TF_Code code)
 {
     switch (code) {
@@ -168,6 +152,10 @@ static void first_line(const char *message, char *line, size_t line_size)
     char *host = strstr(line, " in binary running on ");
     if (host)
         (void)snprintf(host, line_size - (size_t)(host - line), " in this TensorFlow");
+    /* "Could not find meta graph def matching supplied tags: { serve }. To inspect ..." */
+    char *advice = strstr(line, ". To inspect available tag-sets");
+    if (advice)
+        *advice = '\0';
 }
 
 enum gp_status tf_check(const struct tf_runtime *tf, const TF_Status *status,

@@ -93,11 +93,6 @@ struct tf_listener {
 void tf_listen(struct tf_listener *listener);
 void tf_unlisten(struct tf_listener *listener);
 
-/* A part of TensorFlow logs through an Abseil that heeds no environment, and writes to
- * stdio's stderr while a model is opened: between these calls that goes nowhere. */
-FILE *tf_mute(const struct tf_runtime *tf);
-void tf_unmute(FILE *before);
-
 /* GP_OK, or the failure with *err saying "WHAT: why" in one line. Leaves the status as it
  * is. */
 enum gp_status tf_check(const struct tf_runtime *tf, const TF_Status *status,
