@@ -270,43 +270,6 @@ def test_output_of_an_unknown_type():
         assert "ComplexFloat" in server.infer(floats(1)).text
 
 
-@pytest.mark.parametrize("name, words", [
-    ("weights", ["torch.save", "torch.jit.script"]),
-    ("legacy", ["torch.save", "torch.jit.script"]),
-    ("deep", ["output_1.1", "no deeper"]),
-    ("takes_dict", ['"x"', "Dict[str, Tensor]"]),
-    ("mapped", ["Dict[str, Tensor]", "outputs"]),
-    ("listed", ["List[Tensor]", "outputs"])])
-def test_files_that_cannot_be_served(name, words):
-    line = fails(FILES / f"{name}.pt")
-    assert all(word in line for word in words), line
-
-
-def test_files_that_are_broken(tmp_path):
-    whole = (FILES / "mlp.pt").read_bytes()
-    for name, content in {"empty": b"", "text": b"no model\n" * 100, "cut": whole[:-200],
-                          "half": whole[:len(whole) // 2]}.items():
-        path = tmp_path / f"{name}.pt"
-        path.write_bytes(content)
-        assert f"{name}.pt" in fails(path)
-    assert "nothing.pt" in fails(tmp_path / "nothing.pt")
-    (tmp_path / "folder.pt").mkdir()
-    assert "not a file" in fails(tmp_path / "folder.pt")
-
-
-def test_operator_that_libtorch_lacks(tmp_path):
-    import zipfile
-    path = tmp_path / "lacks.pt"
-    with zipfile.ZipFile(FILES / "same.pt") as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name.endswith(".py"):
-                content = content.replace(b"return x", b"return ops.mine.twice(x)")
-            new.writestr(name, content)
-    line = fails(path)
-    assert "mine::twice" in line and "lacks.pt" in line
-
-
 def test_native_code_needs_leave(tmp_path):
     path = tmp_path / "model.pt2"
     path.write_bytes(b"PK\3\4")

@@ -1,6 +1,5 @@
 """The tensorflow engine through the wire, with the models of tests/models/make_tensorflow.py. Not
 under ThreadSanitizer: TensorFlow is not instrumented."""
-import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -314,40 +313,6 @@ def test_client_that_leaves_cannot_stop_its_run():
 
 
 # --- models that cannot be --------------------------------------------------------------
-
-def broken(tmp_path, name, change):
-    path = tmp_path / name
-    path.write_bytes(change((FOLDER / name).read_bytes()))
-    return path
-
-
-def test_broken_graph_defs(tmp_path):
-    for change, words in [(lambda data: data[:-20], "GraphDef"), (lambda data: b"", "empty"),
-                          (lambda data: b"no model\n" * 100, "GraphDef"),
-                          (lambda data: data.replace(b"Conv2D", b"Conv9X"), "Conv9X")]:
-        path = broken(tmp_path, "conv.pb", change)
-        line = start_fails(*LISTEN, "--engine", "tensorflow", "--model", path)
-        assert "conv.pb" in line and words in line, line
-
-
-def test_type_that_cannot_be_sent():
-    line = start_fails(*LISTEN, "--model", FOLDER / "complex_in.pb")
-    assert '"x:0"' in line and "complex" in line
-
-
-def test_broken_saved_models(tmp_path):
-    def start(change):
-        shutil.rmtree(tmp_path / "model", ignore_errors=True)
-        shutil.copytree(FOLDER / "saved", tmp_path / "model")
-        change(tmp_path / "model")
-        return start_fails(*LISTEN, "--engine", "tensorflow", "--model", tmp_path / "model")
-
-    assert "saved_model.pb" in start(lambda f: (f / "saved_model.pb").unlink())
-    assert "model" in start(lambda f: shutil.rmtree(f / "variables"))
-    assert "model" in start(lambda f: (f / "variables/variables.index").write_bytes(b"x" * 99))
-    assert "model" in start(lambda f: (f / "saved_model.pb").write_bytes(
-        (f / "saved_model.pb").read_bytes()[:-1000]))
-
 
 @pytest.mark.parametrize("option, words", [
     ("signature=nix", ["nix", "translate", "serving_default", "--signature NAME"]), ("colour=red", ["colour=red"]),
