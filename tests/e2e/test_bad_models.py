@@ -1,18 +1,21 @@
 """Models that cannot be, for each engine: files that are cut off, of another kind, or no files; weights
 that are missing; operators and types that the framework lacks. Each is refused within seconds by exit
-status 1 and one line that names the file, without a framework's chatter on stdout or stderr.
+status 1 and one line that names the file, without a framework's chatter on stdout or stderr. At the
+end: models that were replaced while they are served.
 
 A row is a defect, made in an empty folder, which gives the path to serve and words that the line has."""
+import math
 import os
 import re
 import shutil
 import socket
+import struct
 import zipfile
 
 import onnx
 import pytest
 
-from harness import BUILD, MODELS, SANITIZE, SOURCE, start_fails
+from harness import BUILD, MODELS, SANITIZE, SOURCE, Server, Tensor, start_fails
 from test_openvino import graph_def, write_tflite
 
 LISTEN = ("--listen", "127.0.0.1:0")
@@ -409,7 +412,7 @@ def test_archives(tmp_path, defect):
 
 BESIDE = {"text": (content(lambda _: b"no json"), "not JSON"), "empty": (content(lambda _: b""), "empty"),
           "list": (content(lambda _: b"[]"), "object"),
-          "bytes": (content(lambda _: bytes(range(1, 32))), "not JSON"),
+          "bytes": (content(lambda _: b"\1"), "not JSON"),
           "deep": (content(lambda _: b'{"inputs": ' + b"[" * 100_000), "too deep"),
           "negations": (content(lambda _: b'{"inputs": ' + b"-" * 100_000), "too deep"),
           "words": (content(lambda _: b'{"inputs": ' + b"not " * 100_000), "too deep"),
@@ -424,3 +427,34 @@ def test_json_beside_a_module(tmp_path, defect):
     make, words = BESIDE[defect]
     make(tmp_path / "model.json", b"")
     refused("pytorch", tmp_path / "model.pt", "model.json", words)
+
+
+# --- replaced while it is served ----------------------------------------------------------
+
+def ones(*shape):
+    count = math.prod(shape)
+    return Tensor("float32", list(shape), struct.pack(f"<{count}f", *[1] * count))
+
+
+SERVED = [("onnx", "mlp.onnx", ones(1, 4)), ("onnx", "external.onnx", ones(1, 4)),
+          ("tensorflow", "tensorflow/conv.pb", ones(1, 2, 6, 7)),
+          ("tensorflow", "tensorflow/saved", ones(1, 2)), ("pytorch", "pytorch/mlp.pt", ones(1, 3)),
+          ("openvino", "mlp.onnx", ones(1, 4)), ("openvino", "external.onnx", ones(1, 4)),
+          ("openvino", "bounded.xml", ones(1, 4)), ("openvino", "tensorflow/saved", ones(1, 2))]
+
+
+@pytest.mark.parametrize("engine, name, x", SERVED, ids=[f"{e}-{n}" for e, n, _ in SERVED])
+def test_renaming_another_file_over_it_changes_nothing(tmp_path, engine, name, x):
+    """Writing into the file would: weights in files of their own are mapped."""
+    need(engine)
+    folder = tmp_path / "models"
+    shutil.copytree(MODELS, folder)
+    with Server(engine=engine, model=folder / name) as server:
+        answer = server.infer(x)
+        assert answer.status == 200, answer.text
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            (tmp_path / "new").write_bytes(b"no model")
+            os.replace(tmp_path / "new", path)
+        assert server.infer(x).body == answer.body
+        shutil.rmtree(folder)
+        assert server.infer(x).body == answer.body

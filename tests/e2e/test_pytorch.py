@@ -20,7 +20,6 @@ pytestmark = pytest.mark.skipif(
 
 FILES = MODELS / "pytorch"
 LISTEN = ("--listen", "127.0.0.1:0")
-INPUT_X = 'inputs=[{"name":"x","dtype":"float32","shape":[-1,3]}]'
 
 
 def serve(name, *options, **keywords):
@@ -175,23 +174,6 @@ def test_types(dtype):
 
 
 # --- many at a time ---------------------------------------------------------------------
-
-def test_many_clients():
-    with serve("mlp", INPUT_X, arguments=["--instances", 4]) as server:
-        def ask(seed):
-            with server.connect() as connection:
-                for i in range(50):
-                    x = floats(*(seed + i + k for k in range(3)), shape=[1, 3])
-                    (y,) = connection.ask("POST", "/", encode(x)).tensors
-                    hidden = [max(0, sum(numbers(x)[r] * (4 * r + c - 6) for r in range(3)))
-                              for c in range(4)]
-                    assert numbers(y) == pytest.approx(
-                        [sum(h * (2 * r + c) / 8 for r, h in enumerate(hidden))
-                         for c in range(2)])
-            return True
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            assert all(pool.map(ask, range(16)))
-
 
 def test_module_that_keeps_state():
     """Runs one at a time, whatever --instances says: each adds one, and each answer is a total

@@ -195,20 +195,6 @@ def test_no_memory_is_left_in_use(types):
     assert settle(types)['pool_bytes{state="used"}'] == 0
 
 
-def test_many_clients(conv):
-    def client(seed):
-        dice = np.random.default_rng(seed)
-        with conv.connect() as connection:
-            for _ in range(10):
-                x = dice.integers(-3, 4, (dice.integers(1, 20), 2, 6, 7)).astype(np.float32)
-                y, = connection.ask("POST", "/", encode(tensor(x))).tensors
-                assert np.array_equal(array(y), convolved(x))
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(client, range(16)))
-    assert settle(conv)['pool_bytes{state="used"}'] == 0
-
-
 # --- SavedModels ------------------------------------------------------------------------
 
 X = tensor([[1, 2], [3, 4]])
