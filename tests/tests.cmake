@@ -61,7 +61,7 @@ foreach(source ${sources})
     target_link_libraries(${name} PRIVATE ${CMOCKA})
     add_test(NAME ${name} COMMAND ${name})
     set(labels ${folder} tsan)
-    if(name MATCHES onnx) # a framework that is not instrumented
+    if(name MATCHES "onnx|refusals") # frameworks that are not instrumented
         set(labels ${folder})
     endif()
     set_tests_properties(${name} PROPERTIES TIMEOUT 30 LABELS "${labels}"
