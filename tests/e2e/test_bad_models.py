@@ -33,7 +33,7 @@ def need(engine):
     if not (BUILD / f"lib/graphpipe/graphpipe-engine-{engine}.so").exists() or not (
             SOURCE / there).exists():
         pytest.skip(f"the {engine} engine is not built: tools/setup {engine}")
-    if "thread" in SANITIZE or (SANITIZE and engine == "openvino"):
+    if SANITIZE and engine == "openvino":
         pytest.skip(f"{engine} does not run under this sanitizer")
 
 

@@ -58,6 +58,7 @@ def client(server, known, long, seed):
     return n_late
 
 
+@pytest.mark.tsan
 @pytest.mark.parametrize("engine, flags, model, row_shape", SERVERS,
                          ids=[" ".join([e, *f]) for e, f, _, _ in SERVERS])
 def test_sixteen_clients(engine, flags, model, row_shape):

