@@ -3,43 +3,22 @@
  * are first needed and keeps idle ones in a list, the warmest in front. What a slot costs is the
  * memory behind its touched pages, not its size, so large classes waste nothing.
  *
- * The file is sealed against growing and shrinking, so that nobody who holds its descriptor can
- * take pages away under us; pages go back by punching holes, since MADV_DONTNEED frees nothing
- * in a memfd.
- *
  * Huge pages, where the system gives them to shared memory, come whole: classes from 2 MiB on
  * then count, touch and punch in units of 2 MiB, and no others get any, so that what is counted
  * is what is held. */
-#include "base/pool.h"
-
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/pool_arena.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/sysinfo.h>
-#include <unistd.h>
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8u
-#endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 enum {
-    PAGE_BYTES = 4096,
     SMALLEST_SHIFT = 12,
     N_CLASSES = 20,
     FIRST_HUGE_CLASS = 9, /* its slots are of one huge page */
     AHEAD_BYTES = 4 << 20
 };
 
-#define HUGE_BYTES ((size_t)2 << 20)
 #define NO_SLOT UINT32_MAX
 
 /* Of idle slots only. */
@@ -68,11 +47,6 @@ struct pool {
     struct class classes[2 * N_CLASSES];
 };
 
-static size_t round_up(size_t size, size_t unit)
-{
-    return (size + unit - 1) / unit * unit;
-}
-
 static size_t class_bytes(int class)
 {
     return (size_t)1 << (SMALLEST_SHIFT + class % N_CLASSES);
@@ -100,104 +74,21 @@ static unsigned char *slot_data(const struct pool *pool, int class, uint32_t slo
            (size_t)(class % N_CLASSES) * pool->class_span + slot * class_bytes(class);
 }
 
-/* Memory limits of control groups, version 2 and 1; SIZE_MAX when there is none. */
-static size_t cgroup_limit(void)
-{
-    static const char *const files[] = {"/sys/fs/cgroup/memory.max",
-                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    size_t limit = SIZE_MAX;
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        FILE *file = fopen(files[i], "re");
-        unsigned long long bytes;
-        if (file && fscanf(file, "%llu", &bytes) == 1 && bytes < limit)
-            limit = (size_t)bytes;
-        if (file)
-            (void)fclose(file);
-    }
-    return limit;
-}
-
-static size_t default_budget(void)
-{
-    struct sysinfo info;
-    size_t memory = (size_t)1 << 30;
-    if (sysinfo(&info) == 0)
-        memory = (size_t)info.totalram * info.mem_unit;
-    const size_t limit = cgroup_limit();
-    return (limit < memory ? limit : memory) / 2;
-}
-
-/* True when shared memory may have huge pages: "always within_size advise [never] ...". */
-static bool system_has_huge_pages(void)
-{
-    char words[128] = "";
-    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
-    if (!file)
-        return false;
-    const char *line = fgets(words, sizeof words, file);
-    (void)fclose(file);
-    return line && strchr(line, '[') && !strstr(line, "[never]") &&
-           !strstr(line, "[deny]");
-}
-
-/* Maps the whole file, where there is a way at a multiple of 2 MiB: a huge page has to be
- * aligned in the file and in memory alike. Should another thread map something there in
- * between, the place is another. */
-static bool map_file(struct pool_range *arena)
-{
-    const size_t size = arena->size_bytes + HUGE_BYTES;
-    void *free_range =
-        mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (free_range == MAP_FAILED)
-        return false;
-    munmap(free_range, size);
-    void *wish = (void *)round_up((uintptr_t)free_range, HUGE_BYTES);
-    void *base = mmap(wish, arena->size_bytes, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
-    arena->base = base == MAP_FAILED ? NULL : base;
-    return arena->base;
-}
-
-/* Huge pages for the classes that can fill them, and for no others. */
-static void choose_pages(const struct pool *pool, const struct pool_range *arena)
-{
-    const size_t range_bytes = arena->size_bytes;
-    const size_t small =
-        pool->has_huge_pages ? FIRST_HUGE_CLASS * pool->class_span : range_bytes;
-    /* Refused where the kernel knows no huge pages: nothing is lost then. */
-    (void)madvise(arena->base, small, MADV_NOHUGEPAGE);
-    if (pool->has_huge_pages)
-        (void)madvise(arena->base + small, range_bytes - small, MADV_HUGEPAGE);
-}
-
-/* An arena: a sparse file of the whole range, mapped once. */
-static bool map_arena(struct pool_range *arena, size_t range_bytes)
-{
-    const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
-    const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    arena->size_bytes = range_bytes;
-    arena->fd = memfd_create("graphpipe-pool", flags | MFD_NOEXEC_SEAL);
-    if (arena->fd < 0)
-        arena->fd = memfd_create("graphpipe-pool", flags);
-    if (arena->fd < 0 || ftruncate(arena->fd, (off_t)range_bytes) != 0 ||
-        fcntl(arena->fd, F_ADD_SEALS, seals) != 0 || !map_file(arena))
-        return false;
-    (void)madvise(arena->base, range_bytes, MADV_DONTDUMP);
-    return true;
-}
-
 static bool map_arenas(struct pool *pool)
 {
     const size_t range_bytes = pool->class_span * N_CLASSES;
-    pool->has_huge_pages = system_has_huge_pages();
+    pool->has_huge_pages = pool_arena_has_huge_pages();
     for (int i = 0; i < pool->n_arenas; i++) {
-        if (!map_arena(&pool->arenas[i], range_bytes))
+        if (!pool_arena_map(&pool->arenas[i], range_bytes))
             return false;
         if ((uintptr_t)pool->arenas[i].base % HUGE_BYTES != 0)
             pool->has_huge_pages = false;
     }
+    /* huge pages for the classes that can fill them, and for no others */
+    const size_t small_bytes =
+        pool->has_huge_pages ? FIRST_HUGE_CLASS * pool->class_span : range_bytes;
     for (int i = 0; i < pool->n_arenas; i++)
-        choose_pages(pool, &pool->arenas[i]);
+        pool_arena_choose_pages(&pool->arenas[i], small_bytes);
     return true;
 }
 
@@ -210,7 +101,7 @@ static struct pool *create(size_t budget_bytes, int n_arenas)
     pool->arenas[0].fd = pool->arenas[1].fd = -1;
     pool->n_arenas = n_arenas;
     pool->counts.budget_bytes =
-        round_up(budget_bytes ? budget_bytes : default_budget(), PAGE_BYTES);
+        round_up(budget_bytes ? budget_bytes : pool_arena_default_budget(), PAGE_BYTES);
     /* A slot is up to twice as large as what is counted for it. */
     pool->class_span =
         round_up(2 * pool->counts.budget_bytes, class_bytes(N_CLASSES - 1));
@@ -237,11 +128,9 @@ struct pool *pool_create_split(size_t budget_bytes)
 static void punch(struct pool *pool, int class, uint32_t index, size_t keep,
                   size_t *touched_bytes)
 {
-    const struct pool_range *arena = &pool->arenas[class / N_CLASSES];
-    const off_t offset = slot_data(pool, class, index) - arena->base + (off_t)keep;
     if (*touched_bytes > keep &&
-        fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
-                  (off_t)(*touched_bytes - keep)) == 0)
+        pool_arena_punch(&pool->arenas[class / N_CLASSES],
+                         slot_data(pool, class, index) + keep, *touched_bytes - keep))
         *touched_bytes = keep;
 }
 
@@ -439,13 +328,6 @@ bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise 
     return take(pool, pool->n_arenas - 1, size_bytes, promise, buffer);
 }
 
-/* As MADV_POPULATE_WRITE, for kernels before 5.14. */
-static void touch_pages(unsigned char *from, const unsigned char *end)
-{
-    for (volatile unsigned char *page = from; page < end; page += PAGE_BYTES)
-        *page = 0;
-}
-
 bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
 {
     if (end <= buffer->touched_bytes)
@@ -453,13 +335,9 @@ bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
     size_t upto = round_up(end, AHEAD_BYTES);
     if (upto > buffer->size_bytes)
         upto = buffer->size_bytes;
-    unsigned char *from = buffer->data + buffer->touched_bytes;
     const size_t n = upto - buffer->touched_bytes;
-    if (madvise(from, n, MADV_POPULATE_WRITE) != 0) {
-        if (errno != EINVAL)
-            return false;
-        touch_pages(from, from + n);
-    }
+    if (!pool_arena_touch(buffer->data + buffer->touched_bytes, n))
+        return false;
     buffer->touched_bytes = upto;
     pthread_mutex_lock(&pool->lock);
     pool->counts.touched_bytes += n;
@@ -534,12 +412,8 @@ void pool_destroy(struct pool *pool)
 {
     if (!pool)
         return;
-    for (int i = 0; i < 2; i++) {
-        if (pool->arenas[i].base)
-            munmap(pool->arenas[i].base, pool->arenas[i].size_bytes);
-        if (pool->arenas[i].fd >= 0)
-            close(pool->arenas[i].fd);
-    }
+    for (int i = 0; i < 2; i++)
+        pool_arena_unmap(&pool->arenas[i]);
     for (int i = 0; i < 2 * N_CLASSES; i++)
         mem_free(pool->classes[i].slots);
     pthread_mutex_destroy(&pool->lock);
