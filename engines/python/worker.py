@@ -153,7 +153,7 @@ def read_open(record):
                       % os.path.realpath(__file__))
     record.text(), record.text()  # the engine and its folder
     path = record.text()
-    n_threads = (record.u32(), record.u32(), record.u32())[1]
+    _, _, n_threads, _ = [record.u32() for _ in range(4)]  # slots, the first one, threads, cores
     for option in record.texts():
         if not option.startswith("python="):
             raise Failure(link.INVALID, 'the python engine has no option "%s"; it has python=PATH'

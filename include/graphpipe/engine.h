@@ -72,7 +72,16 @@ struct gp_engine_options {
     void (*log)(void *log_context, enum gp_log_level level,
                 const char *message); /* or NULL */
     void *log_context;
+    uint32_t
+        first_slot; /* of the model's slots, this process's first: with --isolate each
+                            has one */
 };
+
+/* True when a struct that came has this member: a host, or a plug-in, of an earlier release
+ * does not know it. */
+#define GP_HAS(pointer, member)                                                          \
+    ((pointer)->size_bytes >=                                                            \
+     (size_t)((const char *)(&(pointer)->member + 1) - (const char *)(pointer)))
 
 enum gp_description_flags {
     /* each slot must always run on the same thread */

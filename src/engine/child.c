@@ -316,6 +316,7 @@ static enum gp_status open_model(struct worker *worker, struct record *record,
                                         .log = send_log,
                                         .log_context = worker};
     options.n_slots = record_u32(record);
+    options.first_slot = record_u32(record);
     options.n_threads = record_u32(record);
     options.n_cores = record_u32(record);
     options.n_options = record_u32(record);

@@ -54,9 +54,10 @@ struct isolate {
     struct gp_description description;
     struct gp_arena *arena; /* of the description, and copies of the options */
     struct pool *pool;
-    const char *worker; /* the program */
-    const char *script; /* the engine that it is to interpret; or NULL */
-    struct text open;   /* the record, sent to each child that starts */
+    const char *worker;   /* the program */
+    const char *script;   /* the engine that it is to interpret; or NULL */
+    struct text open;     /* the record, sent to each child that starts */
+    size_t first_slot_at; /* where in it the child's slot is */
     int64_t hang_ns;
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;

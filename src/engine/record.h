@@ -6,7 +6,7 @@
  * most 1 MiB, all little-endian and unpadded. A text is {u32 size, bytes without NUL, NUL}.
  *
  *   OPEN    to the child    u32 contract, text engine, engine_dir, model_path ("": NULL), u32
- *                           n_slots, n_threads, n_cores, n_options, texts
+ *                           n_slots, first_slot, n_threads, n_cores, n_options, texts
  *   OPENED  from the child  text engine, version, then the description: u32 flags, n_inputs,
  *                           n_outputs, n_files, i64 max_batch, text summary, version, description,
  *                           name, {text name, description, u32 dtype, flags, rank, i64 dimensions} for

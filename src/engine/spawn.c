@@ -119,7 +119,7 @@ static void close_link(struct child *child)
 
 bool spawn_child(struct child *child, struct gp_error *err)
 {
-    const struct isolate *isolate = child->isolate;
+    struct isolate *isolate = child->isolate;
     int sockets[2], raised[CHILD_N_FDS - CHILD_SOCKET];
     close_link(child);
     child->ended.message[0] = '\0';
@@ -139,6 +139,7 @@ bool spawn_child(struct child *child, struct gp_error *err)
     }
     close(sockets[1]);
     child->link.fd = sockets[0];
+    memcpy(isolate->open.data + isolate->first_slot_at, &child->slot, sizeof child->slot);
     if (rc == 0 && record_send(child->link.fd, &isolate->open))
         return true;
     if (rc == 0)

@@ -77,7 +77,7 @@ class Worker:
 
     def open(self, contract=link.CONTRACT):
         self.send(link.OPEN, 0, u32(contract) + text("python") + text("") +
-                  text(os.fsencode(self.path)) + u32(1) + u32(1) + u32(1) + u32(0))
+                  text(os.fsencode(self.path)) + u32(1) + u32(0) + u32(1) + u32(1) + u32(0))
         return self.read()
 
     def status(self):
