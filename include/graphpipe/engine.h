@@ -72,9 +72,7 @@ struct gp_engine_options {
     void (*log)(void *log_context, enum gp_log_level level,
                 const char *message); /* or NULL */
     void *log_context;
-    uint32_t
-        first_slot; /* of the model's slots, this process's first: with --isolate each
-                            has one */
+    uint32_t first_slot; /* this process's first of all the model's slots */
 };
 
 /* True when a struct that came has this member: a host, or a plug-in, of an earlier release
@@ -113,6 +111,13 @@ struct gp_description {
     const char *const *files;    /* what makes up the model, as paths */
     int64_t max_batch;           /* rows of a run; 0: no limit known */
     const char *name;            /* of the model, NULL or "": that of its file */
+
+    /* Optional, both or neither, in force until the process ends: locks the host's memory
+     * for tensors in place, so that a device copies from and to it directly. The host
+     * calls them from any thread, with memory that is all there, once for as long as it
+     * keeps it; they call nothing of the host's. pin gives 0 when it cannot. */
+    int (*pin)(void *memory, size_t size_bytes);
+    void (*unpin)(void *memory);
 };
 
 /* One run's outputs; the rest of it is the host's. */

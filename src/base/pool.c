@@ -15,7 +15,8 @@
 enum {
     SMALLEST_SHIFT = 12,
     N_CLASSES = 20,
-    FIRST_HUGE_CLASS = 9, /* its slots are of one huge page */
+    FIRST_PINNED_CLASS = 6, /* of 256 KiB; drivers copy smaller ones aside as quickly */
+    FIRST_HUGE_CLASS = 9,   /* its slots are of one huge page */
     AHEAD_BYTES = 4 << 20
 };
 
@@ -25,6 +26,7 @@ enum {
 struct slot {
     uint32_t next; /* in the list of idle ones */
     size_t touched_bytes;
+    size_t pinned_bytes;
     int64_t idle_since_ns;
 };
 
@@ -42,6 +44,8 @@ struct pool {
     int n_arenas;                /* 1: one for both */
     size_t class_span;           /* address range of each class */
     bool has_huge_pages;
+    int (*pin)(void *memory, size_t size_bytes); /* NULL: nothing is pinned */
+    void (*unpin)(void *memory);
     pthread_mutex_t lock;
     struct pool_counts counts;
     struct class classes[2 * N_CLASSES];
@@ -123,23 +127,41 @@ struct pool *pool_create_split(size_t budget_bytes)
     return create(budget_bytes, 2);
 }
 
-/* Punches the slot's pages behind the first `keep` bytes out, *touched_bytes of which are in
- * place; with the lock held. */
-static void punch(struct pool *pool, int class, uint32_t index, size_t keep,
-                  size_t *touched_bytes)
+void pool_pin_with(struct pool *pool, int (*pin)(void *memory, size_t size_bytes),
+                   void (*unpin)(void *memory))
 {
-    if (*touched_bytes > keep &&
-        pool_arena_punch(&pool->arenas[class / N_CLASSES],
-                         slot_data(pool, class, index) + keep, *touched_bytes - keep))
-        *touched_bytes = keep;
+    pool->pin = pin;
+    pool->unpin = unpin;
+}
+
+/* With the lock held, for the count. */
+static void unpin(struct pool *pool, unsigned char *data, size_t *pinned_bytes)
+{
+    if (*pinned_bytes)
+        pool->unpin(data);
+    pool->counts.pinned_bytes -= *pinned_bytes;
+    *pinned_bytes = 0;
+}
+
+/* Punches the slot's pages behind the first `keep` bytes out, *touched_bytes of which are in
+ * place; with the lock held. A device would go on using pages that are pinned, and we others. */
+static void punch(struct pool *pool, int class, struct slot *slot, size_t keep)
+{
+    const uint32_t index = (uint32_t)(slot - pool->classes[class].slots);
+    unsigned char *data = slot_data(pool, class, index);
+    if (slot->touched_bytes <= keep)
+        return;
+    unpin(pool, data, &slot->pinned_bytes);
+    if (pool_arena_punch(&pool->arenas[class / N_CLASSES], data + keep,
+                         slot->touched_bytes - keep))
+        slot->touched_bytes = keep;
 }
 
 /* Gives the pages of an idle slot back; with the lock held. */
 static void chill(struct pool *pool, int class, struct slot *slot)
 {
-    const uint32_t index = (uint32_t)(slot - pool->classes[class].slots);
     pool->counts.idle_bytes -= slot->touched_bytes;
-    punch(pool, class, index, 0, &slot->touched_bytes);
+    punch(pool, class, slot, 0);
     pool->counts.idle_bytes += slot->touched_bytes;
 }
 
@@ -261,10 +283,12 @@ static uint32_t take_slot(struct pool *pool, int number)
     return slot;
 }
 
-static void give_slot(struct pool *pool, int number, uint32_t slot, size_t touched_bytes)
+static void give_slot(struct pool *pool, int number, uint32_t slot, size_t touched_bytes,
+                      size_t pinned_bytes)
 {
     struct class *class = &pool->classes[number];
-    class->slots[slot] = (struct slot){class->idle, touched_bytes, clock_now_ns()};
+    class->slots[slot] =
+        (struct slot){class->idle, touched_bytes, pinned_bytes, clock_now_ns()};
     class->idle = slot;
     pool->counts.idle_bytes += touched_bytes;
 }
@@ -285,6 +309,23 @@ static bool pay(struct pool *pool, size_t wanted, struct pool_promise *promise)
     return true;
 }
 
+/* Pins a buffer that its taker has for itself, all of it: a device refuses memory of which only
+ * a part is pinned, so what was for a smaller taker is done anew. It takes a while: not with
+ * the lock held. */
+static void pin(struct pool *pool, struct pool_buffer *buffer)
+{
+    const bool is_whole = pool_touch(pool, buffer, buffer->size_bytes);
+    pthread_mutex_lock(&pool->lock);
+    unpin(pool, buffer->data, &buffer->pinned_bytes);
+    pthread_mutex_unlock(&pool->lock);
+    if (is_whole && pool->pin(buffer->data, buffer->size_bytes))
+        buffer->pinned_bytes = buffer->size_bytes;
+    pthread_mutex_lock(&pool->lock);
+    pool->counts.pinned_bytes += buffer->pinned_bytes;
+    pool->counts.n_unpinned += !buffer->pinned_bytes;
+    pthread_mutex_unlock(&pool->lock);
+}
+
 static bool take(struct pool *pool, int arena, size_t size_bytes,
                  struct pool_promise *promise, struct pool_buffer *buffer)
 {
@@ -300,19 +341,28 @@ static bool take(struct pool *pool, int arena, size_t size_bytes,
     const uint32_t slot = take_slot(pool, class);
     bool is_taken = slot != NO_SLOT;
     if (is_taken) {
-        size_t touched = pool->classes[class].slots[slot].touched_bytes;
+        struct slot *warm = &pool->classes[class].slots[slot];
         /* What an earlier taker left there must not cost this one its share. */
-        if (touched > size && is_over_share(pool, promise->peer, touched - size))
-            punch(pool, class, slot, size, &touched);
+        if (warm->touched_bytes > size &&
+            is_over_share(pool, promise->peer, warm->touched_bytes - size))
+            punch(pool, class, warm, size);
+        const size_t touched = warm->touched_bytes, pinned = warm->pinned_bytes;
         const size_t counted = touched > size ? touched : size;
         is_taken = pay(pool, counted, promise);
         if (is_taken)
-            *buffer = (struct pool_buffer){slot_data(pool, class, slot), size, touched,
-                                           counted, promise->peer};
+            *buffer = (struct pool_buffer){slot_data(pool, class, slot),
+                                           size,
+                                           touched,
+                                           counted,
+                                           pinned,
+                                           promise->peer};
         else
-            give_slot(pool, class, slot, touched);
+            give_slot(pool, class, slot, touched, pinned);
     }
     pthread_mutex_unlock(&pool->lock);
+    if (is_taken && pool->pin && class % N_CLASSES >= FIRST_PINNED_CLASS &&
+        buffer->pinned_bytes < size)
+        pin(pool, buffer);
     return is_taken;
 }
 
@@ -372,7 +422,7 @@ void pool_give(struct pool *pool, struct pool_buffer *buffer)
     pthread_mutex_lock(&pool->lock);
     pool->counts.used_bytes -= buffer->counted_bytes;
     let_go(buffer->peer, buffer->counted_bytes);
-    give_slot(pool, class, slot, buffer->touched_bytes);
+    give_slot(pool, class, slot, buffer->touched_bytes, buffer->pinned_bytes);
     pthread_mutex_unlock(&pool->lock);
     *buffer = (struct pool_buffer){0};
 }
@@ -412,6 +462,10 @@ void pool_destroy(struct pool *pool)
 {
     if (!pool)
         return;
+    for (int i = 0; i < 2 * N_CLASSES; i++)
+        for (uint32_t slot = 0; slot < pool->classes[i].n_slots; slot++)
+            unpin(pool, slot_data(pool, i, slot),
+                  &pool->classes[i].slots[slot].pinned_bytes);
     for (int i = 0; i < 2; i++)
         pool_arena_unmap(&pool->arenas[i]);
     for (int i = 0; i < 2 * N_CLASSES; i++)

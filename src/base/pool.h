@@ -45,6 +45,7 @@ struct pool_buffer {
     size_t size_bytes;    /* what was asked for, in whole pages */
     size_t touched_bytes; /* may be more: what an earlier taker touched */
     size_t counted_bytes; /* against the budget */
+    size_t pinned_bytes;  /* from its start on, or 0 */
     struct pool_peer *peer;
 };
 
@@ -63,6 +64,8 @@ struct pool_counts {
     uint64_t n_refused;    /* for want of budget */
     uint64_t n_over_share; /* refused to a peer that holds much, for the sake of others */
     uint64_t touched_bytes; /* pages put in place, ever: constant under a steady load */
+    size_t pinned_bytes;
+    uint64_t n_unpinned; /* buffers taken that could not be pinned */
 };
 
 /* A pool that never holds more than budget_bytes; 0: half of the memory that this process may
@@ -72,6 +75,13 @@ struct pool *pool_create(size_t budget_bytes);
 /* The same with a second arena, for outputs that another process writes: it need not be able to
  * write what came from outside. One budget, one set of counts. */
 struct pool *pool_create_split(size_t budget_bytes);
+
+/* From now on buffers of 256 KiB and more are pinned when they are first taken, all their pages
+ * put in place for that, and stay so while they are warm: for devices that copy from and to them.
+ * pin gives 0 when it cannot, and the buffer is then as good as before. Once for a pool, before it
+ * is used; both functions live as long as the pool, and do not call it. */
+void pool_pin_with(struct pool *pool, int (*pin)(void *memory, size_t size_bytes),
+                   void (*unpin)(void *memory));
 
 /* What a peer may hold whatever others do, and a single request at most: a quarter. */
 size_t pool_share(const struct pool *pool);

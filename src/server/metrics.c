@@ -81,6 +81,10 @@ static void put_pool(struct text *text, const struct pool_counts *pool)
               pool->n_over_share);
     put_value(text, "pool_touched_bytes_total", "counter",
               "Pages put in place; constant under a steady load.", pool->touched_bytes);
+    put_value(text, "pool_pinned_bytes", "gauge", "Locked in place for a device.",
+              pool->pinned_bytes);
+    put_value(text, "pool_unpinned_total", "counter",
+              "Buffers taken that could not be pinned.", pool->n_unpinned);
 }
 
 static void put_children(struct text *text, const struct isolate_counts *children)

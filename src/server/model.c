@@ -135,6 +135,8 @@ static enum gp_status prepare(struct model *model,
         status = set_metadata(model, options, err);
     if (status != GP_OK)
         return status;
+    if (d->pin && d->unpin)
+        pool_pin_with(model->server->pool, d->pin, d->unpin);
     model->max_waiting = model->server->options.max_waiting;
     model->slots = mem_array(d->n_slots, sizeof *model->slots);
     if (!model->slots)
