@@ -1,0 +1,90 @@
+/* pinned.h - locks the host's memory in place for a process's GPUs, which then copy from and to
+ * it directly. CUDA's driver library is opened at run time, so that nothing has to be installed
+ * to build a plug-in, and where there is none nothing is pinned. A call needs a context of the
+ * thread's: that which the framework uses for its first device is borrowed for it. */
+#ifndef GP_ENGINES_PINNED_H
+#define GP_ENGINES_PINNED_H
+
+#include "device.h"
+
+#include <dlfcn.h>
+
+/* The part of CUDA's driver interface that this needs; all give 0 when they have worked. */
+struct pinned_driver {
+    int (*init)(unsigned flags);
+    int (*device_get)(int *device, int number);
+    int (*context_retain)(void **context, int device);
+    int (*context_push)(void *context);
+    int (*context_pop)(void **context);
+    int (*memory_register)(void *memory, size_t size_bytes, unsigned flags);
+    int (*memory_unregister)(void *memory);
+    void *context; /* NULL: there is no driver, or no device */
+};
+
+static struct pinned_driver pinned_driver;
+
+/* From here on for the life of the process: the pool outlives a model. */
+static inline void pinned_open(int number)
+{
+    struct pinned_driver *driver = &pinned_driver;
+    void *library = driver->context ? NULL : dlopen("libcuda.so.1", RTLD_NOW);
+    int device;
+    if (!library)
+        return;
+    const struct {
+        const char *name;
+        void *function;
+    } functions[] = {{"cuInit", &driver->init},
+                     {"cuDeviceGet", &driver->device_get},
+                     {"cuDevicePrimaryCtxRetain", &driver->context_retain},
+                     {"cuCtxPushCurrent_v2", &driver->context_push},
+                     {"cuCtxPopCurrent_v2", &driver->context_pop},
+                     {"cuMemHostRegister_v2", &driver->memory_register},
+                     {"cuMemHostUnregister", &driver->memory_unregister}};
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        void *found = dlsym(library, functions[i].name);
+        if (!found)
+            return;
+        memcpy(functions[i].function, &found, sizeof found);
+    }
+    if (driver->init(0) != 0 || driver->device_get(&device, number) != 0 ||
+        driver->context_retain(&driver->context, device) != 0)
+        driver->context = NULL;
+}
+
+static inline int pinned_pin(void *memory, size_t size_bytes)
+{
+    enum { PORTABLE = 1 }; /* for all contexts, and so for all devices */
+    struct pinned_driver *driver = &pinned_driver;
+    void *popped;
+    if (driver->context_push(driver->context) != 0)
+        return 0;
+    const int result = driver->memory_register(memory, size_bytes, PORTABLE);
+    (void)driver->context_pop(&popped);
+    return result == 0;
+}
+
+static inline void pinned_unpin(void *memory)
+{
+    struct pinned_driver *driver = &pinned_driver;
+    void *popped;
+    if (driver->context_push(driver->context) != 0)
+        return;
+    (void)driver->memory_unregister(memory);
+    (void)driver->context_pop(&popped);
+}
+
+/* Has the host's pool pinned where the model runs on GPUs. */
+static inline void pinned_describe(const struct device_list *devices,
+                                   struct gp_description *description)
+{
+    if (!devices->n || !GP_HAS(description, unpin))
+        return;
+    pinned_open(devices->numbers[0]);
+    if (!pinned_driver.context)
+        return;
+    description->pin = pinned_pin;
+    description->unpin = pinned_unpin;
+}
+
+#endif
