@@ -1,6 +1,8 @@
 /* The ONNX engine: opens, describes and closes a model with ONNX Runtime, which
- * onnx_session.c starts. Options: library=PATH, the runtime to use. */
+ * onnx_session.c starts. Options: library=PATH, the runtime to use; device=, where it runs. */
 #include "onnx.h"
+
+#include "../pinned.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,8 +42,9 @@ static void close_model(void *self)
         free(model->slots[i].input_names);
         free(model->slots[i].asked);
     }
-    api->ReleaseSession(model->session);
-    api->ReleaseSession(model->narrow);
+    for (uint32_t i = 0; i < model->n_sessions; i++)
+        api->ReleaseSession(model->sessions[i]);
+    free(model->sessions);
     ort_unlisten(&model->listener);
     for (struct onnx_block *block = model->blocks, *next; block; block = next) {
         next = block->next;
@@ -56,10 +59,11 @@ static enum gp_status check_options(const struct gp_engine_options *options,
                                     struct gp_error *err)
 {
     for (size_t i = 0; i < options->n_options; i++)
-        if (strncmp(options->options[i], "library=", strlen("library=")) != 0)
+        if (strncmp(options->options[i], "library=", strlen("library=")) != 0 &&
+            !device_value(options->options[i]))
             return gp_error_set(err, GP_INVALID,
                                 "the onnx engine has no option \"%s\"; it has "
-                                "library=PATH",
+                                "library=PATH and device=DEVICE",
                                 options->options[i]);
     if (!options->model_path || !*options->model_path)
         return gp_error_set(err, GP_INVALID,
@@ -111,8 +115,8 @@ static void read_metadata(struct onnx_model *model)
     int64_t version = 0;
     char text[512];
     model->version = model->description = "";
-    if (ort_check(model->ort, api->SessionGetModelMetadata(model->session, &metadata), "",
-                  NULL) != GP_OK)
+    if (ort_check(model->ort, api->SessionGetModelMetadata(model->sessions[0], &metadata),
+                  "", NULL) != GP_OK)
         return;
     /* absent, the runtime says 0 or the largest number */
     if (ort_check(model->ort, api->ModelMetadataGetVersion(metadata, &version), "",
@@ -140,7 +144,10 @@ static void read_metadata(struct onnx_model *model)
 static enum gp_status open_model(const struct gp_engine_options *options, void **self,
                                  struct gp_error *err)
 {
+    struct device_list devices;
     enum gp_status status = check_options(options, err);
+    if (status == GP_OK)
+        status = device_read(&devices, options, err);
     if (status != GP_OK)
         return status;
     struct gp_error mine;
@@ -151,6 +158,7 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     if (!model)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
     model->ort = ort;
+    model->devices = devices;
     model->listener = (struct ort_listener){
         .log = options->log, .log_context = options->log_context, .is_opening = true};
     ort_listen(&model->listener);
@@ -172,8 +180,9 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     }
     ort_opened(&model->listener);
     read_metadata(model);
-    (void)snprintf(model->summary, sizeof model->summary, "cpu  %u thread%s",
-                   model->n_threads, model->n_threads == 1 ? "" : "s");
+    (void)snprintf(model->summary, sizeof model->summary, "%s  %u thread%s",
+                   model->devices.text, model->n_threads,
+                   model->n_threads == 1 ? "" : "s");
     *self = model;
     return GP_OK;
 }
@@ -193,6 +202,7 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
     description->inputs = model->inputs;
     description->outputs = model->outputs;
     description->files = model->files;
+    pinned_describe(&model->devices, description);
     return GP_OK;
 }
 

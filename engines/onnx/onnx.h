@@ -3,6 +3,7 @@
 #ifndef GP_ONNX_ONNX_H
 #define GP_ONNX_ONNX_H
 
+#include "../device.h"
 #include "../plugin.h"
 #include "ort.h"
 
@@ -53,9 +54,10 @@ struct onnx_block {
 struct onnx_model {
     const struct ort_runtime *ort;
     struct ort_listener listener;
-    struct OrtSession *session; /* of n_threads */
-    struct OrtSession *narrow;  /* of one thread, or NULL */
-    uint32_t n_wide;            /* runs at a time beyond which they are narrow */
+    struct device_list devices;
+    struct OrtSession **sessions; /* for each device; on CPUs of n_threads, and of one */
+    uint32_t n_sessions;
+    uint32_t n_wide; /* on CPUs, runs at a time beyond which they have one thread */
     atomic_uint n_running;
     struct onnx_slot *slots;
     struct onnx_block *blocks;
@@ -72,7 +74,7 @@ struct onnx_model {
     uint32_t n_files;
     uint32_t n_slots;
     uint32_t n_threads;
-    char summary[64];
+    char summary[32 + sizeof(((struct device_list *)0)->text)];
 };
 
 /* size_bytes, zeroed, that live as long as the model; NULL and *err when memory is short.
@@ -81,13 +83,14 @@ void *onnx_keep(struct onnx_model *model, size_t size_bytes, struct gp_error *er
 const char *onnx_keep_text(struct onnx_model *model, const char *text,
                            struct gp_error *err);
 
-/* Opens the sessions and sets n_threads and n_slots; after onnx_file_list. */
+/* Opens the sessions and sets n_threads and n_slots; after onnx_file_list, and with the devices
+ * known. */
 enum gp_status onnx_session_open(struct onnx_model *model,
                                  const struct gp_engine_options *options,
                                  struct gp_error *err);
 
 /* The session for a run that begins now; give when it has ended. */
-struct OrtSession *onnx_session_take(struct onnx_model *model);
+struct OrtSession *onnx_session_take(struct onnx_model *model, uint32_t slot);
 void onnx_session_give(struct onnx_model *model);
 
 /* Fills inputs and outputs from the session. `file` tells which of them have no shape. */

@@ -20,7 +20,7 @@ static struct OrtStatus *get_count(const struct onnx_model *model, enum section 
     struct OrtStatus *(*const get[])(const struct OrtSession *, size_t *) = {
         api->SessionGetInputCount, api->SessionGetOutputCount,
         api->SessionGetOverridableInitializerCount};
-    return get[section](model->session, n);
+    return get[section](model->sessions[0], n);
 }
 
 static struct OrtStatus *get_type(const struct onnx_model *model, enum section section,
@@ -31,7 +31,7 @@ static struct OrtStatus *get_type(const struct onnx_model *model, enum section s
                                      struct OrtTypeInfo **) = {
         api->SessionGetInputTypeInfo, api->SessionGetOutputTypeInfo,
         api->SessionGetOverridableInitializerTypeInfo};
-    return get[section](model->session, i, type);
+    return get[section](model->sessions[0], i, type);
 }
 
 static enum gp_status get_name(struct onnx_model *model, enum section section, size_t i,
@@ -44,7 +44,7 @@ static enum gp_status get_name(struct onnx_model *model, enum section section, s
         api->SessionGetOverridableInitializerName};
     char *text;
     enum gp_status status = ort_check(
-        model->ort, get[section](model->session, i, model->ort->allocator, &text),
+        model->ort, get[section](model->sessions[0], i, model->ort->allocator, &text),
         "cannot read a name", err);
     if (status != GP_OK)
         return status;

@@ -2,10 +2,15 @@
  * the weights are in memory once, or twice: a run of several threads answers soonest, but
  * when all cores have runs, runs of one thread each get more done. So small models that
  * are free to choose have a wide and a narrow session; docs/decisions/onnx-threads.md has
- * the figures. Both give the same bits. */
+ * the figures. Both give the same bits.
+ *
+ * On GPUs there is a session for each device. The runtime copies inputs there from where they
+ * lie, and outputs to where they are wanted; what has no kernel there it computes on the CPU. */
 #include "onnx.h"
 
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* What weights may lie in memory twice for. */
 enum { NARROW_LIMIT_BYTES = 256 << 20 };
@@ -14,20 +19,36 @@ struct opening {
     const struct ort_runtime *ort;
     const char *path;
     uint32_t n_threads;
+    int device;         /* -1: the CPU */
     int least_severity; /* of what it logs */
     struct OrtSession *session;
     enum gp_status status;
     struct gp_error err;
 };
 
-static void open_one(struct opening *opening)
+static struct OrtStatus *add_device(const struct ort_api *api, int device,
+                                    struct OrtSessionOptions *options)
+{
+    struct OrtCUDAProviderOptionsV2 *cuda = NULL;
+    char number[16];
+    const char *const keys[] = {"device_id"}, *const values[] = {number};
+    (void)snprintf(number, sizeof number, "%d", device);
+    struct OrtStatus *failed = api->CreateCUDAProviderOptions(&cuda);
+    if (!failed)
+        failed = api->UpdateCUDAProviderOptions(cuda, keys, values, 1);
+    if (!failed)
+        failed = api->SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda);
+    if (cuda)
+        api->ReleaseCUDAProviderOptions(cuda);
+    return failed;
+}
+
+static struct OrtStatus *set_options(const struct opening *opening,
+                                     struct OrtSessionOptions *options)
 {
     const struct ort_api *api = &opening->ort->api;
-    struct OrtSessionOptions *options = NULL;
-    char what[256];
-    struct OrtStatus *failed = api->CreateSessionOptions(&options);
-    if (!failed)
-        failed = api->SetIntraOpNumThreads(options, (int)opening->n_threads);
+    struct OrtStatus *failed =
+        api->SetIntraOpNumThreads(options, (int)opening->n_threads);
     if (!failed)
         failed = api->SetInterOpNumThreads(options, 1);
     if (!failed)
@@ -38,10 +59,26 @@ static void open_one(struct opening *opening)
     if (!failed)
         failed =
             api->AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0");
+    return failed;
+}
+
+static void open_one(struct opening *opening)
+{
+    const struct ort_api *api = &opening->ort->api;
+    struct OrtSessionOptions *options = NULL;
+    char what[256];
+    struct OrtStatus *failed = api->CreateSessionOptions(&options);
+    (void)snprintf(what, sizeof what, "cannot load the model %.200s", opening->path);
+    if (!failed)
+        failed = set_options(opening, options);
+    if (!failed && opening->device >= 0) {
+        failed = add_device(api, opening->device, options);
+        if (failed)
+            (void)snprintf(what, sizeof what, "cannot use cuda:%d", opening->device);
+    }
     if (!failed)
         failed = api->CreateSession(opening->ort->env, opening->path, options,
                                     &opening->session);
-    (void)snprintf(what, sizeof what, "cannot load the model %.200s", opening->path);
     opening->status = ort_check(opening->ort, failed, what, &opening->err);
     api->ReleaseSessionOptions(options);
 }
@@ -52,41 +89,96 @@ static void *open_beside(void *opening)
     return NULL;
 }
 
-enum gp_status onnx_session_open(struct onnx_model *model,
-                                 const struct gp_engine_options *options,
-                                 struct gp_error *err)
+/* A runtime that cannot use GPUs would say so too, but not what to do. */
+static enum gp_status check_provider(const struct ort_runtime *ort, struct gp_error *err)
 {
-    const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
-    model->n_threads = options->n_threads ? options->n_threads : n_cores;
-    model->n_slots = options->n_slots ? options->n_slots : n_cores;
-    model->n_wide = n_cores / 2;
+    char **names;
+    int n;
+    bool has_cuda = false;
+    const enum gp_status status = ort_check(
+        ort, ort->api.GetAvailableProviders(&names, &n), "ONNX Runtime's providers", err);
+    if (status != GP_OK)
+        return status;
+    for (int i = 0; i < n; i++)
+        has_cuda = has_cuda || strcmp(names[i], "CUDAExecutionProvider") == 0;
+    (void)ort_check(ort, ort->api.ReleaseAvailableProviders(names, n), "", NULL);
+    if (has_cuda)
+        return GP_OK;
+    return gp_error_set(err, GP_UNSUPPORTED,
+                        "this ONNX Runtime (%s) has no CUDA provider; pip install "
+                        "onnxruntime-gpu and --engine-option library=PATH",
+                        ort->path);
+}
 
-    struct opening wide = {.ort = model->ort,
-                           .path = options->model_path,
-                           .n_threads = model->n_threads,
-                           .least_severity = ORT_LOG_WARNING};
+/* What could be opened is closed with the model. */
+static enum gp_status open_devices(struct onnx_model *model, struct opening opening,
+                                   struct gp_error *err)
+{
+    enum gp_status status = check_provider(model->ort, err);
+    const uint32_t n = device_n_used(&model->devices, model->n_slots);
+    for (uint32_t i = 0; i < n && status == GP_OK; i++) {
+        opening.device = model->devices.numbers[i];
+        open_one(&opening);
+        status = opening.status;
+        if (status == GP_OK)
+            model->sessions[model->n_sessions++] = opening.session;
+        else
+            gp_error_set(err, status, "%s", opening.err.message);
+    }
+    return status;
+}
+
+static enum gp_status open_cpu(struct onnx_model *model, struct opening wide,
+                               bool may_be_narrow, struct gp_error *err)
+{
     struct opening narrow = wide;
     narrow.n_threads = 1;
     narrow.least_severity = ORT_LOG_FATAL; /* the wide one says it all */
     pthread_t thread;
-    const bool has_narrow = options->n_threads == 0 && model->n_threads > 1 &&
+    const bool has_narrow = may_be_narrow && model->n_threads > 1 &&
                             model->n_slots > model->n_wide &&
                             model->size_bytes <= NARROW_LIMIT_BYTES &&
                             pthread_create(&thread, NULL, open_beside, &narrow) == 0;
     open_one(&wide);
     if (has_narrow)
         pthread_join(thread, NULL);
-    model->session = wide.session;
-    model->narrow = narrow.session;
+    if (wide.session)
+        model->sessions[model->n_sessions++] = wide.session;
+    if (narrow.session)
+        model->sessions[model->n_sessions++] = narrow.session;
     if (wide.status != GP_OK)
         return gp_error_set(err, wide.status, "%s", wide.err.message);
     return GP_OK;
 }
 
-struct OrtSession *onnx_session_take(struct onnx_model *model)
+enum gp_status onnx_session_open(struct onnx_model *model,
+                                 const struct gp_engine_options *options,
+                                 struct gp_error *err)
+{
+    const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
+    model->n_threads = options->n_threads ? options->n_threads : n_cores;
+    model->n_slots = device_n_slots(&model->devices, options);
+    model->n_wide = n_cores / 2;
+    model->sessions = calloc(model->devices.n + 2, sizeof *model->sessions);
+    if (!model->sessions)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for sessions");
+
+    const struct opening opening = {.ort = model->ort,
+                                    .path = options->model_path,
+                                    .n_threads = model->n_threads,
+                                    .device = -1,
+                                    .least_severity = ORT_LOG_WARNING};
+    if (model->devices.n)
+        return open_devices(model, opening, err);
+    return open_cpu(model, opening, options->n_threads == 0, err);
+}
+
+struct OrtSession *onnx_session_take(struct onnx_model *model, uint32_t slot)
 {
     const uint32_t n_running = atomic_fetch_add(&model->n_running, 1) + 1;
-    return model->narrow && n_running > model->n_wide ? model->narrow : model->session;
+    if (model->devices.n)
+        return model->sessions[slot % model->n_sessions];
+    return model->sessions[n_running > model->n_wide ? model->n_sessions - 1 : 0];
 }
 
 void onnx_session_give(struct onnx_model *model)

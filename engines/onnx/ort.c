@@ -84,6 +84,21 @@ static void cut(char *line, const char *begin, const char *end)
         memmove(from, to + strlen(end), strlen(to + strlen(end)) + 1);
 }
 
+/* "[ONNXRuntimeError] : 1 : FAIL : what ; GPU=0 ; hostname=... ; file=...": only what. */
+static void cut_frame(char *line)
+{
+    char *begin = strncmp(line, "[ONNXRuntimeError] : ", 21) == 0 ? line + 21 : NULL;
+    for (int i = 0; i < 2 && begin; i++) {
+        begin = strstr(begin, " : ");
+        begin = begin ? begin + 3 : NULL;
+    }
+    if (begin)
+        memmove(line, begin, strlen(begin) + 1);
+    char *end = strstr(line, " ; GPU=");
+    if (end)
+        *end = '\0';
+}
+
 static void hear(void *context, int severity, const char *category, const char *id,
                  const char *location, const char *message)
 {
@@ -213,6 +228,7 @@ enum gp_status ort_check(const struct ort_runtime *ort, struct OrtStatus *status
     cut(line, "[ONNXRuntimeError] : ", "FAIL : ");
     cut(line, "ONNX Runtime only *guarantees*", "opset versions. ");
     cut(line, " and support for this is limited", "backward compatibility");
+    cut_frame(line);
     ort->api.ReleaseStatus(status);
     return gp_error_set(err, code == ORT_INVALID_ARGUMENT ? GP_INVALID : GP_ENGINE,
                         "%s: %s", what, line);

@@ -18,6 +18,7 @@
 enum { ORT_API = 15 };
 
 struct OrtAllocator;
+struct OrtCUDAProviderOptionsV2;
 struct OrtEnv;
 struct OrtMemoryInfo;
 struct OrtModelMetadata;
@@ -126,8 +127,18 @@ typedef void ort_log_fn(void *context, int severity, const char *category, const
     X(117, struct OrtStatus *, ModelMetadataGetVersion,                                  \
       (const struct OrtModelMetadata *, int64_t *))                                      \
     X(118, void, ReleaseModelMetadata, (struct OrtModelMetadata *))                      \
+    X(125, struct OrtStatus *, GetAvailableProviders, (char ***names, int *n))           \
+    X(126, struct OrtStatus *, ReleaseAvailableProviders, (char **names, int n))         \
     X(130, struct OrtStatus *, AddSessionConfigEntry,                                    \
       (struct OrtSessionOptions *, const char *key, const char *value))                  \
+    X(204, struct OrtStatus *, SessionOptionsAppendExecutionProvider_CUDA_V2,            \
+      (struct OrtSessionOptions *, const struct OrtCUDAProviderOptionsV2 *))             \
+    X(205, struct OrtStatus *, CreateCUDAProviderOptions,                                \
+      (struct OrtCUDAProviderOptionsV2 **))                                              \
+    X(206, struct OrtStatus *, UpdateCUDAProviderOptions,                                \
+      (struct OrtCUDAProviderOptionsV2 *, const char *const *keys,                       \
+       const char *const *values, size_t n))                                             \
+    X(208, void, ReleaseCUDAProviderOptions, (struct OrtCUDAProviderOptionsV2 *))        \
     X(252, struct OrtStatus *, GetResizedStringTensorElementBuffer,                      \
       (struct OrtValue *, size_t index, size_t size_bytes, char **bytes))
 
