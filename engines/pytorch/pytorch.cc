@@ -1,17 +1,20 @@
 /* The PyTorch engine: opens, describes and closes a TorchScript module with libtorch, or
- * runs what AOTInductor made. Options: inputs=, outputs= (JSON lists) and
- * allow-native-code=1.
+ * runs what AOTInductor made. Options: inputs=, outputs= (JSON lists),
+ * allow-native-code=1 and device=.
  *
  * A module whose forward changes it (a counter, the state of a recurrent network) has one
  * slot: its runs depend on each other's order and must not overlap. Any other is frozen,
- * which folds what is constant, and shared by all slots. */
+ * which folds what is constant, and shared by all slots of a device. */
 #include "pytorch.h"
 
+#include "../pinned.h"
 #include "../plugin.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/InferenceMode.h>
 #include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/api/include/torch/cuda.h>
 #include <torch/csrc/api/include/torch/version.h>
 #include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/inliner.h>
@@ -68,6 +71,9 @@ enum gp_status pytorch_guard(struct gp_error *err, const char *what,
         return gp_error_set(err, refusal.status, "%s", refusal.what());
     } catch (const std::bad_alloc &) {
         return gp_error_set(err, GP_NO_MEMORY, "%s: no memory", what);
+    } catch (const c10::OutOfMemoryError &failure) {
+        return gp_error_set(err, GP_NO_MEMORY, "%s: %s", what,
+                            pytorch_one_line(failure).c_str());
     } catch (const std::exception &failure) {
         return gp_error_set(err, GP_ENGINE, "%s: %s", what,
                             pytorch_one_line(failure).c_str());
@@ -180,11 +186,35 @@ static wishes read_options(pytorch_model &model, const struct gp_engine_options 
             wished.said.outputs = pytorch_said_list(option.substr(8), "outputs");
         else if (option == "allow-native-code=1")
             wished.allow_native_code = true;
-        else if (option != "allow-native-code=0")
+        else if (option != "allow-native-code=0" && !device_value(option.c_str()))
             refuse("the pytorch engine has no option \"" + option +
-                   "\"; it has inputs=LIST, outputs=LIST and allow-native-code=1");
+                   "\"; it has inputs=LIST, outputs=LIST, allow-native-code=1 and "
+                   "device=DEVICE");
     }
     return wished;
+}
+
+/* libtorch's own words come with the first tensor that is to go there. */
+static void read_devices(pytorch_model &model, const struct gp_engine_options *options)
+{
+    struct gp_error err = {GP_OK, ""};
+    if (device_read(&model.list, options, &err) != GP_OK)
+        throw pytorch_refusal(err.status, err.message);
+    if (!pytorch_has_gpus(model))
+        return;
+    if (!at::detail::getCUDAHooks().hasCUDART())
+        refuse("this libtorch has no CUDA: build the plug-in with -DGP_TORCH=DIR, a "
+               "libtorch that has");
+    const int n_there = torch::cuda::device_count();
+    model.devices.clear();
+    for (uint32_t i = 0; i < model.list.n; i++) {
+        const int number = model.list.numbers[i];
+        if (number >= n_there)
+            refuse("there is no device cuda:" + std::to_string(number) + "; " +
+                   (n_there == 0 ? "CUDA finds none here, or no driver"
+                                 : std::to_string(n_there) + " are there"));
+        model.devices.emplace_back(c10::kCUDA, static_cast<c10::DeviceIndex>(number));
+    }
 }
 
 /* --- the module ------------------------------------------------------------------------ */
@@ -199,16 +229,35 @@ static void check_weights(const List &list, const std::string &path)
             refuse(path + " holds nothing of the weights \"" + entry.name + "\"");
 }
 
+/* Folds what is constant, training mode and its branches too. Not all modules allow it. */
+static torch::jit::Module freeze_module(const pytorch_model &model,
+                                        const torch::jit::Module &module)
+{
+    try {
+        return torch::jit::freeze(module);
+    } catch (const std::exception &failure) {
+        pytorch_log(model, GP_LOG_INFO,
+                    "the module is served unfrozen: " + pytorch_one_line(failure));
+        return module;
+    }
+}
+
+/* Onto the next device: read from the file, since what is frozen is constant and stays where it
+ * is. */
 static void load_module(pytorch_model &model, const std::string &path)
 {
-    model.module = torch::jit::load(path, model.device, false);
-    check_weights(model.module->named_parameters(), path);
-    check_weights(model.module->named_buffers(), path);
-    if (!model.module->find_method("forward"))
+    torch::jit::Module module =
+        torch::jit::load(path, model.devices[model.modules.size()], false);
+    check_weights(module.named_parameters(), path);
+    check_weights(module.named_buffers(), path);
+    if (!module.find_method("forward"))
         refuse(path + " has no method forward, which is what is served");
-    model.module->eval();
-    model.description = model.module->type()->name()->name();
+    module.eval();
+    model.description = module.type()->name()->name();
+    model.modules.push_back(freeze_module(model, module));
 }
+
+static const char only_for_cpus[] = "; a .pt2 is served on CPUs only, a .pt on GPUs too";
 
 static void load_package(pytorch_model &model, const std::string &path)
 {
@@ -219,17 +268,10 @@ static void load_package(pytorch_model &model, const std::string &path)
                " is not what torch._inductor.aoti_compile_and_package of PyTorch " +
                TORCH_VERSION + " makes: " + pytorch_one_line(failure));
     }
-}
-
-/* Folds what is constant, training mode and its branches too. Not all modules allow it. */
-static void freeze_module(pytorch_model &model)
-{
-    try {
-        model.module = torch::jit::freeze(*model.module);
-    } catch (const std::exception &failure) {
-        pytorch_log(model, GP_LOG_INFO,
-                    "the module is served unfrozen: " + pytorch_one_line(failure));
-    }
+    const auto metadata = model.package->get_metadata();
+    const auto device = metadata.find("AOTI_DEVICE_KEY");
+    if (device != metadata.end() && device->second != "cpu")
+        refuse(path + " was compiled for " + device->second + only_for_cpus);
 }
 
 /* Looks for what forward writes into: its arguments, which are the request's memory, and
@@ -237,7 +279,7 @@ static void freeze_module(pytorch_model &model)
 static void find_writes(pytorch_model &model)
 {
     std::shared_ptr<torch::jit::Graph> graph =
-        model.module->get_method("forward").graph()->copy();
+        model.modules[0].get_method("forward").graph()->copy();
     torch::jit::Inline(*graph);
     const torch::jit::AliasDb aliases(graph, true);
     for (size_t i = 0; i < model.arguments.size(); i++)
@@ -258,8 +300,9 @@ static void plan_threads(pytorch_model &model, const struct gp_engine_options *o
 {
     const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
     model.n_threads = options->n_threads ? options->n_threads : n_cores;
-    model.n_wide = options->n_threads ? 0 : std::max(n_cores / 2, 1u);
-    model.n_slots = options->n_slots ? options->n_slots : n_cores;
+    model.n_wide =
+        options->n_threads || pytorch_has_gpus(model) ? 0 : std::max(n_cores / 2, 1u);
+    model.n_slots = device_n_slots(&model.list, options);
     if (model.keeps_state || model.package)
         model.n_slots = 1;
 }
@@ -283,21 +326,27 @@ static void load(pytorch_model &model, const struct gp_engine_options *options)
     const std::string path = options->model_path;
     const std::string head = read_file(options->model_path, 4);
     const wishes wished = read_options(model, options);
+    read_devices(model, options);
     if (is_package(path)) {
         if (!wished.allow_native_code)
             refuse(path + " holds native code, which can do all that the server may: "
                           "where you trust it, --allow-native-code");
+        if (pytorch_has_gpus(model))
+            refuse(path + " is native code" + only_for_cpus);
         load_package(model, path);
     } else {
         check_kind(path, head);
         load_module(model, path);
-        freeze_module(model);
     }
     pytorch_inputs_read(model, wished.said);
-    if (model.module)
+    if (!model.package)
         find_writes(model);
-    pytorch_outputs_read(model, wished.said);
     plan_threads(model, options);
+    model.devices.resize(std::min<size_t>(model.devices.size(), model.n_slots),
+                         c10::kCPU);
+    while (!model.package && model.modules.size() < model.devices.size())
+        load_module(model, path);
+    pytorch_outputs_read(model, wished.said);
 }
 
 static enum gp_status open_model(const struct gp_engine_options *options, void **self,
@@ -322,10 +371,11 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
     return pytorch_guard(err, "no description", [&] {
         for (const std::string &file : model.files)
             model.file_names.push_back(file.c_str());
-        model.summary = "cpu  " + std::to_string(model.n_threads) + " thread" +
-                        (model.n_threads == 1 ? "" : "s") +
+        model.summary = model.list.text + ("  " + std::to_string(model.n_threads)) +
+                        " thread" + (model.n_threads == 1 ? "" : "s") +
                         (model.keeps_state ? "  keeps state" : "");
-        description->flags = model.n_threads > 1 ? GP_SLOT_THREAD : 0;
+        description->flags =
+            model.n_threads > 1 || pytorch_has_gpus(model) ? GP_SLOT_THREAD : 0;
         description->n_slots = model.n_slots;
         description->summary = model.summary.c_str();
         description->version = "";
@@ -336,6 +386,7 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
         description->n_outputs = static_cast<uint32_t>(model.described_outputs.size());
         description->files = model.file_names.data();
         description->n_files = static_cast<uint32_t>(model.file_names.size());
+        pinned_describe(&model.list, description);
     });
 }
 

@@ -4,7 +4,7 @@
 #ifndef GP_PYTORCH_PYTORCH_H
 #define GP_PYTORCH_PYTORCH_H
 
-#include <graphpipe/engine.h>
+#include "../device.h"
 
 #include <c10/util/Exception.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
@@ -53,8 +53,9 @@ struct pytorch_output {
 };
 
 struct pytorch_model {
-    c10::Device device{c10::kCPU};
-    std::optional<torch::jit::Module> module; /* one of these two */
+    struct device_list list;
+    std::vector<c10::Device> devices{c10::kCPU}; /* slot i runs on devices[i % n] */
+    std::vector<torch::jit::Module> modules;     /* one on each, or else one of these */
     std::unique_ptr<torch::inductor::AOTIModelPackageLoader> package;
     std::vector<pytorch_argument> arguments;
     std::vector<pytorch_output> outputs;
@@ -76,6 +77,11 @@ struct pytorch_model {
                 const char *message) = nullptr;
     void *log_context = nullptr;
 };
+
+inline bool pytorch_has_gpus(const pytorch_model &model)
+{
+    return model.list.n > 0;
+}
 
 /* Runs `work` where no exception may leave; `what` begins the message of libtorch's. */
 enum gp_status pytorch_guard(struct gp_error *err, const char *what,
@@ -115,9 +121,10 @@ std::vector<pytorch_io> pytorch_said_list(const std::string &text,
 void pytorch_inputs_read(pytorch_model &model, const pytorch_said &said);
 void pytorch_outputs_read(pytorch_model &model, const pytorch_said &said);
 
-/* forward, with inputs in the described order, each with its described name. */
-c10::IValue pytorch_forward(pytorch_model &model, const struct gp_tensor *inputs,
-                            uint32_t n_inputs);
+/* forward on the slot's device, with inputs in the described order, each with its described
+ * name. A GPU may still be at work when it returns, also reading the inputs. */
+c10::IValue pytorch_forward(pytorch_model &model, uint32_t slot,
+                            const struct gp_tensor *inputs, uint32_t n_inputs);
 
 /* gp_engine.run */
 enum gp_status pytorch_run(void *model, uint32_t slot, const struct gp_call *call,

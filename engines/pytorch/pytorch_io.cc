@@ -107,7 +107,7 @@ void pytorch_inputs_read(pytorch_model &model, const pytorch_said &said)
 {
     if (model.package)
         return assume_arguments(model, said);
-    const auto &all = model.module->get_method("forward").function().getSchema();
+    const auto &all = model.modules[0].get_method("forward").function().getSchema();
     size_t n_said = said.inputs ? said.inputs->size() : 0, n = 0;
     for (size_t i = 1; i < all.arguments().size(); i++) { /* the first is self */
         pytorch_argument argument = read_argument(all.arguments()[i]);
@@ -271,7 +271,7 @@ make_sample(const pytorch_model &model, std::vector<std::vector<int64_t>> &memor
     return inputs;
 }
 
-/* forward's result for zeros; it also pays for what the first run costs. None where the
+/* forward's result for zeros; it also pays for what the first run on each device costs. None where the
  * inputs are not known, forward does not take zeros, or would remember them. */
 static std::optional<c10::IValue> try_run(pytorch_model &model)
 {
@@ -280,8 +280,11 @@ static std::optional<c10::IValue> try_run(pytorch_model &model)
     if (!inputs || model.keeps_state)
         return std::nullopt;
     try {
-        return pytorch_forward(model, inputs->data(),
-                               static_cast<uint32_t>(inputs->size()));
+        std::vector<c10::IValue> results;
+        for (uint32_t slot = 0; slot < model.devices.size(); slot++)
+            results.push_back(pytorch_forward(model, slot, inputs->data(),
+                                              static_cast<uint32_t>(inputs->size())));
+        return results[0];
     } catch (const std::exception &failure) {
         const std::string reason =
             "a first run of zeros failed: " + pytorch_one_line(failure);
@@ -340,7 +343,8 @@ void pytorch_outputs_read(pytorch_model &model, const pytorch_said &said)
 {
     /* a package gives a list */
     const c10::TypePtr type = model.package ? c10::ListType::ofTensors()
-                                            : model.module->get_method("forward")
+                                            : model.modules[0]
+                                                  .get_method("forward")
                                                   .function()
                                                   .getSchema()
                                                   .returns()

@@ -1,6 +1,8 @@
 /* One run: the request's memory becomes tensors as it lies, but for inputs that forward
  * writes into and for numbers and texts, which are copied; outputs are sent from
- * libtorch's memory. There is no way to stop a run: libtorch looks at nothing between two
+ * libtorch's memory. On a GPU inputs are copied to the device from where they lie, and outputs
+ * from there to where they are sent from, all in the device's default stream, so that the last
+ * of these waits for the rest. There is no way to stop a run: libtorch looks at nothing between two
  * operators, so one that is cancelled ends in its own time.
  *
  * How many threads a run has is a setting of the thread that calls it. Slots have threads
@@ -13,7 +15,9 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/tensor.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
+#include <torch/csrc/api/include/torch/cuda.h>
 
 using c10::TypeKind;
 
@@ -85,8 +89,7 @@ static c10::IValue make_value(const struct gp_tensor &from, const c10::Type &typ
     return c10::List<bool>(c10::ArrayRef<bool>(numbers.data_ptr<bool>(), n));
 }
 
-static c10::IValue make_input(const pytorch_model &model,
-                              const pytorch_argument &argument,
+static c10::IValue make_input(c10::Device device, const pytorch_argument &argument,
                               const struct gp_tensor &from)
 {
     const auto *optional = argument.type->castRaw<c10::OptionalType>();
@@ -94,13 +97,15 @@ static c10::IValue make_input(const pytorch_model &model,
     if (type.kind() != TypeKind::TensorType)
         return make_value(from, type);
     const at::Tensor view = make_view(from);
-    return view.to(model.device, view.scalar_type(), false, argument.is_written);
+    return view.to(device, view.scalar_type(), device.is_cuda(), argument.is_written);
 }
 
-c10::IValue pytorch_forward(pytorch_model &model, const struct gp_tensor *inputs,
-                            uint32_t n_inputs)
+c10::IValue pytorch_forward(pytorch_model &model, uint32_t slot,
+                            const struct gp_tensor *inputs, uint32_t n_inputs)
 {
     const c10::InferenceMode guard;
+    const size_t place = slot % model.devices.size();
+    const c10::DeviceGuard on_device(model.devices[place]);
     std::vector<c10::IValue> stack;
     stack.reserve(model.arguments.size());
     for (const pytorch_argument &argument : model.arguments) {
@@ -109,10 +114,10 @@ c10::IValue pytorch_forward(pytorch_model &model, const struct gp_tensor *inputs
             return argument.io.name == tensor.name;
         });
         stack.push_back(came == end ? argument.preset
-                                    : make_input(model, argument, *came));
+                                    : make_input(model.devices[place], argument, *came));
     }
-    if (model.module)
-        return model.module->forward(std::move(stack));
+    if (!model.package)
+        return model.modules[place].forward(std::move(stack));
     std::vector<at::Tensor> tensors;
     for (const c10::IValue &value : stack)
         tensors.push_back(value.toTensor());
@@ -136,6 +141,19 @@ static void release(void *tensor)
     delete static_cast<at::Tensor *>(tensor);
 }
 
+/* Copies a GPU's tensor to where it is sent from, when it has been computed. */
+static void fetch_tensor(const at::Tensor &from, enum gp_dtype dtype, uint32_t index,
+                         struct gp_outputs *outputs)
+{
+    struct gp_error err = {GP_OK, ""};
+    void *memory = gp_outputs_alloc(outputs, index, dtype, from.sizes().data(),
+                                    static_cast<uint32_t>(from.dim()), &err);
+    if (!memory)
+        throw pytorch_refusal(err.status, err.message);
+    if (from.numel())
+        at::from_blob(memory, from.sizes(), from.scalar_type()).copy_(from.resolve_neg());
+}
+
 /* Hands the tensor's memory over, and the tensor with it. What a later run might write
  * into while it is being sent is copied. */
 static void give_tensor(const pytorch_model &model, const at::Tensor &from,
@@ -147,7 +165,9 @@ static void give_tensor(const pytorch_model &model, const at::Tensor &from,
                                                   " is no dense tensor, and cannot be "
                                                   "sent");
     const enum gp_dtype dtype = dtype_of(from, name);
-    at::Tensor whole = from.to(c10::kCPU).resolve_neg().contiguous();
+    if (!from.is_cpu())
+        return fetch_tensor(from, dtype, index, outputs);
+    at::Tensor whole = from.resolve_neg().contiguous();
     if (model.keeps_state)
         whole = whole.clone();
     auto kept = std::make_unique<at::Tensor>(std::move(whole));
@@ -283,20 +303,34 @@ struct under_way {
     under_way &operator=(const under_way &) = delete;
 };
 
+/* At its end a GPU no longer reads what a run that failed has been given. */
+struct settling {
+    const c10::Device device;
+    ~settling()
+    {
+        if (!device.is_cuda() || std::uncaught_exceptions() == 0)
+            return;
+        try {
+            torch::cuda::synchronize(device.index());
+        } catch (const std::exception &) { /* what is thrown already says more */
+        }
+    }
+};
+
 enum gp_status pytorch_run(void *self, uint32_t slot, const struct gp_call *call,
                            struct gp_outputs *outputs, struct gp_error *err)
 {
     pytorch_model &model = *static_cast<pytorch_model *>(self);
-    (void)slot;
     return pytorch_guard(err, "the model failed", [&] {
         const c10::InferenceMode guard;
+        const settling at_the_end{model.devices[slot % model.devices.size()]};
         const pytorch_listener listener(model);
         c10::IValue result;
         {
             const under_way run(model);
             set_threads(model.n_wide && run.n_running > model.n_wide ? 1
                                                                      : model.n_threads);
-            result = pytorch_forward(model, call->inputs, call->n_inputs);
+            result = pytorch_forward(model, slot, call->inputs, call->n_inputs);
         }
         give_outputs(model, result, call, outputs);
     });
