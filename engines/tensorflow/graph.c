@@ -57,15 +57,36 @@ static enum gp_status add_folder(struct tf_model *model, const char *path,
     return status;
 }
 
+/* Of a ConfigProto what is for CPUs: device_count, no GPU, and
+ * graph_options.rewrite_options.cpu_layout_conversion. That one is for models made for GPUs,
+ * channels first: only oneDNN, which some processors do without, has such convolutions. */
+static size_t put_cpu(unsigned char *proto)
+{
+    static const unsigned char fields[] = {0x0a, 7,    0x0a, 3,    'G', 'P',  'U', 0x10,
+                                           0,    0x52, 5,    0x52, 3,   0x90, 3,   1};
+    memcpy(proto, fields, sizeof fields);
+    return sizeof fields;
+}
+
+/* What is for a GPU: gpu_options, with allow_growth, so that it does not take the whole card at
+ * once, and visible_device_list, which counts as CUDA does. */
+static size_t put_gpu(unsigned char *proto, int device)
+{
+    char number[16];
+    const int n = snprintf(number, sizeof number, "%d", device);
+    const unsigned char fields[] = {0x32, (unsigned char)(4 + n), 0x20, 1,
+                                    0x2a, (unsigned char)n};
+    memcpy(proto, fields, sizeof fields);
+    memcpy(proto + sizeof fields, number, (size_t)n);
+    return sizeof fields + (size_t)n;
+}
+
 /* A ConfigProto: intra_op_parallelism_threads, inter_op_parallelism_threads, which are for
- * runs with a deadline, and graph_options.rewrite_options.cpu_layout_conversion. That one
- * is for models made for GPUs, channels first: only oneDNN, which some processors do
- * without, has such convolutions. */
+ * runs with a deadline, and the device's. */
 static TF_SessionOptions *session_options(struct tf_model *model, uint32_t n_cores)
 {
-    static const unsigned char nchw_to_nhwc[] = {0x52, 5, 0x52, 3, 0x90, 3, 1};
     const struct tf_api *api = &model->tf->api;
-    unsigned char proto[12 + sizeof nchw_to_nhwc];
+    unsigned char proto[64];
     size_t n = 0;
     const struct {
         unsigned char tag;
@@ -78,9 +99,10 @@ static TF_SessionOptions *session_options(struct tf_model *model, uint32_t n_cor
             proto[n++] = (unsigned char)(value | 0x80);
         proto[n++] = (unsigned char)value;
     }
-    memcpy(proto + n, nchw_to_nhwc, sizeof nchw_to_nhwc);
+    n += model->devices.n ? put_gpu(proto + n, model->devices.numbers[0])
+                          : put_cpu(proto + n);
     TF_SessionOptions *options = api->NewSessionOptions();
-    api->SetConfig(options, proto, n + sizeof nchw_to_nhwc, model->status);
+    api->SetConfig(options, proto, n, model->status);
     return options;
 }
 

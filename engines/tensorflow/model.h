@@ -4,6 +4,7 @@
 #ifndef GP_TENSORFLOW_MODEL_H
 #define GP_TENSORFLOW_MODEL_H
 
+#include "../device.h"
 #include "tf.h"
 
 #include <stdbool.h>
@@ -41,6 +42,7 @@ struct tf_block {
 struct tf_model {
     const struct tf_runtime *tf;
     struct tf_listener listener;
+    struct device_list devices; /* one at most is used: it is a setting of the process */
     TF_Graph *graph;
     TF_Session *session;
     TF_Status *status; /* for open and close */
@@ -54,7 +56,7 @@ struct tf_model {
     uint32_t n_slots;
     uint32_t n_threads;
     bool is_saved_model;
-    char summary[96];
+    char summary[32 + sizeof(((struct device_list *)0)->text)];
     char description[96];
 };
 

@@ -1,8 +1,9 @@
 /* The TensorFlow engine: opens, describes and closes a SavedModel's folder, or a GraphDef
  * in a .pb file. One session serves all slots. Options: library=PATH, the TensorFlow to
- * use; signature=NAME, of a SavedModel. */
+ * use; signature=NAME, of a SavedModel; device=, where it runs. */
 #include "model.h"
 
+#include "../pinned.h"
 #include "../plugin.h"
 
 #include <stdlib.h>
@@ -75,10 +76,11 @@ static enum gp_status check_options(const struct gp_engine_options *options,
 {
     for (size_t i = 0; i < options->n_options; i++)
         if (strncmp(options->options[i], "library=", strlen("library=")) != 0 &&
-            strncmp(options->options[i], "signature=", strlen("signature=")) != 0)
+            strncmp(options->options[i], "signature=", strlen("signature=")) != 0 &&
+            !device_value(options->options[i]))
             return gp_error_set(err, GP_INVALID,
                                 "the tensorflow engine has no option \"%s\"; it has "
-                                "library=PATH and signature=NAME",
+                                "library=PATH, signature=NAME and device=DEVICE",
                                 options->options[i]);
     if (!options->model_path || !*options->model_path)
         return gp_error_set(err, GP_INVALID,
@@ -119,16 +121,58 @@ static enum gp_status open_slots(struct tf_model *model, struct gp_error *err)
     return GP_OK;
 }
 
+/* What a GPU needs that can be known before there is a session. */
+static enum gp_status check_devices(const struct tf_model *model, struct gp_error *err)
+{
+    const struct tf_runtime *tf = model->tf;
+    if (device_n_used(&model->devices, model->n_slots) > 1)
+        return gp_error_set(err, GP_UNSUPPORTED,
+                            "TensorFlow uses one device in a process: for several add "
+                            "--isolate, which gives each slot a process of its own");
+    if (model->devices.n && tf->has_cuda && !tf->has_cuda())
+        return gp_error_set(err, GP_UNSUPPORTED,
+                            "this TensorFlow (%s) was built without CUDA; pip install "
+                            "tensorflow and --engine-option library=PATH",
+                            tf->path);
+    return GP_OK;
+}
+
+/* TensorFlow would use the CPU and say nothing. */
+static enum gp_status check_gpu(struct tf_model *model, struct gp_error *err)
+{
+    const struct tf_api *api = &model->tf->api;
+    TF_DeviceList *list = api->SessionListDevices(model->session, model->status);
+    enum gp_status status =
+        tf_check(model->tf, model->status, "TensorFlow's devices", err);
+    bool has_gpu = false;
+    for (int i = 0; status == GP_OK && i < api->DeviceListCount(list); i++) {
+        const char *type = api->DeviceListType(list, i, model->status);
+        has_gpu = has_gpu || (type && strcmp(type, "GPU") == 0);
+    }
+    api->DeleteDeviceList(list);
+    if (status == GP_OK && !has_gpu)
+        status = gp_error_set(err, GP_UNSUPPORTED,
+                              "TensorFlow (%s) finds no GPU cuda:%d: no driver, no such "
+                              "device, or no CUDA libraries; TF_CPP_MIN_LOG_LEVEL=0 has "
+                              "it say which",
+                              model->tf->path, model->devices.numbers[0]);
+    return status;
+}
+
 /* What is open when it fails is closed by open_model. */
 static enum gp_status fill(struct tf_model *model,
                            const struct gp_engine_options *options, struct gp_error *err)
 {
     const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
     model->n_threads = options->n_threads ? options->n_threads : n_cores;
-    model->n_slots = options->n_slots ? options->n_slots : n_cores;
+    model->n_slots = device_n_slots(&model->devices, options);
     model->status = model->tf->api.NewStatus();
     model->graph = model->tf->api.NewGraph();
-    enum gp_status status = tf_graph_open(model, options->model_path, n_cores, err);
+    enum gp_status status = check_devices(model, err);
+    if (status == GP_OK)
+        status = tf_graph_open(model, options->model_path, n_cores, err);
+    if (status == GP_OK && model->devices.n)
+        status = check_gpu(model, err);
     if (status == GP_OK)
         status = choose(model, option(options, "signature="), err);
     if (status == GP_OK)
@@ -136,8 +180,9 @@ static enum gp_status fill(struct tf_model *model,
     if (status != GP_OK)
         return status;
     tf_run_warm_up(model);
-    (void)snprintf(model->summary, sizeof model->summary, "cpu  %u thread%s",
-                   model->n_threads, model->n_threads == 1 ? "" : "s");
+    (void)snprintf(model->summary, sizeof model->summary, "%s  %u thread%s",
+                   model->devices.text, model->n_threads,
+                   model->n_threads == 1 ? "" : "s");
     return GP_OK;
 }
 
@@ -145,9 +190,12 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
                                  struct gp_error *err)
 {
     struct gp_error mine;
-    const enum gp_status checked = check_options(options, err);
-    if (checked != GP_OK)
-        return checked;
+    struct device_list devices;
+    enum gp_status status = check_options(options, err);
+    if (status == GP_OK)
+        status = device_read(&devices, options, err);
+    if (status != GP_OK)
+        return status;
     const struct tf_runtime *tf = tf_runtime_open(host, options, &mine);
     if (!tf)
         return gp_error_set(err, mine.status, "%s", mine.message);
@@ -155,11 +203,11 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     if (!model)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
     model->tf = tf;
+    model->devices = devices;
     model->listener = (struct tf_listener){options->log, options->log_context, NULL};
     tf_listen(&model->listener);
-    /* a part of it logs through an Abseil that heeds no environment */
     FILE *const before = tf->is_quiet ? plugin_mute() : stderr;
-    const enum gp_status status = fill(model, options, &mine);
+    status = fill(model, options, &mine);
     plugin_unmute(before);
     if (status != GP_OK) {
         close_model(model);
@@ -186,6 +234,7 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
     description->inputs = model->chosen->inputs.ios;
     description->outputs = model->chosen->outputs.ios;
     description->files = model->files;
+    pinned_describe(&model->devices, description);
     return GP_OK;
 }
 

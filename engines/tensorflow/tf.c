@@ -3,6 +3,8 @@
  */
 #include "tf.h"
 
+#include "../plugin.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -80,8 +82,12 @@ static enum gp_status start(struct tf_runtime *tf, const struct gp_host *host,
     /* it writes to stderr by itself; what matters comes back as a status as well */
     tf->is_quiet = !getenv(LEVEL);
     setenv(LEVEL, "3", 0);
+    /* a part of it logs through an Abseil that heeds no environment, while it is loaded and
+     * when a model is opened */
+    FILE *const before = tf->is_quiet ? plugin_mute() : stderr;
     void *handle =
         host->library_open(&library, options, tf->path, sizeof tf->path, &mine);
+    plugin_unmute(before);
     if (!handle)
         return gp_error_set(err, mine.status, "TensorFlow: %s", mine.message);
     const char *missing = NULL;
@@ -95,6 +101,8 @@ static enum gp_status start(struct tf_runtime *tf, const struct gp_host *host,
                             "TensorFlow at %s is too old: it has no %s; to install "
                             "another: %s",
                             tf->path, missing, library.remedy);
+    /* tensorflow::IsGoogleCudaEnabled(), which C has no name for */
+    *(void **)&tf->has_cuda = dlsym(handle, "_ZN10tensorflow19IsGoogleCudaEnabledEv");
     tf->api.RegisterLogListener(hear);
     tf->version = tf->api.Version();
     return GP_OK;

@@ -14,6 +14,7 @@
     X(AllocateTensor)                                                                    \
     X(CloseSession)                                                                      \
     X(DeleteBuffer)                                                                      \
+    X(DeleteDeviceList)                                                                  \
     X(DeleteFunction)                                                                    \
     X(DeleteGraph)                                                                       \
     X(DeleteImportGraphDefOptions)                                                       \
@@ -21,6 +22,8 @@
     X(DeleteSessionOptions)                                                              \
     X(DeleteStatus)                                                                      \
     X(DeleteTensor)                                                                      \
+    X(DeviceListCount)                                                                   \
+    X(DeviceListType)                                                                    \
     X(Dim)                                                                               \
     X(FinishOperation)                                                                   \
     X(FunctionName)                                                                      \
@@ -58,6 +61,7 @@
     X(OperationOutputType)                                                               \
     X(OperationToNodeDef)                                                                \
     X(RegisterLogListener)                                                               \
+    X(SessionListDevices)                                                                \
     X(SessionRun)                                                                        \
     X(SetStatus)                                                                         \
     X(SetConfig)                                                                         \
@@ -76,7 +80,8 @@ struct tf_runtime {
     struct tf_api api;
     const char *version;
     char path[PATH_MAX];
-    bool is_quiet; /* nobody has asked for its log */
+    bool is_quiet;          /* nobody has asked for its log */
+    bool (*has_cuda)(void); /* was it built so; NULL: that is not known */
 };
 
 /* Opens TensorFlow where that has not been done; NULL and *err where it cannot be. */
