@@ -26,6 +26,13 @@ if(NOT GP_SANITIZE)
     endforeach()
 endif()
 
+# a stand-in for CUDA's driver
+add_library(driver MODULE tests/driver/libcuda.c)
+target_link_libraries(driver PRIVATE gp_options)
+set_target_properties(driver PROPERTIES PREFIX "" OUTPUT_NAME libcuda SUFFIX .so.1
+    C_VISIBILITY_PRESET default
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/graphpipe-test/driver)
+
 # a plug-in as release 0.1 built it, for tests/unit/test_engine_abi.c
 gp_plugin(abi_0_1 lib/graphpipe-test tests/abi/engine_0_1.c)
 
