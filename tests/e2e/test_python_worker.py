@@ -31,7 +31,7 @@ class Worker:
 
     def __enter__(self):
         self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(5 * PATIENCE)
+        self.socket.settimeout(15 * PATIENCE)  # importing numpy may take long
         files = [os.memfd_create("inputs"), os.memfd_create("outputs"), os.eventfd(0)]
         for fd in files[:2]:
             os.ftruncate(fd, 64 * MIB)
