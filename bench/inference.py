@@ -53,7 +53,7 @@ def make_models(folder, smoke):
     run([PYTHON, "-B", ROOT / "bench/models.py", folder], "bench/models.py failed")
     models = {name: folder / f"{name}.onnx" for name in ("tiny", "mlp")}
     if not EFFICIENTNET.exists() and not (smoke and not (ROOT / ".deps/done/demo").exists()):
-        run([PYTHON, "-B", ROOT / "tools/zoo/efficientnet_lite0.py", "--output", EFFICIENTNET],
+        run([PYTHON, "-B", ROOT / "tools/zoo/write_onnx.py", "--folder", EFFICIENTNET.parent],
             "EfficientNet-Lite0 cannot be made")
     if EFFICIENTNET.exists():
         models["efficientnet"] = EFFICIENTNET

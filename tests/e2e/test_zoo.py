@@ -16,14 +16,14 @@ sys.path.insert(0, os.path.join(SOURCE, "tools", "zoo"))
 
 import efficientnet_lite0  # noqa: E402
 import torch_state_dict  # noqa: E402
+import write_onnx  # noqa: E402
 
 COFFEE_MUG = 504
 
 
 @pytest.fixture(scope="module")
 def model():
-    weights = torch_state_dict.read(efficientnet_lite0.installed_weights())
-    return efficientnet_lite0.build(weights)
+    return write_onnx.build(efficientnet_lite0.trained_layers())
 
 
 def picture():
@@ -44,8 +44,7 @@ def test_knows_the_mug_in_every_batch(model):
 
 
 def test_gives_the_same_bytes_every_time(model):
-    again = efficientnet_lite0.build(
-        torch_state_dict.read(efficientnet_lite0.installed_weights()))
+    again = write_onnx.build(efficientnet_lite0.trained_layers())
     assert again.SerializeToString(deterministic=True) == model.SerializeToString(
         deterministic=True)
 
@@ -53,10 +52,10 @@ def test_gives_the_same_bytes_every_time(model):
 def test_weights_that_do_not_fit_are_named():
     weights = torch_state_dict.read(efficientnet_lite0.installed_weights())
     with pytest.raises(ValueError, match="more than the architecture: extra.weight"):
-        efficientnet_lite0.build({**weights, "extra.weight": np.zeros(1)})
+        efficientnet_lite0.layers({**weights, "extra.weight": np.zeros(1)})
     del weights["_blocks.3._bn1.bias"]
     with pytest.raises(ValueError, match=r"_blocks\.3\._bn1\.bias should .* is missing"):
-        efficientnet_lite0.build(weights)
+        efficientnet_lite0.layers(weights)
 
 
 # --- the reader, on files of three elements made here -----------------------------------
