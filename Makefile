@@ -23,6 +23,14 @@ test: ## build and run all the tests
 	@$(MAKE) --no-print-directory build
 	@ctest --preset release $(CTEST_FLAGS)
 
+# flags of tests/frameworks/run.py: FLAGS="--markdown docs/engines-tested.md"
+test-engines: ## the same models through every engine, compared with their frameworks; 3 GB to set up
+	@tools/setup build onnx openvino pytorch tensorflow test-engines
+	@$(MAKE) --no-print-directory build
+	@for of in onnx torch tensorflow; do \
+	    .deps/test-engines/bin/python tools/zoo/write_$$of.py || exit 1; done
+	@.deps/test-engines/bin/python tests/frameworks/run.py $(FLAGS)
+
 check: build ## static checks: includes, sizes, headers, symbols, format
 	@tools/setup check
 	@tools/check/run build/release
@@ -52,4 +60,4 @@ clean: ## remove what was built; what was downloaded stays in .deps
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-.PHONY: all build demo test check format bench bench-smoke install clean help
+.PHONY: all build demo test test-engines check format bench bench-smoke install clean help

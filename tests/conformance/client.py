@@ -80,13 +80,14 @@ def from_tensor(tensor):
 
 
 def infer(address, inputs):
-    """Asks once, on a connection of its own; `inputs` maps names to tensors."""
+    """Asks once, on a connection of its own; `inputs` are pairs of a name, "" for the next by
+    position, and a tensor."""
     error, result = Error(), ctypes.c_void_p()
     client = library.gp_client_create(address.encode(), None, error)
     if not client:
         raise Failure(error.message.decode(errors="replace"))
     try:
-        tensors = [to_tensor(name, *tensor) for name, tensor in inputs.items()]
+        tensors = [to_tensor(name, *tensor) for name, tensor in inputs]
         call = Call(size_bytes=ctypes.sizeof(Call), n_inputs=len(tensors),
                     inputs=(Tensor * len(tensors))(*tensors))
         if library.gp_client_infer(client, call, result, error) != 0:

@@ -270,7 +270,7 @@ def check(case):
         # the second time, outputs of known shape are written into the server's memory
         for inputs, here in asked * 2:
             try:
-                check_same(client.infer(server.address, inputs), here)
+                check_same(client.infer(server.address, inputs.items()), here)
             except client.Failure as failure:
                 raise Fail(str(failure)) from None
 

@@ -1,0 +1,10 @@
+"""A tabular model as users of the python engine write them: trained when it is loaded, always the same."""
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+
+forest = RandomForestClassifier(n_estimators=20, random_state=1).fit(*load_iris(return_X_y=True))
+
+
+def infer(inputs):
+    (rows,) = inputs.values()
+    return {"probabilities": forest.predict_proba(rows)}
