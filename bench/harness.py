@@ -114,7 +114,7 @@ def _wait_until_it_listens(process, port, path, ready_s, log):
 
 
 @contextlib.contextmanager
-def graphpipe(engine, *arguments, path=None, level="--quiet"):
+def graphpipe(engine, *arguments, path=None, level="--quiet", env=None):
     """Our server; gives (address, process). `engine` is a name, or "null" (bench/engines);
     `path` a unix socket's, in place of a port."""
     port = free_port()
@@ -122,7 +122,7 @@ def graphpipe(engine, *arguments, path=None, level="--quiet"):
         engine = BUILD / "lib/graphpipe-bench/graphpipe-engine-null.so"
     listen = ["--listen", f"unix:{path}" if path else f"127.0.0.1:{port}"]
     with server([PROGRAM, "serve", level, "--engine", engine, *listen, *arguments],
-                None if path else port, path) as process:
+                None if path else port, path, env=env) as process:
         yield (f"unix:{path}" if path else f"http://127.0.0.1:{port}"), process
 
 
