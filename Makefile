@@ -24,7 +24,7 @@ test: ## build and run all the tests
 	@ctest --preset release $(CTEST_FLAGS)
 
 # flags of tests/frameworks/run.py: FLAGS="--markdown docs/engines-tested.md"
-test-engines: ## the same models through every engine, compared with their frameworks; 3 GB to set up
+test-engines: ## the same models through every engine, next to their frameworks (3 GB)
 	@tools/setup build onnx openvino pytorch tensorflow test-engines
 	@$(MAKE) --no-print-directory build
 	@for of in onnx torch tensorflow; do \

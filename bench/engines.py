@@ -1,7 +1,7 @@
 """The same network through every engine and format: rows of EfficientNet-Lite0 in a second.
 
-tools/zoo writes the files, `make test-engines` checks that they all answer alike. Every server is up
-while another is measured, idle; each has the default threads of its engine. The ratio is of
+tools/zoo writes the files, `make test-engines` checks that they all answer alike. Every server is
+up while another is measured, idle; each has the default threads of its engine. The ratio is of
 ONNX Runtime's rows to the others' in the same round.
 """
 import contextlib
@@ -52,5 +52,5 @@ def main(smoke):
                                     seconds=0.5 if smoke else seconds, pid=process.pid)
                  for name, (address, process) in servers.items()},
                 rounds=ROUNDS, ours=OURS,
-                note="By format and engine. TensorFlow's and TFLite's formats take channels last, NCHW first.")
+                note="By format and engine. TensorFlow's formats take channels last, NCHW first.")
     result.save()

@@ -144,6 +144,14 @@ def test_python(path):
         assert server.metrics()['requests_total{code="200"}'] >= 1
 
 
+def test_torch():
+    """What is shown of PyTorch, which is not here, is what the zoo runs in make test-engines."""
+    (shown,) = of_document(SOURCE / "docs/engines.md", "py")
+    runs = {line.strip() for line in (SOURCE / "tools/zoo/write_torch.py").read_text().splitlines()}
+    lines = {line.partition("#")[0].strip() for line in shown.splitlines()} - {"", "model.eval()"}
+    assert len(lines) >= 8 and lines <= runs, lines - runs
+
+
 # --- what --help shows ------------------------------------------------------------------
 
 def shown(command):

@@ -1,6 +1,6 @@
-"""How each framework runs a model in this process: the answers that the served ones are held to. Each
-function opens a model and gives infer(inputs) -> outputs, lists of arrays in the model's order; strings
-are arrays of bytes objects. A framework is imported when it is first needed."""
+"""How each framework runs a model in this process: the answers that the served ones are held to.
+Each function opens a model and gives infer(inputs) -> outputs, lists of arrays in the model's order;
+strings are arrays of bytes objects. A framework is imported when it is first needed."""
 import functools
 import importlib.metadata
 import importlib.util

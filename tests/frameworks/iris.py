@@ -1,4 +1,5 @@
-"""A tabular model as users of the python engine write them: trained when it is loaded, always the same."""
+"""A tabular model as users of the python engine write them. Trained when it is loaded, it is always
+the same."""
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 

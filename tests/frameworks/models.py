@@ -1,8 +1,8 @@
-"""The cases: which file is served by which engine, what it is asked, and what answers instead of it.
+"""The cases: which file is served by which engine, what it is asked, and what it is compared with.
 
 A talk is what a client and the model say to each other: a generator that takes infer(inputs) ->
-outputs and yields, for each thing that it asked, its size in words and the outputs. It is held once with
-the server and once with the framework in this process, and what it yields is compared."""
+outputs and yields, for each thing that it asked, its size in words and the outputs. It is held once
+with the server and once with the framework in this process, and what it yields is compared."""
 import functools
 import importlib.util
 import json

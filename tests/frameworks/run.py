@@ -2,7 +2,7 @@
 """The same answers from every engine: serves each model of models.py, asks it through the wire, and
 compares with what its framework says in this process. `make test-engines` sets up and runs it.
 
-usage: .deps/test-engines/bin/python tests/frameworks/run.py [--markdown FILE] [--az4 FOLDER] [WORD]...
+usage: make test-engines FLAGS="[--markdown FILE] [--az4 FOLDER] [WORD]..."
 """
 import argparse
 import contextlib
@@ -22,17 +22,23 @@ for folder in "tests/e2e", "tests/conformance":
 import numpy as np  # noqa: E402
 
 import client  # noqa: E402
+import harness  # noqa: E402
 import here  # noqa: E402
 import models  # noqa: E402
 from harness import PROGRAM, Server, start_fails  # noqa: E402
+
+harness.PATIENCE = 10  # frameworks are read from the disk when they are first loaded
 
 COLUMNS = ["model", "format", "engine", "batch", "top class", "max difference", "compared with",
            "limit", "ok"]
 
 
 def engines():
-    """{name: (version, whether it is ready, where it is or what is missing)}"""
-    listed = subprocess.run([PROGRAM, "engines"], capture_output=True, text=True).stdout
+    """{name: (version, whether it is ready, where it is or what is missing)}. The engine python is
+    to find this Python."""
+    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    listed = subprocess.run([PROGRAM, "engines"], capture_output=True, text=True,
+                            env=os.environ | {"PATH": path}).stdout
     found = {}
     for line in listed.splitlines():
         name, version, state, where = re.split(r"\s{2,}", line.strip(), maxsplit=3)
@@ -74,8 +80,7 @@ def ask(server):
 
 
 def difference(ours, theirs):
-    """The largest between two numbers; infinite where anything else differs, or the largest of a row
-    of probabilities is another one."""
+    """The largest between two numbers; infinite where a shape, a type or a text differs."""
     if [y.shape for y in ours] != [y.shape for y in theirs]:
         return float("inf")
     largest = 0.0
@@ -113,7 +118,7 @@ def refusals(case):
     by itself."""
     line = start_fails("--engine", case.engine, "--model", case.path.relative_to(ROOT),
                        "--listen", "127.0.0.1:0", cwd=ROOT)
-    yield "serve without allow-native-code=1", "allow-native-code=1" in line, line
+    yield "serve without --allow-native-code", "--allow-native-code" in line, line
     with serve(case) as server:
         infer = ask(server)
         for what, x in {"a picture of another size": np.zeros((1, 3, 200, 224), np.float32),
@@ -135,9 +140,10 @@ def markdown(rows, refused, not_run, known):
     versions = {name: version for name, (version, _, _) in known.items() if version != "-"}
     frameworks = sorted({row[6] for row in rows})
     lines = ["# Engines, tested", "",
-             "Written by `make test-engines`, which [engines](engines.md) tells about: each row is a "
-             "request to a server, whose answer is compared with that of the framework in Python.",
-             "", "- engines: " + ", ".join(f"{name} {version}"
+             "What the [engines](engines.md) answer, next to their frameworks: each row is a request "
+             "to a server, and how much its answer differs from that of the framework in Python. "
+             "EfficientNet-Lite0 is one network, with the same weights in every format.", "",
+             '`make test-engines FLAGS="--markdown docs/engines-tested.md"` wrote this, with', "", "- engines: " + ", ".join(f"{name} {version}"
                                            for name, version in versions.items()),
              "- compared with: " + ", ".join(f"{name} {here.version_of(name)}"
                                              for name in frameworks),
@@ -159,7 +165,7 @@ def show(row):
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("words", nargs="*", metavar="WORD",
                         help="only cases with these words in model, format or engine")
     parser.add_argument("--markdown", type=pathlib.Path, help="write the table there, too")
@@ -193,7 +199,7 @@ def main():
     rows, refused, failures, not_run = [], [], [], []
     show(COLUMNS)
     for case in models.every(options.az4):
-        name = f"{case.model} {case.format} {case.engine}"
+        name = f"{case.model}, {case.format}, {case.engine}"
         if not all(word.lower() in name.lower() for word in options.words):
             continue
         if why := left_out(case, known):
@@ -206,8 +212,8 @@ def main():
         options.markdown.write_text(markdown(rows, refused, not_run, known))
     n_not_tested = sum("NOT TESTED" in line for line in not_run)
     print(f"test-engines: {len(rows)} answers compared, {len(refused)} refusals and such, "
-          f"{len(failures)} wrong; {len(not_run)} cases left out, {n_not_tested} of them NOT TESTED "
-          f"for want of a runtime; {time.monotonic() - begun:.0f} s")
+          f"{len(failures)} wrong; {len(not_run)} cases left out, {n_not_tested} of them NOT "
+          f"TESTED for want of a runtime; {time.monotonic() - begun:.0f} s")
     return 1 if failures or n_not_tested or not rows else 0
 
 

@@ -25,8 +25,8 @@ def remove(path):
 
 
 def main(writers, script, about):
-    """`writers` maps the name of a file, or of a folder, to a function that takes the layers and the
-    path to write."""
+    """`writers` maps the name of a file, or of a folder, to a function that takes the layers and
+    the path to write."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/models"))
     parser.add_argument("names", nargs="*", help=f"of {', '.join(writers)} (default: all)")
