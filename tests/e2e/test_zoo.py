@@ -4,6 +4,7 @@ file made from the weights knows a coffee mug when run in this process by ONNX R
 import collections
 import os
 import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_gives_the_same_bytes_every_time(model):
     again = write_onnx.build(efficientnet_lite0.trained_layers())
     assert again.SerializeToString(deterministic=True) == model.SerializeToString(
         deterministic=True)
+
+
+def test_file_is_written_when_missing_or_old(tmp_path):
+    def write():
+        subprocess.run([sys.executable, "-B", write_onnx.__file__, "--folder", tmp_path], check=True)
+        (path,) = tmp_path.iterdir()
+        return path, path.stat().st_mtime
+    path, made = write()
+    assert write() == (path, made)
+    os.utime(path, (0, 0))
+    assert write()[1] >= made
 
 
 def test_weights_that_do_not_fit_are_named():
