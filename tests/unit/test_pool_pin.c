@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -15,9 +16,11 @@ enum { MIB = 1 << 20, UNIT = 2 << 20 };
 
 /* What a device would have locked; it demands that all pages are there, and that they are the
  * ones that were written to when it lets go of them. */
+enum { DEVICE_LIMIT = 64 };
+
 static struct {
-    unsigned char *memory[8];
-    size_t size_bytes[8];
+    unsigned char *memory[DEVICE_LIMIT];
+    size_t size_bytes[DEVICE_LIMIT];
     int n_pins;
     int n_unpins;
     bool is_broken;
@@ -30,7 +33,7 @@ static int pin(void *memory, size_t size_bytes)
     for (size_t i = 0; i < size_bytes / 4096; i++)
         assert_true(pages[i] & 1);
     device.n_pins++;
-    for (int i = 0; i < 8 && !device.is_broken; i++) {
+    for (int i = 0; i < DEVICE_LIMIT && !device.is_broken; i++) {
         assert_ptr_not_equal(device.memory[i], memory);
         if (!device.memory[i]) {
             device.memory[i] = memory;
@@ -44,7 +47,7 @@ static int pin(void *memory, size_t size_bytes)
 static void unpin(void *memory)
 {
     device.n_unpins++;
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < DEVICE_LIMIT; i++)
         if (device.memory[i] == memory) {
             assert_int_equal(device.memory[i][0], 1);
             assert_int_equal(device.memory[i][device.size_bytes[i] - 1], 1);
@@ -132,6 +135,48 @@ static void unpinned_for_others(void **state)
     assert_int_equal(device.n_pins, device.n_unpins);
 }
 
+static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int pin_alone(void *memory, size_t size_bytes)
+{
+    pthread_mutex_lock(&device_lock);
+    const int is_pinned = pin(memory, size_bytes);
+    pthread_mutex_unlock(&device_lock);
+    return is_pinned;
+}
+
+static void unpin_alone(void *memory)
+{
+    pthread_mutex_lock(&device_lock);
+    unpin(memory);
+    pthread_mutex_unlock(&device_lock);
+}
+
+static void *use_often(void *pool)
+{
+    for (size_t i = 0; i < 200; i++)
+        use(pool, (300 << 10) + i % 7 * 400000);
+    return NULL;
+}
+
+/* Takers of all sizes, while what is idle is given back. */
+static void of_threads(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    struct pool *pool = pinning_pool(64 * MIB);
+    pool_pin_with(pool, pin_alone, unpin_alone);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, use_often, pool), 0);
+    for (int i = 0; i < 50; i++)
+        pool_trim(pool, 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    pool_destroy(pool);
+    assert_true(device.n_pins > 0);
+    assert_int_equal(device.n_pins, device.n_unpins);
+}
+
 /* Without the device's help everything is as without a device. */
 static void pinning_fails(void **state)
 {
@@ -156,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pinned_while_warm),
         cmocka_unit_test(unpinned_for_others),
+        cmocka_unit_test(of_threads),
         cmocka_unit_test(pinning_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
