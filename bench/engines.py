@@ -5,11 +5,14 @@ up while another is measured, idle; each has the default threads of its engine. 
 ONNX Runtime's rows to the others' in the same round.
 """
 import contextlib
+import pathlib
 
 import harness
 from harness import ROOT
 
+HERE = pathlib.Path(__file__).resolve().parent
 MODELS = ROOT / "build/models"
+PYTHON = ROOT / ".deps/test-engines/bin/python"
 ROUNDS = 5
 SECONDS = {1: 1.5, 8: 2.0}  # of a measurement, by batch
 OURS = "ONNX, onnx"
@@ -29,18 +32,23 @@ SUBJECTS = {
     "ONNX, openvino": ("openvino", "efficientnet-lite0.onnx", {}),
     "TFLite, openvino": ("openvino", "efficientnet-lite0.tflite", {}),
     "GraphDef, openvino": ("openvino", "efficientnet-lite0.pb", {}),
+    "TorchScript, python": ("python", HERE / "engines/torch_model.py",
+                            {"GP_BENCH_MODEL": str(MODELS / "efficientnet-lite0.pt")}),
 }
 
 
+OPTIONS = {".pt2": ["--allow-native-code"], ".py": ["--python", PYTHON]}
+
+
 def serve(engine, file, env):
-    options = ["--engine-option", "allow-native-code=1"] if file.endswith(".pt2") else []
+    options = OPTIONS.get(pathlib.Path(file).suffix, [])
     return harness.graphpipe(engine, "--model", MODELS / file, *options, env=env)
 
 
 def main(smoke):
     missing = [file for _, file, _ in SUBJECTS.values() if not (MODELS / file).exists()]
-    if missing:
-        raise RuntimeError(f"engines needs {MODELS / missing[0]}: run make test-engines")
+    if missing or not PYTHON.exists():
+        raise RuntimeError(f"engines needs {MODELS / [*missing, PYTHON][0]}: run make test-engines")
     result = harness.Result("engines", "One network, every engine", smoke)
     with contextlib.ExitStack() as stack:
         servers = {name: stack.enter_context(serve(*subject))

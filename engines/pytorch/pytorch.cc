@@ -229,12 +229,15 @@ static void check_weights(const List &list, const std::string &path)
             refuse(path + " holds nothing of the weights \"" + entry.name + "\"");
 }
 
-/* Folds what is constant, training mode and its branches too. Not all modules allow it. */
+/* Folds what is constant, training mode and its branches too, and brings weights into the order
+ * that a CPU computes with. Not all modules allow it. */
 static torch::jit::Module freeze_module(const pytorch_model &model,
                                         const torch::jit::Module &module)
 {
     try {
-        return torch::jit::freeze(module);
+        torch::jit::Module frozen = torch::jit::freeze(module);
+        return pytorch_has_gpus(model) ? frozen
+                                       : torch::jit::optimize_for_inference(frozen);
     } catch (const std::exception &failure) {
         pytorch_log(model, GP_LOG_INFO,
                     "the module is served unfrozen: " + pytorch_one_line(failure));
