@@ -188,18 +188,23 @@ def save(picture, path):
     pyplot.close(picture)
 
 
+def subjects(result):
+    return {name for of in [*(row["subjects"] for row in result["rows"]),
+                            *(curve["series"] for curve in result["curves"])] for name in of}
+
+
 def colours_of(results):
-    """The colour of each subject, the same in all pictures."""
-    names = {name for result in results.values()
-             for with_names in [*[row["subjects"] for row in result["rows"]],
-                                *[curve["series"] for curve in result["curves"]]]
-             for name in with_names}
-    colours = {}
+    """The colour of each subject, the same in all pictures, and in one as few alike as can be."""
     mine = {ours(row) for result in results.values() for row in result["rows"]}
-    for palette, is_in in ((OURS, lambda name: name in mine or name.startswith("graphpipe")),
-                           (LIMITS, IS_LIMIT.search), (RIVALS, lambda name: True)):
-        found = sorted(filter(is_in, names - set(colours)), key=lambda n: (n != "graphpipe", n))
-        colours |= {name: palette[i % len(palette)] for i, name in enumerate(found)}
+    colours = {}
+    for result in results.values():
+        names = subjects(result)
+        used = [colours[name] for name in names & set(colours)]
+        for name in sorted(names - set(colours), key=lambda n: (n != "graphpipe", n)):
+            palette = OURS if name in mine or name.startswith("graphpipe") else \
+                LIMITS if IS_LIMIT.search(name) else RIVALS
+            colours[name] = min(palette, key=used.count)
+            used.append(colours[name])
     return colours
 
 

@@ -136,15 +136,17 @@ def refusals(case):
 
 # --- the table --------------------------------------------------------------------------
 
-def markdown(rows, refused, not_run, known):
+def markdown(rows, refused, not_run, known, az4):
     versions = {name: version for name, (version, _, _) in known.items() if version != "-"}
     frameworks = sorted({row[6] for row in rows})
+    folder = " --az4 FOLDER" if az4 else ""
     lines = ["# Engines, tested", "",
              "What the [engines](engines.md) answer, next to their frameworks: each row is a request "
              "to a server, and how much its answer differs from that of the framework in Python. "
              "EfficientNet-Lite0 is one network, with the same weights in every format.", "",
-             '`make test-engines FLAGS="--markdown docs/engines-tested.md"` wrote this, with', "", "- engines: " + ", ".join(f"{name} {version}"
-                                           for name, version in versions.items()),
+             f'`make test-engines FLAGS="--markdown docs/engines-tested.md{folder}"` '
+             "wrote this, with", "",
+             "- engines: " + ", ".join(f"{name} {version}" for name, version in versions.items()),
              "- compared with: " + ", ".join(f"{name} {here.version_of(name)}"
                                              for name in frameworks),
              "", f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
@@ -209,7 +211,7 @@ def main():
         for whole, part in zip((rows, refused, failures), run(case)):
             whole += part
     if options.markdown:
-        options.markdown.write_text(markdown(rows, refused, not_run, known))
+        options.markdown.write_text(markdown(rows, refused, not_run, known, options.az4))
     n_not_tested = sum("NOT TESTED" in line for line in not_run)
     print(f"test-engines: {len(rows)} answers compared, {len(refused)} refusals and such, "
           f"{len(failures)} wrong; {len(not_run)} cases left out, {n_not_tested} of them NOT "
