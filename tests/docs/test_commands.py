@@ -89,12 +89,13 @@ def fill(folder):
 
 def write_sources(path, commands, folder):
     """The C files that the commands name are the document's whole programs, in their order; the
-    models that it serves are its blocks marked py."""
+    models that it serves are its blocks marked py with an infer."""
     programs = [block for block in of_document(path, "c") if block.startswith("#include")]
     names = re.findall(r"\b(?<!/)\w+\.c\b", " ".join(commands))
     models = re.findall(r"^graphpipe serve (\w+\.py)$", path.read_text(), re.MULTILINE)
+    served = [block for block in of_document(path, "py") if "def infer" in block]
     for name, program in [*zip(dict.fromkeys(names), programs),
-                          *zip(models, of_document(path, "py"), strict=True)]:
+                          *zip(models, served, strict=True)]:
         (folder / name).write_text(program)
 
 
@@ -146,7 +147,8 @@ def test_python(path):
 
 def test_torch():
     """What is shown of PyTorch, which is not here, is what the zoo runs in make test-engines."""
-    (shown,) = of_document(SOURCE / "docs/engines.md", "py")
+    blocks = of_document(SOURCE / "docs/engines.md", "py")
+    (shown,) = [block for block in blocks if "torch" in block]
     runs = {line.strip() for line in (SOURCE / "tools/zoo/write_torch.py").read_text().splitlines()}
     lines = {line.partition("#")[0].strip() for line in shown.splitlines()} - {"", "model.eval()"}
     assert len(lines) >= 8 and lines <= runs, lines - runs
