@@ -9,11 +9,60 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Memory that lives as long as a model: what it says of itself. The newest block knows the one
+ * before it; a block's bytes come after its head. */
+union plugin_block {
+    union plugin_block *next;
+    max_align_t alignment;
+};
+
+/* size_bytes, zeroed, and one more; NULL and *err when memory is short. */
+static inline void *plugin_keep(union plugin_block **blocks, size_t size_bytes,
+                                struct gp_error *err)
+{
+    union plugin_block *block =
+        (union plugin_block *)calloc(1, sizeof *block + size_bytes + 1);
+    if (!block) {
+        gp_error_set(err, GP_NO_MEMORY, "no memory for what the model says of itself");
+        return NULL;
+    }
+    block->next = *blocks;
+    *blocks = block;
+    return block + 1;
+}
+
+/* A copy with a zero behind it. */
+static inline const char *plugin_keep_bytes(union plugin_block **blocks,
+                                            const void *bytes, size_t size_bytes,
+                                            struct gp_error *err)
+{
+    char *copy = (char *)plugin_keep(blocks, size_bytes, err);
+    if (copy && size_bytes)
+        memcpy(copy, bytes, size_bytes);
+    return copy;
+}
+
+static inline const char *plugin_keep_text(union plugin_block **blocks, const char *text,
+                                           struct gp_error *err)
+{
+    return plugin_keep_bytes(blocks, text, strlen(text), err);
+}
+
+static inline void plugin_free(union plugin_block *blocks)
+{
+    for (union plugin_block *next; blocks; blocks = next) {
+        next = blocks->next;
+        free(blocks);
+    }
+}
 
 /* The bytes of a model's file, mapped. */
 struct plugin_file {

@@ -10,26 +10,6 @@
 
 static const struct gp_host *host;
 
-void *onnx_keep(struct onnx_model *model, size_t size_bytes, struct gp_error *err)
-{
-    struct onnx_block *block = calloc(1, sizeof *block + size_bytes + 1);
-    if (!block) {
-        gp_error_set(err, GP_NO_MEMORY, "no memory for what the model says of itself");
-        return NULL;
-    }
-    block->next = model->blocks;
-    model->blocks = block;
-    return block->data;
-}
-
-const char *onnx_keep_text(struct onnx_model *model, const char *text,
-                           struct gp_error *err)
-{
-    const size_t size = strlen(text) + 1;
-    char *copy = onnx_keep(model, size, err);
-    return copy ? memcpy(copy, text, size) : NULL;
-}
-
 static void close_model(void *self)
 {
     struct onnx_model *model = self;
@@ -46,10 +26,7 @@ static void close_model(void *self)
         api->ReleaseSession(model->sessions[i]);
     free(model->sessions);
     ort_unlisten(&model->listener);
-    for (struct onnx_block *block = model->blocks, *next; block; block = next) {
-        next = block->next;
-        free(block);
-    }
+    plugin_free(model->blocks);
     free(model->slots);
     free(model);
 }
@@ -101,7 +78,7 @@ static const char *metadata_text(struct onnx_model *model,
     char *text = NULL;
     if (ort_check(ort, get(metadata, ort->allocator, &text), "", NULL) != GP_OK || !text)
         return "";
-    const char *kept = onnx_keep_text(model, text, NULL);
+    const char *kept = plugin_keep_text(&model->blocks, text, NULL);
     (void)ort_check(ort, ort->api.AllocatorFree(ort->allocator, text), "", NULL);
     return kept ? kept : "";
 }
@@ -123,7 +100,7 @@ static void read_metadata(struct onnx_model *model)
                   NULL) == GP_OK &&
         version > 0 && version < INT64_MAX) {
         (void)snprintf(text, sizeof text, "%" PRId64, version);
-        const char *kept = onnx_keep_text(model, text, NULL);
+        const char *kept = plugin_keep_text(&model->blocks, text, NULL);
         model->version = kept ? kept : "";
     }
     const char *description =
@@ -135,7 +112,7 @@ static void read_metadata(struct onnx_model *model)
             metadata_text(model, metadata, api->ModelMetadataGetProducerName);
         (void)snprintf(text, sizeof text, "%s%s%s", graph,
                        *graph && *producer ? ", made by " : "", producer);
-        description = onnx_keep_text(model, text, NULL);
+        description = plugin_keep_text(&model->blocks, text, NULL);
     }
     model->description = description ? description : "";
     api->ReleaseModelMetadata(metadata);

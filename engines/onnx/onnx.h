@@ -45,12 +45,6 @@ struct onnx_slot {
     size_t capacity;
 };
 
-/* Memory that lives as long as the model. */
-struct onnx_block {
-    struct onnx_block *next;
-    _Alignas(max_align_t) unsigned char data[];
-};
-
 struct onnx_model {
     const struct ort_runtime *ort;
     struct ort_listener listener;
@@ -60,7 +54,7 @@ struct onnx_model {
     uint32_t n_wide; /* on CPUs, runs at a time beyond which they have one thread */
     atomic_uint n_running;
     struct onnx_slot *slots;
-    struct onnx_block *blocks;
+    union plugin_block *blocks;
     struct gp_io *inputs;
     struct gp_io *outputs;
     struct onnx_shape *shapes; /* of the outputs */
@@ -76,12 +70,6 @@ struct onnx_model {
     uint32_t n_threads;
     char summary[32 + sizeof(((struct device_list *)0)->text)];
 };
-
-/* size_bytes, zeroed, that live as long as the model; NULL and *err when memory is short.
- */
-void *onnx_keep(struct onnx_model *model, size_t size_bytes, struct gp_error *err);
-const char *onnx_keep_text(struct onnx_model *model, const char *text,
-                           struct gp_error *err);
 
 /* Opens the sessions and sets n_threads and n_slots; after onnx_file_list, and with the devices
  * known. */

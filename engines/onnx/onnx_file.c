@@ -89,7 +89,7 @@ static bool add_file(struct walk *walk, const char *location, size_t size_bytes)
     if (!files)
         return false;
     walk->files = files;
-    char *file = onnx_keep(walk->model, folder + size_bytes + 1, NULL);
+    char *file = plugin_keep(&walk->model->blocks, folder + size_bytes + 1, NULL);
     if (!file)
         return false;
     memcpy(file, walk->path, folder);
@@ -147,10 +147,11 @@ enum gp_status onnx_file_list(struct onnx_model *model, const struct plugin_file
 {
     struct walk walk = {.model = model, .path = path};
     const bool is_whole = add_file(&walk, "", 0) && walk_graph(&walk, find_graph(file));
-    const char **files = is_whole ? onnx_keep(model, walk.n * sizeof *files, NULL) : NULL;
+    const char **files =
+        is_whole ? plugin_keep(&model->blocks, walk.n * sizeof *files, NULL) : NULL;
     if (files) {
         memcpy(files, walk.files, walk.n * sizeof *files);
-        files[0] = onnx_keep_text(model, path, NULL);
+        files[0] = plugin_keep_text(&model->blocks, path, NULL);
     }
     free(walk.files);
     if (!files || !files[0])

@@ -48,7 +48,7 @@ static enum gp_status get_name(struct onnx_model *model, enum section section, s
         "cannot read a name", err);
     if (status != GP_OK)
         return status;
-    *name = onnx_keep_text(model, text, err);
+    *name = plugin_keep_text(&model->blocks, text, err);
     (void)ort_check(model->ort, api->AllocatorFree(model->ort->allocator, text), "",
                     NULL);
     return *name ? GP_OK : GP_NO_MEMORY;
@@ -82,7 +82,7 @@ static enum gp_status read_tensor(struct onnx_model *model,
         io->flags |= onnx_file_has_shape(file, io->name) ? 0 : GP_IO_ANY_RANK;
         return GP_OK;
     }
-    int64_t *shape = onnx_keep(model, rank * sizeof *shape, err);
+    int64_t *shape = plugin_keep(&model->blocks, rank * sizeof *shape, err);
     if (!shape)
         return GP_NO_MEMORY;
     io->shape = shape;
@@ -180,10 +180,10 @@ enum gp_status onnx_io_read(struct onnx_model *model, const struct plugin_file *
                                 "%u",
                                 n[section], section_names[section], GP_MAX_TENSORS);
     }
-    model->inputs =
-        onnx_keep(model, (n[INPUT] + n[INITIALIZER]) * sizeof *model->inputs, err);
-    model->outputs = onnx_keep(model, n[OUTPUT] * sizeof *model->outputs, err);
-    model->shapes = onnx_keep(model, n[OUTPUT] * sizeof *model->shapes, err);
+    model->inputs = plugin_keep(&model->blocks,
+                                (n[INPUT] + n[INITIALIZER]) * sizeof *model->inputs, err);
+    model->outputs = plugin_keep(&model->blocks, n[OUTPUT] * sizeof *model->outputs, err);
+    model->shapes = plugin_keep(&model->blocks, n[OUTPUT] * sizeof *model->shapes, err);
     if (!model->inputs || !model->outputs || !model->shapes)
         return GP_NO_MEMORY;
     status =

@@ -53,11 +53,11 @@ enum gp_status onnx_shape_read_input(struct onnx_model *model,
     for (uint32_t axis = 0; axis < io->rank; axis++) {
         if (io->shape[axis] >= 0 || !*names[axis] || find_symbol(model, names[axis]))
             continue;
-        struct onnx_symbol *symbol = onnx_keep(model, sizeof *symbol, err);
+        struct onnx_symbol *symbol = plugin_keep(&model->blocks, sizeof *symbol, err);
         if (!symbol)
             return GP_NO_MEMORY;
         *symbol =
-            (struct onnx_symbol){onnx_keep_text(model, names[axis], err),
+            (struct onnx_symbol){plugin_keep_text(&model->blocks, names[axis], err),
                                  (uint32_t)(io - model->inputs), axis, model->symbols};
         if (!symbol->name)
             return GP_NO_MEMORY;
@@ -76,7 +76,7 @@ enum gp_status onnx_shape_read_output(struct onnx_model *model,
     if (status != GP_OK)
         return status;
     shape->io = io;
-    shape->symbols = onnx_keep(model, io->rank * sizeof *shape->symbols, err);
+    shape->symbols = plugin_keep(&model->blocks, io->rank * sizeof *shape->symbols, err);
     if (!shape->symbols)
         return GP_NO_MEMORY;
     bool is_known = !(io->flags & GP_IO_ANY_RANK) && io->dtype != GP_STRING &&

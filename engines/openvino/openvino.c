@@ -3,34 +3,12 @@
  * rows to run once before serving. */
 #include "openvino.h"
 
-#include "../plugin.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 static const struct gp_host *host;
-
-void *openvino_keep(struct ov_model *model, size_t size_bytes, struct gp_error *err)
-{
-    struct ov_block *block = calloc(1, sizeof *block + size_bytes + 1);
-    if (!block) {
-        gp_error_set(err, GP_NO_MEMORY, "no memory for what the model says of itself");
-        return NULL;
-    }
-    block->next = model->blocks;
-    model->blocks = block;
-    return block->data;
-}
-
-const char *openvino_keep_text(struct ov_model *model, const char *text,
-                               struct gp_error *err)
-{
-    const size_t size = strlen(text) + 1;
-    char *copy = openvino_keep(model, size, err);
-    return copy ? memcpy(copy, text, size) : NULL;
-}
 
 static void close_model(void *self)
 {
@@ -41,10 +19,7 @@ static void close_model(void *self)
     openvino_shapes_close(model);
     pthread_rwlock_destroy(&model->gate);
     model->ov->ov_model_free(model->graph);
-    for (struct ov_block *block = model->blocks, *next; block; block = next) {
-        next = block->next;
-        free(block);
-    }
+    plugin_free(model->blocks);
     free(model);
 }
 
@@ -103,7 +78,7 @@ static enum gp_status read_graph(struct ov_model *model, const char *path,
     /* where the model has no name its reader's is in its place */
     if (ov->ov_model_get_friendly_name(model->graph, &name) == OK && name &&
         !strstr(name, "_Frontend_IR"))
-        model->description = openvino_keep_text(model, name, NULL);
+        model->description = plugin_keep_text(&model->blocks, name, NULL);
     ov->ov_free(name);
     return GP_OK;
 }

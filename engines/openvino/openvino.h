@@ -7,6 +7,7 @@
 #ifndef GP_OPENVINO_OPENVINO_H
 #define GP_OPENVINO_OPENVINO_H
 
+#include "../plugin.h"
 #include "ov.h"
 
 #include <pthread.h>
@@ -43,12 +44,6 @@ struct ov_lane {
     struct ov_request *free; /* under lock */
 };
 
-/* Memory that lives as long as the model. */
-struct ov_block {
-    struct ov_block *next;
-    _Alignas(max_align_t) unsigned char data[];
-};
-
 struct ov_model {
     const struct ov_runtime *ov;
     ov_model_t *graph;
@@ -60,7 +55,7 @@ struct ov_model {
     atomic_bool is_spoilt;    /* a run has failed: compile before the next */
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;
-    struct ov_block *blocks;
+    union plugin_block *blocks;
     struct gp_io *inputs;
     struct gp_io *outputs;
     const char **files;
@@ -73,11 +68,6 @@ struct ov_model {
     const char *precision; /* "f32" or "bf16" */
     char summary[64];
 };
-
-/* size_bytes, zeroed, that live as long as the model; NULL and *err when memory is short. */
-void *openvino_keep(struct ov_model *model, size_t size_bytes, struct gp_error *err);
-const char *openvino_keep_text(struct ov_model *model, const char *text,
-                               struct gp_error *err);
 
 /* Finds the files that make up the model, and adds their sizes up; says why `path` can be
  * no model. */

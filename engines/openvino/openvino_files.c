@@ -6,7 +6,6 @@
  * its readers on such a file, and one of them prints what it thinks of it. */
 #include "openvino.h"
 
-#include "../plugin.h"
 #include "../protobuf.h"
 
 #include <limits.h>
@@ -104,7 +103,7 @@ static enum gp_status add(struct ov_model *model, const char *path, struct gp_er
                                               strerror(errno));
     if (!S_ISREG(info.st_mode))
         return gp_error_set(err, GP_INVALID, "%s is not a file", path);
-    const char *kept = openvino_keep_text(model, path, err);
+    const char *kept = plugin_keep_text(&model->blocks, path, err);
     if (!kept)
         return GP_NO_MEMORY;
     model->files[model->n_files++] = kept;
@@ -150,7 +149,7 @@ enum gp_status openvino_files_list(struct ov_model *model, const char *path,
                                    struct gp_error *err)
 {
     struct stat info;
-    model->files = openvino_keep(model, MAX_FILES * sizeof *model->files, err);
+    model->files = plugin_keep(&model->blocks, MAX_FILES * sizeof *model->files, err);
     if (!model->files)
         return GP_NO_MEMORY;
     if (stat(path, &info) != 0)

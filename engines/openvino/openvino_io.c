@@ -31,7 +31,7 @@ static enum gp_status read_name(struct ov_model *model, bool is_input, size_t i,
         name = NULL;
     (void)snprintf(made, sizeof made, "%sput%zu", is_input ? "in" : "out", i);
     const bool is_usable = name && *name && !has_name(list, i, name);
-    list[i].name = openvino_keep_text(model, is_usable ? name : made, err);
+    list[i].name = plugin_keep_text(&model->blocks, is_usable ? name : made, err);
     model->ov->ov_free(name);
     return list[i].name ? GP_OK : GP_NO_MEMORY;
 }
@@ -54,7 +54,7 @@ static enum gp_status read_shape(struct ov_model *model,
                               "\"%s\" has rank %lld, over the limit of %u", io->name,
                               (long long)rank, GP_MAX_RANK);
     } else if (rank > 0) {
-        int64_t *sizes = openvino_keep(model, (size_t)rank * sizeof *sizes, err);
+        int64_t *sizes = plugin_keep(&model->blocks, (size_t)rank * sizeof *sizes, err);
         for (int64_t i = 0; sizes && i < rank; i++)
             sizes[i] = shape.dims[i].min == shape.dims[i].max ? shape.dims[i].min : -1;
         io->shape = sizes;
@@ -97,7 +97,7 @@ static enum gp_status read_section(struct ov_model *model, bool is_input, size_t
         return gp_error_set(err, GP_UNSUPPORTED,
                             "the model has %zu %sputs, over the limit of %u", n,
                             is_input ? "in" : "out", GP_MAX_TENSORS);
-    *list = openvino_keep(model, n * sizeof **list, err);
+    *list = plugin_keep(&model->blocks, n * sizeof **list, err);
     enum gp_status status = *list ? GP_OK : GP_NO_MEMORY;
     for (size_t i = 0; i < n && status == GP_OK; i++) {
         ov_output_const_port_t *port = NULL;

@@ -52,7 +52,7 @@ static enum gp_status read_declared(struct ov_model *model, uint32_t i,
     shapes->ports[i] = i;
     shapes->n_sizes += rank;
     shapes->tried[i] = (ov_partial_shape_t){
-        {rank, rank}, openvino_keep(model, rank * sizeof(ov_dimension_t), err)};
+        {rank, rank}, plugin_keep(&model->blocks, rank * sizeof(ov_dimension_t), err)};
     return status == GP_OK && !shapes->tried[i].dims ? GP_NO_MEMORY : status;
 }
 
@@ -61,14 +61,14 @@ enum gp_status openvino_shapes_open(struct ov_model *model, struct gp_error *err
     const size_t n = model->n_inputs;
     if (!model->ov->ov_model_is_dynamic(model->graph))
         return GP_OK;
-    struct ov_shapes *shapes = openvino_keep(model, sizeof *shapes, err);
+    struct ov_shapes *shapes = plugin_keep(&model->blocks, sizeof *shapes, err);
     if (!shapes)
         return GP_NO_MEMORY;
     pthread_mutex_init(&shapes->lock, NULL);
     model->shapes = shapes;
-    shapes->declared = openvino_keep(model, n * sizeof *shapes->declared, err);
-    shapes->tried = openvino_keep(model, n * sizeof *shapes->tried, err);
-    shapes->ports = openvino_keep(model, n * sizeof *shapes->ports, err);
+    shapes->declared = plugin_keep(&model->blocks, n * sizeof *shapes->declared, err);
+    shapes->tried = plugin_keep(&model->blocks, n * sizeof *shapes->tried, err);
+    shapes->ports = plugin_keep(&model->blocks, n * sizeof *shapes->ports, err);
     if (!shapes->declared || !shapes->tried || !shapes->ports)
         return GP_NO_MEMORY;
     enum gp_status status = GP_OK;
@@ -76,7 +76,7 @@ enum gp_status openvino_shapes_open(struct ov_model *model, struct gp_error *err
         status = read_declared(model, i, err);
     for (size_t i = 0; i < N_KNOWN && status == GP_OK; i++) {
         shapes->known[i].sizes =
-            openvino_keep(model, shapes->n_sizes * sizeof(int64_t), err);
+            plugin_keep(&model->blocks, shapes->n_sizes * sizeof(int64_t), err);
         status = shapes->known[i].sizes ? GP_OK : GP_NO_MEMORY;
     }
     return status;

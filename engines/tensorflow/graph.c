@@ -3,7 +3,6 @@
  * whose variables are set up by what it has for that. */
 #include "model.h"
 
-#include "../plugin.h"
 #include "../protobuf.h"
 
 #include <dirent.h>
@@ -26,12 +25,12 @@ static enum gp_status add_file(struct tf_model *model, const char *folder,
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
         return gp_error_set(err, GP_INVALID, "%s is not a file", path);
     const char **files =
-        tf_keep(model, ((size_t)model->n_files + 1) * sizeof *files, err);
+        plugin_keep(&model->blocks, ((size_t)model->n_files + 1) * sizeof *files, err);
     if (!files || n < 0)
         return GP_NO_MEMORY;
     if (model->n_files)
         memcpy(files, model->files, model->n_files * sizeof *files);
-    files[model->n_files] = tf_keep_text(model, path, strlen(path), err);
+    files[model->n_files] = plugin_keep_text(&model->blocks, path, err);
     model->files = files;
     model->n_files += files[model->n_files] != NULL;
     return files[model->n_files - 1] ? GP_OK : GP_NO_MEMORY;

@@ -5,6 +5,7 @@
 #define GP_TENSORFLOW_MODEL_H
 
 #include "../device.h"
+#include "../plugin.h"
 #include "tf.h"
 
 #include <stdbool.h>
@@ -33,12 +34,6 @@ struct tf_slot {
     size_t capacity;
 };
 
-/* Memory that lives as long as the model. */
-struct tf_block {
-    struct tf_block *next;
-    _Alignas(max_align_t) unsigned char data[];
-};
-
 struct tf_model {
     const struct tf_runtime *tf;
     struct tf_listener listener;
@@ -50,7 +45,7 @@ struct tf_model {
     uint32_t n_signatures;
     const struct tf_signature *chosen;
     struct tf_slot *slots;
-    struct tf_block *blocks;
+    union plugin_block *blocks;
     const char **files;
     uint32_t n_files;
     uint32_t n_slots;
@@ -59,12 +54,6 @@ struct tf_model {
     char summary[32 + sizeof(((struct device_list *)0)->text)];
     char description[96];
 };
-
-/* size_bytes, zeroed, that live as long as the model; NULL and *err when memory is short.
- */
-void *tf_keep(struct tf_model *model, size_t size_bytes, struct gp_error *err);
-const char *tf_keep_text(struct tf_model *model, const char *text, size_t size_bytes,
-                         struct gp_error *err);
 
 /* Fills graph, session and files, and for a SavedModel the signatures, which may be none.
  */

@@ -94,7 +94,7 @@ static enum gp_status read_shape(struct tf_model *model, struct pb_bytes message
         const int64_t size = (int64_t)pb_value(dim, DIM_SIZE);
         shape[rank++] = size < 0 ? -1 : size;
     }
-    int64_t *kept = tf_keep(model, rank * sizeof *kept, err);
+    int64_t *kept = plugin_keep(&model->blocks, rank * sizeof *kept, err);
     if (!kept)
         return GP_NO_MEMORY;
     memcpy(kept, shape, rank * sizeof *kept);
@@ -111,7 +111,7 @@ static void leave_out(struct tf_model *model, struct tf_signature *signature,
                            signature->name, is_input ? "input" : "output", name,
                            is_input ? "" : "is left out: it ", why);
     if (is_input && !signature->unusable && n > 0)
-        signature->unusable = tf_keep_text(model, line, strlen(line), NULL);
+        signature->unusable = plugin_keep_text(&model->blocks, line, NULL);
     else if (!is_input && model->listener.log)
         model->listener.log(model->listener.log_context, GP_LOG_WARNING, line);
 }
@@ -126,9 +126,9 @@ static enum gp_status read_end(struct tf_model *model, struct tf_signature *sign
     const struct pb_bytes tensor = pb_body(info, INFO_NAME);
     struct gp_io *io = &ends->ios[ends->n];
     *io = (struct gp_io){.description = ""};
-    io->name = tf_keep_text(model, (const char *)key.at, pb_size(key), err);
+    io->name = plugin_keep_bytes(&model->blocks, key.at, pb_size(key), err);
     const char *place =
-        tf_keep_text(model, (const char *)tensor.at, pb_size(tensor), err);
+        plugin_keep_bytes(&model->blocks, tensor.at, pb_size(tensor), err);
     if (!io->name || !place)
         return GP_NO_MEMORY;
     const TF_DataType type = (TF_DataType)pb_value(info, INFO_DTYPE);
@@ -172,8 +172,9 @@ static void sort(struct tf_ends *ends)
 static bool reserve(struct tf_model *model, struct tf_ends *ends, size_t n,
                     struct gp_error *err)
 {
-    ends->ios = tf_keep(model, n * sizeof *ends->ios, err);
-    ends->places = ends->ios ? tf_keep(model, n * sizeof *ends->places, err) : NULL;
+    ends->ios = plugin_keep(&model->blocks, n * sizeof *ends->ios, err);
+    ends->places =
+        ends->ios ? plugin_keep(&model->blocks, n * sizeof *ends->places, err) : NULL;
     return ends->places != NULL;
 }
 
@@ -202,7 +203,7 @@ static enum gp_status read_signature(struct tf_model *model, struct pb_bytes ent
 {
     const struct pb_bytes key = pb_body(entry, ENTRY_KEY);
     const struct pb_bytes message = pb_body(entry, ENTRY_VALUE);
-    signature->name = tf_keep_text(model, (const char *)key.at, pb_size(key), err);
+    signature->name = plugin_keep_bytes(&model->blocks, key.at, pb_size(key), err);
     if (!signature->name)
         return GP_NO_MEMORY;
     enum gp_status status =
@@ -225,7 +226,7 @@ enum gp_status tf_signature_read(struct tf_model *model, const TF_Buffer *meta_g
     size_t n = 0;
     while (pb_next_body(&rest, META_SIGNATURES, &entry))
         n++;
-    model->signatures = tf_keep(model, n * sizeof *model->signatures, err);
+    model->signatures = plugin_keep(&model->blocks, n * sizeof *model->signatures, err);
     if (!model->signatures)
         return GP_NO_MEMORY;
     rest = message;
@@ -260,9 +261,9 @@ static enum gp_status add_end(struct tf_model *model, TF_Operation *op, int inde
     if (ends->n == GP_MAX_TENSORS)
         return too_many(ends->n + 1, "inputs or outputs", err);
     (void)snprintf(name, sizeof name, "%.1000s:%d", api->OperationName(op), index);
-    int64_t *shape = tf_keep(model, GP_MAX_RANK * sizeof *shape, err);
+    int64_t *shape = plugin_keep(&model->blocks, GP_MAX_RANK * sizeof *shape, err);
     *io = (struct gp_io){.description = "",
-                         .name = tf_keep_text(model, name, strlen(name), err)};
+                         .name = plugin_keep_text(&model->blocks, name, err)};
     if (!shape || !io->name)
         return GP_NO_MEMORY;
     if (strcmp(api->OperationOpType(op), "PlaceholderWithDefault") == 0)
@@ -297,7 +298,7 @@ static enum gp_status add_unconsumed(struct tf_model *model, TF_Operation *op,
 enum gp_status tf_signature_make(struct tf_model *model, struct gp_error *err)
 {
     const struct tf_api *api = &model->tf->api;
-    struct tf_signature *signature = tf_keep(model, sizeof *signature, err);
+    struct tf_signature *signature = plugin_keep(&model->blocks, sizeof *signature, err);
     if (!signature || !reserve(model, &signature->inputs, GP_MAX_TENSORS, err) ||
         !reserve(model, &signature->outputs, GP_MAX_TENSORS, err))
         return GP_NO_MEMORY;

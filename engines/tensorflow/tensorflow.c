@@ -4,33 +4,11 @@
 #include "model.h"
 
 #include "../pinned.h"
-#include "../plugin.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const struct gp_host *host;
-
-void *tf_keep(struct tf_model *model, size_t size_bytes, struct gp_error *err)
-{
-    struct tf_block *block = calloc(1, sizeof *block + size_bytes + 1);
-    if (!block) {
-        gp_error_set(err, GP_NO_MEMORY, "no memory for what the model says of itself");
-        return NULL;
-    }
-    block->next = model->blocks;
-    model->blocks = block;
-    return block->data;
-}
-
-const char *tf_keep_text(struct tf_model *model, const char *text, size_t size_bytes,
-                         struct gp_error *err)
-{
-    char *copy = tf_keep(model, size_bytes, err);
-    if (copy && size_bytes)
-        memcpy(copy, text, size_bytes);
-    return copy;
-}
 
 static void close_model(void *self)
 {
@@ -53,10 +31,7 @@ static void close_model(void *self)
     if (model->status)
         api->DeleteStatus(model->status);
     tf_unlisten(&model->listener);
-    for (struct tf_block *block = model->blocks, *next; block; block = next) {
-        next = block->next;
-        free(block);
-    }
+    plugin_free(model->blocks);
     free(model->slots);
     free(model);
 }
