@@ -1,5 +1,5 @@
 """The pytorch engine with the files of tests/models/make_torch.py, asked over HTTP. Skipped where it
-is not built (tools/setup pytorch), and under ThreadSanitizer: libtorch is not instrumented."""
+is not built (tools/setup pytorch)."""
 import collections
 import concurrent.futures
 import os
@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from harness import (BUILD, MESSAGE, MODELS, SANITIZE, Server, Tensor, decode_metadata, encode,
+from harness import (BUILD, MESSAGE, MODELS, Server, Tensor, decode_metadata, encode,
                      encode_metadata_request, eventually, http, start_fails, uint8)
 from test_bad_input import aliased_tensors
 
 pytestmark = pytest.mark.skipif(
-    not (BUILD / "lib/graphpipe/graphpipe-engine-pytorch.so").exists() or "thread" in SANITIZE,
-    reason="the pytorch engine is not built, or not for this sanitizer")
+    not (BUILD / "lib/graphpipe/graphpipe-engine-pytorch.so").exists(),
+    reason="the pytorch engine is not built")
 
 FILES = MODELS / "pytorch"
 LISTEN = ("--listen", "127.0.0.1:0")
@@ -175,6 +175,7 @@ def test_types(dtype):
 
 # --- many at a time ---------------------------------------------------------------------
 
+@pytest.mark.tsan
 def test_module_that_keeps_state():
     """Runs one at a time, whatever --instances says: each adds one, and each answer is a total
     that no other has."""
@@ -190,6 +191,7 @@ def test_module_that_keeps_state():
         assert sorted(totals) == [(n, n) for n in range(1, 201)]
 
 
+@pytest.mark.tsan
 def test_state_is_not_sent_while_the_next_run_changes_it():
     """The first client does not read before the second has its answer."""
     n = 4_000_000

@@ -10,6 +10,8 @@ from harness import Tensor, encode, settle
 
 CLIENTS = 16
 
+pytestmark = pytest.mark.tsan
+
 
 def floats(shape, values):
     return Tensor("float32", list(shape), struct.pack(f"<{len(values)}f", *values))

@@ -1,5 +1,4 @@
-"""The tensorflow engine through the wire, with the models of tests/models/make_tensorflow.py. Not
-under ThreadSanitizer: TensorFlow is not instrumented."""
+"""The tensorflow engine through the wire, with the models of tests/models/make_tensorflow.py."""
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from harness import (BUILD, MESSAGE, MODELS, PATIENCE, PROGRAM, SANITIZE, SOURCE, Server, Tensor,
+from harness import (BUILD, MESSAGE, MODELS, PATIENCE, PROGRAM, SOURCE, Server, Tensor,
                      begun, decode_metadata, encode, encode_metadata_request, http, settle,
                      start_fails)
 
@@ -16,10 +15,9 @@ LIBRARY = SOURCE / ".deps/tensorflow/libtensorflow_cc.so.2"
 FOLDER = MODELS / "tensorflow"
 LISTEN = ("--listen", "127.0.0.1:0")
 
-pytestmark = [
-    pytest.mark.skipif(not PLUGIN.exists() or not LIBRARY.exists(),
-                       reason="TensorFlow is not there: tools/setup tensorflow, then build"),
-    pytest.mark.skipif("thread" in SANITIZE, reason="TensorFlow is not instrumented for TSan")]
+pytestmark = pytest.mark.skipif(
+    not PLUGIN.exists() or not LIBRARY.exists(),
+    reason="TensorFlow is not there: tools/setup tensorflow, then build")
 
 
 def serve(name, *arguments):
@@ -183,6 +181,7 @@ def test_misaligned_tensors(types):
         assert answer.tensors == [x, odd]
 
 
+@pytest.mark.tsan
 def test_no_memory_is_left_in_use(types):
     with ThreadPoolExecutor(16) as pool:
         def ask(i):
