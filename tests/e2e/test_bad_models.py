@@ -30,8 +30,8 @@ def need(engine):
         pytest.skip(f"{engine} does not run under this sanitizer")
 
 
-def refused(engine, path, *words):
-    line = start_fails("--engine", engine, *LISTEN, "--model", path, errors="replace")
+def refused(engine, path, *words, flags=()):
+    line = start_fails("--engine", engine, *LISTEN, "--model", path, *flags, errors="replace")
     assert line.startswith("graphpipe: ") and len(line) < 480, line
     assert str(path).rstrip("/") in line, line
     assert all(word in line for word in words), line
@@ -222,6 +222,12 @@ LACKING = [
 def test_what_the_framework_or_the_wire_lacks(engine, name, words):
     need(engine)
     refused(engine, MODELS / name, words)
+
+
+@pytest.mark.parametrize("engine, name, words", {row[0]: row for row in LACKING}.values())
+def test_the_same_from_a_process_of_its_own(engine, name, words):
+    need(engine)
+    refused(engine, MODELS / name, words, flags=["--isolate"])
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "openvino"])

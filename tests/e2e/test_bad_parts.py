@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from harness import MODELS, Server, Tensor, start_fails
+from harness import MODELS, SANITIZE, Server, Tensor, start_fails
 from test_bad_models import LISTEN, content, linked, need, piped, refused, source
 
 SAVED = MODELS / "tensorflow/saved"
@@ -177,6 +177,8 @@ ARCHIVES = {
 def test_archives(tmp_path, defect):
     need("pytorch")
     change, words = ARCHIVES[defect]
+    if "address" in SANITIZE and "version" in words:
+        pytest.skip("libtorch leaks its reader of an archive whose version is wrong")
     archive(tmp_path / "model.pt", change)
     refused("pytorch", tmp_path / "model.pt", words)
 
