@@ -11,6 +11,7 @@
 
 struct engines_values {
     const char *engine_dir;
+    const char *python;
     struct option_list engine_options;
 };
 
@@ -28,6 +29,13 @@ static const struct option engines_options[] = {
      .kind = OPTION_LIST,
      AT(engine_options),
      .help = "as for serve, for instance library=PATH"},
+    {.name = "python",
+     .env = "GP_PYTHON",
+     .argument = "PATH",
+     .kind = OPTION_TEXT,
+     .into = "engine-option",
+     AT(python),
+     .help = "the interpreter of the python engine (default: python3)"},
 };
 #undef AT
 
@@ -109,6 +117,9 @@ static void list_engine(void *arg, const struct engine_known *known)
 static int engines_run(struct options *options)
 {
     struct listing listing = {.values = options->values};
+    struct gp_error err;
+    if (options_join(options, &err) != GP_OK)
+        return cli_misuse("%s", err.message);
     engine_each(listing.values->engine_dir, list_engine, &listing);
     const bool is_whole = cli_flush(&listing.text);
     text_finish(&listing.text);

@@ -80,10 +80,11 @@ enum gp_status engine_script(const char *name, const char *engine_dir, char *pat
         is_found = snprintf(path, path_size, "%s", name) < (int)path_size;
     } else {
         engine_folders(engine_dir, &folders);
-        if (folders.is_short)
-            return no_memory(err);
-        is_found = find(&folders, name, path, path_size);
+        const bool is_short = folders.is_short;
+        is_found = !is_short && find(&folders, name, path, path_size);
         text_finish(&folders);
+        if (is_short)
+            return no_memory(err);
     }
     if (!is_found || !ends_with(path, ".py"))
         path[0] = '\0';

@@ -107,6 +107,7 @@ sys.version_info = (3, 7, 1, "final", 0); del sys.argv[0]; runpy.run_path(sys.ar
             listed = run("engines", *option).stdout
             assert "runtime not installed" in listed and said[0] in listed
     assert f"numpy {np.__version__}" in run("engines", *PYTHON).stdout
+    assert f"numpy {np.__version__}" in run("engines", "--python", sys.executable).stdout
 
 
 def test_threads_of_libraries(serve):
