@@ -1,24 +1,32 @@
 /* The arena of graphpipe/message.h: a list of chunks, the newest in front. Reset keeps
- * one chunk of the usual size, so that a steady load of small requests allocates
+ * one heap chunk of the usual size, so that a steady load of small requests allocates
  * nothing. */
+#include "base/arena.h"
+
 #include "base/checked.h"
 #include "base/mem.h"
 
-#include <graphpipe/message.h>
-
 #include <stdalign.h>
 
-enum { CHUNK_BYTES = 16 * 1024, ALIGNMENT = alignof(max_align_t) };
+enum {
+    CHUNK_BYTES = 16 * 1024,
+    POOL_CHUNK_BYTES = 32 * 1024,
+    ALIGNMENT = alignof(max_align_t)
+};
 
 struct chunk {
     struct chunk *next;
-    size_t size_bytes; /* of data */
+    size_t size_bytes;         /* of data */
+    struct pool_buffer buffer; /* that it lies in; empty: on the heap */
     alignas(max_align_t) unsigned char data[];
 };
 
 struct gp_arena {
     struct chunk *chunks;
     size_t used_bytes; /* of the front chunk */
+    struct pool *pool; /* NULL: all chunks are the heap's */
+    struct pool_promise *promise;
+    bool is_shared; /* no chunk is the heap's */
 };
 
 struct gp_arena *gp_arena_create(void)
@@ -26,15 +34,72 @@ struct gp_arena *gp_arena_create(void)
     return mem_zalloc(sizeof(struct gp_arena));
 }
 
+struct gp_arena *arena_create_shared(struct pool *pool)
+{
+    struct gp_arena *arena = gp_arena_create();
+    if (arena) {
+        arena->pool = pool;
+        arena->is_shared = true;
+    }
+    return arena;
+}
+
+void arena_pay_from(struct gp_arena *arena, struct pool *pool,
+                    struct pool_promise *promise)
+{
+    arena->pool = pool;
+    arena->promise = promise;
+}
+
+void arena_disown(struct gp_arena *arena)
+{
+    arena->promise = NULL;
+    for (struct chunk *chunk = arena->chunks; chunk; chunk = chunk->next)
+        if (chunk->buffer.data)
+            pool_disown(arena->pool, &chunk->buffer);
+}
+
+static struct chunk *heap_chunk(size_t size_bytes)
+{
+    struct chunk *chunk = mem_alloc(sizeof *chunk + size_bytes);
+    if (!chunk)
+        return NULL;
+    *chunk = (struct chunk){.size_bytes = size_bytes};
+    return chunk;
+}
+
+static struct chunk *pool_chunk(const struct gp_arena *arena, size_t size_bytes)
+{
+    struct pool_buffer buffer;
+    size_t total = sizeof(struct chunk) + size_bytes;
+    if (total < POOL_CHUNK_BYTES)
+        total = POOL_CHUNK_BYTES;
+    if (!arena->promise ||
+        pool_buy(arena->pool, total, arena->promise, &buffer) != POOL_GRANTED)
+        return NULL;
+    if (!pool_touch(arena->pool, &buffer, total)) {
+        pool_give(arena->pool, &buffer);
+        return NULL;
+    }
+    struct chunk *chunk = (void *)buffer.data;
+    *chunk =
+        (struct chunk){.size_bytes = buffer.size_bytes - sizeof *chunk, .buffer = buffer};
+    return chunk;
+}
+
 static struct chunk *chunk_add(struct gp_arena *arena, size_t size_bytes)
 {
     size_t total;
     if (!checked_add(size_bytes, sizeof(struct chunk), &total))
         return NULL;
-    struct chunk *chunk = mem_alloc(total);
+    const bool is_paid =
+        arena->is_shared || (arena->pool && (arena->chunks || size_bytes > CHUNK_BYTES));
+    if (!is_paid && size_bytes < CHUNK_BYTES)
+        size_bytes = CHUNK_BYTES;
+    struct chunk *chunk =
+        is_paid ? pool_chunk(arena, size_bytes) : heap_chunk(size_bytes);
     if (!chunk)
         return NULL;
-    chunk->size_bytes = size_bytes;
     chunk->next = arena->chunks;
     arena->chunks = chunk;
     arena->used_bytes = 0;
@@ -49,7 +114,7 @@ void *gp_arena_alloc(struct gp_arena *arena, size_t size_bytes)
     size -= size % ALIGNMENT;
     struct chunk *chunk = arena->chunks;
     if (!chunk || chunk->size_bytes - arena->used_bytes < size) {
-        chunk = chunk_add(arena, size > CHUNK_BYTES ? size : CHUNK_BYTES);
+        chunk = chunk_add(arena, size);
         if (!chunk)
             return NULL;
     }
@@ -58,11 +123,15 @@ void *gp_arena_alloc(struct gp_arena *arena, size_t size_bytes)
     return block;
 }
 
-static void chunks_free(struct chunk *chunk)
+static void chunks_free(struct pool *pool, struct chunk *chunk)
 {
     while (chunk) {
         struct chunk *next = chunk->next;
-        mem_free(chunk);
+        struct pool_buffer buffer = chunk->buffer; /* which the chunk lies in */
+        if (buffer.data)
+            pool_give(pool, &buffer);
+        else
+            mem_free(chunk);
         chunk = next;
     }
 }
@@ -71,12 +140,12 @@ void gp_arena_reset(struct gp_arena *arena)
 {
     struct chunk *kept = NULL;
     for (struct chunk **at = &arena->chunks; *at; at = &(*at)->next)
-        if ((*at)->size_bytes == CHUNK_BYTES) {
+        if (!(*at)->buffer.data && (*at)->size_bytes == CHUNK_BYTES) {
             kept = *at;
             *at = kept->next;
             break;
         }
-    chunks_free(arena->chunks);
+    chunks_free(arena->pool, arena->chunks);
     if (kept)
         kept->next = NULL;
     arena->chunks = kept;
@@ -87,6 +156,6 @@ void gp_arena_destroy(struct gp_arena *arena)
 {
     if (!arena)
         return;
-    chunks_free(arena->chunks);
+    chunks_free(arena->pool, arena->chunks);
     mem_free(arena);
 }

@@ -312,7 +312,7 @@ static bool pay(struct pool *pool, size_t wanted, struct pool_promise *promise)
 /* Pins a buffer that its taker has for itself, all of it: a device refuses memory of which only
  * a part is pinned, so what was for a smaller taker is done anew. It takes a while: not with
  * the lock held. */
-static void pin(struct pool *pool, struct pool_buffer *buffer)
+static void pin_buffer(struct pool *pool, struct pool_buffer *buffer)
 {
     const bool is_whole = pool_touch(pool, buffer, buffer->size_bytes);
     pthread_mutex_lock(&pool->lock);
@@ -326,21 +326,33 @@ static void pin(struct pool *pool, struct pool_buffer *buffer)
     pthread_mutex_unlock(&pool->lock);
 }
 
-static bool take(struct pool *pool, int arena, size_t size_bytes,
-                 struct pool_promise *promise, struct pool_buffer *buffer)
+/* True when what the promise does not pay of `counted` bytes is more than the peer may hold. */
+static bool is_beyond_share(struct pool *pool, const struct pool_promise *promise,
+                            size_t counted)
+{
+    const size_t paid = promise->size_bytes < counted ? promise->size_bytes : counted;
+    if (!is_over_share(pool, promise->peer, counted - paid))
+        return false;
+    pool->counts.n_over_share++;
+    return true;
+}
+
+static enum pool_answer take_buffer(struct pool *pool, int arena, bool is_by_share,
+                                    size_t size_bytes, struct pool_promise *promise,
+                                    struct pool_buffer *buffer)
 {
     struct pool_promise none = {0};
     *buffer = (struct pool_buffer){0};
     promise = promise ? promise : &none;
     int class = class_of(size_bytes);
     if (class < 0)
-        return false;
+        return POOL_FULL;
     class += arena * N_CLASSES;
     const size_t size = whole_pages(pool, size_bytes ? size_bytes : 1);
+    enum pool_answer answer = POOL_FULL;
     pthread_mutex_lock(&pool->lock);
     const uint32_t slot = take_slot(pool, class);
-    bool is_taken = slot != NO_SLOT;
-    if (is_taken) {
+    if (slot != NO_SLOT) {
         struct slot *warm = &pool->classes[class].slots[slot];
         /* What an earlier taker left there must not cost this one its share. */
         if (warm->touched_bytes > size &&
@@ -348,8 +360,11 @@ static bool take(struct pool *pool, int arena, size_t size_bytes,
             punch(pool, class, warm, size);
         const size_t touched = warm->touched_bytes, pinned = warm->pinned_bytes;
         const size_t counted = touched > size ? touched : size;
-        is_taken = pay(pool, counted, promise);
-        if (is_taken)
+        if (is_by_share && is_beyond_share(pool, promise, counted))
+            answer = POOL_OVER_SHARE;
+        else if (pay(pool, counted, promise))
+            answer = POOL_GRANTED;
+        if (answer == POOL_GRANTED)
             *buffer = (struct pool_buffer){slot_data(pool, class, slot),
                                            size,
                                            touched,
@@ -360,22 +375,30 @@ static bool take(struct pool *pool, int arena, size_t size_bytes,
             give_slot(pool, class, slot, touched, pinned);
     }
     pthread_mutex_unlock(&pool->lock);
-    if (is_taken && pool->pin && class % N_CLASSES >= FIRST_PINNED_CLASS &&
+    if (answer == POOL_GRANTED && pool->pin && class % N_CLASSES >= FIRST_PINNED_CLASS &&
         buffer->pinned_bytes < size)
-        pin(pool, buffer);
-    return is_taken;
+        pin_buffer(pool, buffer);
+    return answer;
 }
 
 bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                struct pool_buffer *buffer)
 {
-    return take(pool, POOL_INPUTS, size_bytes, promise, buffer);
+    return take_buffer(pool, POOL_INPUTS, false, size_bytes, promise, buffer) ==
+           POOL_GRANTED;
 }
 
 bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                       struct pool_buffer *buffer)
 {
-    return take(pool, pool->n_arenas - 1, size_bytes, promise, buffer);
+    return take_buffer(pool, pool->n_arenas - 1, false, size_bytes, promise, buffer) ==
+           POOL_GRANTED;
+}
+
+enum pool_answer pool_buy(struct pool *pool, size_t size_bytes,
+                          struct pool_promise *promise, struct pool_buffer *buffer)
+{
+    return take_buffer(pool, POOL_INPUTS, true, size_bytes, promise, buffer);
 }
 
 bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)

@@ -101,6 +101,11 @@ bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promis
 bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                       struct pool_buffer *buffer);
 
+/* As pool_take, but what the promise does not pay has to be within its peer's share: for what
+ * nobody has admitted yet. */
+enum pool_answer pool_buy(struct pool *pool, size_t size_bytes,
+                          struct pool_promise *promise, struct pool_buffer *buffer);
+
 /* The buffer is nobody's from now on: its peer may go before it is given back. */
 void pool_disown(struct pool *pool, struct pool_buffer *buffer);
 
