@@ -15,7 +15,8 @@
  * The format is FlatBuffers, the tables are those of schema/graphpipe.fbs. Decoding
  * verifies every offset, length and table against the buffer, then makes views: nothing
  * is copied but tensors that are misaligned for their type, names without a terminator,
- * and the array of struct gp_string of a tensor of strings. Encoding makes a list of
+ * and the array of struct gp_string of a tensor of strings, each of them once however
+ * many tensors share the bytes. Encoding makes a list of
  * parts to send: the structure with everything small in it, and the large tensors where
  * they lie.
  *
@@ -95,9 +96,9 @@ enum gp_encode_flags {
     GP_ENCODE_2018 = 1u << 0
 };
 
-/* Reads a request. `max_expanded_bytes` bounds what its tensors stand for when each is
- * counted whole, with 16 bytes for each string, so that aliased offsets cannot blow a
- * small message up; 0: GP_MAX_MESSAGE_BYTES. GP_MALFORMED, GP_TOO_LARGE or GP_NO_MEMORY,
+/* Reads a request. What its tensors stand for when each is counted whole, with 16 bytes
+ * for each string, is at most 8 times size_bytes and a MiB, so that aliased offsets cannot
+ * blow a small message up; `max_expanded_bytes` is a lower limit, or 0. GP_MALFORMED, GP_TOO_LARGE or GP_NO_MEMORY,
  * with the field's path in the message. When as many input names as tensors or more came,
  * each input has its name (extra names must repeat earlier ones). */
 GP_API enum gp_status gp_request_decode(struct gp_arena *arena, const void *bytes,

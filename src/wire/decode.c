@@ -1,56 +1,68 @@
 /* The three messages that can arrive, each read from its root table down. What is not
  * asked for is not looked at: unknown fields, all but the first error, string_val of
- * numbers. The bound for metadata is not the caller's: it is small, and only aliased
- * offsets would go beyond.
+ * numbers.
  */
 #include "wire/tables.h"
 #include "wire/try.h"
+#include "wire/wire.h"
 #include "wire/wire_read.h"
 
-#include <string.h>
+#include "base/checked.h"
+#include "base/names.h"
 
-enum { METADATA_ALIASED_BYTES = 1 << 20 };
+enum { EXPANSION = 8, EXPANSION_MORE_BYTES = 1 << 20 };
+
+size_t wire_expansion_limit(size_t size_bytes)
+{
+    size_t limit;
+    return checked_mul(size_bytes, EXPANSION, &limit) &&
+                   checked_add(limit, EXPANSION_MORE_BYTES, &limit)
+               ? limit
+               : SIZE_MAX;
+}
 
 static struct wire_reader reader_over(struct gp_arena *arena, const void *bytes,
                                       size_t size_bytes, size_t max_expanded_bytes,
                                       struct gp_error *err)
 {
+    const size_t limit = wire_expansion_limit(size_bytes);
     return (struct wire_reader){
         .message = {.bytes = bytes, .size_bytes = size_bytes, .err = err},
         .arena = arena,
-        .max_expanded_bytes =
-            max_expanded_bytes ? max_expanded_bytes : GP_MAX_MESSAGE_BYTES};
-}
-
-static bool is_among(const char *name, const char *const *names, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(names[i], name) == 0)
-            return true;
-    return false;
+        .max_expanded_bytes = max_expanded_bytes && max_expanded_bytes < limit
+                                  ? max_expanded_bytes
+                                  : limit};
 }
 
 /* Gives the inputs their names. The batcher of 2018 sends every name twice, so extra
  * names are taken when they say nothing new. */
-static enum gp_status name_inputs(const struct flat_message *message,
+static enum gp_status name_inputs(struct wire_reader *reader,
                                   const struct flat_table *infer,
-                                  const char *const *names, size_t n_names,
-                                  struct gp_tensor *tensors, size_t n_tensors)
+                                  const char *const *names, uint32_t n_names,
+                                  struct gp_tensor *tensors, uint32_t n_tensors)
 {
+    const struct flat_message *message = &reader->message;
     const struct flat_place place = flat_place_of(infer, "input_names");
     if (n_names == 0)
         return GP_OK;
     if (n_names < n_tensors)
         return flat_refuse(message, &place, GP_MALFORMED,
-                           ": %zu input names for %zu tensors", n_names, n_tensors);
-    for (size_t i = n_tensors; i < n_names; i++)
-        if (!is_among(names[i], names, n_tensors))
+                           ": %u input names for %u tensors", n_names, n_tensors);
+    const uint32_t *first = NULL;
+    if (n_names > n_tensors) {
+        first = names_find_first(reader->arena, names, n_names);
+        if (!first)
+            return gp_error_set(message->err, GP_NO_MEMORY, "no memory for %u names",
+                                n_names);
+    }
+    for (uint32_t i = n_tensors; i < n_names; i++)
+        if (first[i] >= n_tensors)
             return flat_refuse(
                 message, &place, GP_MALFORMED,
-                ": %zu input names for %zu tensors, and \"%.100s\" repeats none "
+                ": %u input names for %u tensors, and \"%.100s\" repeats none "
                 "of those before it",
                 n_names, n_tensors, names[i]);
-    for (size_t i = 0; i < n_tensors; i++)
+    for (uint32_t i = 0; i < n_tensors; i++)
         tensors[i].name = names[i];
     return GP_OK;
 }
@@ -68,16 +80,16 @@ static enum gp_status read_infer(struct wire_reader *reader,
                              &call->n_inputs));
     GP_TRY(wire_read_names(reader, infer, INFER_OUTPUT_NAMES, "output_names",
                            &output_names, &call->n_outputs));
-    GP_TRY(name_inputs(&reader->message, infer, input_names, n_names, inputs,
-                       call->n_inputs));
+    GP_TRY(name_inputs(reader, infer, input_names, n_names, inputs, call->n_inputs));
     call->inputs = inputs;
     call->output_names = output_names;
     return GP_OK;
 }
 
-enum gp_status gp_request_decode(struct gp_arena *arena, const void *bytes,
+enum gp_status wire_view_request(struct gp_arena *arena, const void *bytes,
                                  size_t size_bytes, size_t max_expanded_bytes,
-                                 struct gp_request *request, struct gp_error *err)
+                                 struct gp_request *request, size_t *expanded_bytes,
+                                 struct gp_error *err)
 {
     struct wire_reader reader =
         reader_over(arena, bytes, size_bytes, max_expanded_bytes, err);
@@ -104,7 +116,37 @@ enum gp_status gp_request_decode(struct gp_arena *arena, const void *bytes,
             " is absent; an InferRequest or a MetadataRequest belongs there");
     }
     request->kind = GP_REQUEST_INFER;
-    return read_infer(&reader, &infer, &request->call);
+    GP_TRY(read_infer(&reader, &infer, &request->call));
+    *expanded_bytes = reader.expanded_bytes;
+    return GP_OK;
+}
+
+/* Makes all the tensors readable, as what they are. */
+static enum gp_status settle_all(struct gp_arena *arena, const struct gp_tensor *views,
+                                 uint32_t n, const struct gp_tensor **tensors,
+                                 struct gp_error *err)
+{
+    struct wire_copies copies = {.arena = arena};
+    struct gp_tensor *list = gp_arena_alloc(arena, n * sizeof *list);
+    if (!list)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory to list %u tensors", n);
+    for (uint32_t i = 0; i < n; i++) {
+        list[i] = views[i];
+        GP_TRY(wire_settle(&copies, &list[i], list[i].dtype, err));
+    }
+    *tensors = list;
+    return GP_OK;
+}
+
+enum gp_status gp_request_decode(struct gp_arena *arena, const void *bytes,
+                                 size_t size_bytes, size_t max_expanded_bytes,
+                                 struct gp_request *request, struct gp_error *err)
+{
+    size_t expanded_bytes;
+    struct gp_call *call = &request->call;
+    GP_TRY(wire_view_request(arena, bytes, size_bytes, max_expanded_bytes, request,
+                             &expanded_bytes, err));
+    return settle_all(arena, call->inputs, call->n_inputs, &call->inputs, err);
 }
 
 static enum gp_status read_first_error(struct wire_reader *reader,
@@ -137,8 +179,7 @@ enum gp_status gp_response_decode(struct gp_arena *arena, const void *bytes,
         return GP_OK;
     GP_TRY(wire_read_tensors(&reader, &root, RESPONSE_OUTPUT_TENSORS, "output_tensors",
                              &outputs, &response->n_outputs));
-    response->outputs = outputs;
-    return GP_OK;
+    return settle_all(arena, outputs, response->n_outputs, &response->outputs, err);
 }
 
 static enum gp_status read_io(struct wire_reader *reader, const struct flat_table *table,
@@ -179,7 +220,6 @@ enum gp_status gp_metadata_decode(struct gp_arena *arena, const void *bytes,
     struct flat_table root;
     *metadata = (struct gp_metadata){0};
     GP_TRY(flat_root(&reader.message, "metadata", &root));
-    reader.max_expanded_bytes = size_bytes + METADATA_ALIASED_BYTES;
     GP_TRY(wire_read_text(&reader, &root, METADATA_NAME, "name", &metadata->name));
     GP_TRY(
         wire_read_text(&reader, &root, METADATA_VERSION, "version", &metadata->version));

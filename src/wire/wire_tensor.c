@@ -1,7 +1,6 @@
-/* Tensors from a message. Numbers are used where they lie in the message: a body is
- * received at an aligned address and our own writers align what they send, so the copy
- * for data that is misaligned for its type is for other writers only. Strings get an
- * array that points to them.
+/* Views of the tensors of a message: everything is verified, nothing is copied. Numbers
+ * stay where they lie, strings are the offsets that the message has for them, and
+ * wire_settle (wire_copy.c) makes what is then used readable.
  */
 #include "wire/tables.h"
 #include "wire/try.h"
@@ -10,14 +9,12 @@
 #include "base/checked.h"
 
 #include <assert.h>
-#include <string.h>
 
 static enum gp_status read_strings(struct wire_reader *reader,
                                    const struct flat_table *table,
                                    struct gp_tensor *tensor, size_t n_elements)
 {
     struct flat_vector vector;
-    enum gp_status status;
     GP_TRY(flat_vector(table, TENSOR_STRING_VAL, "string_val", 4, SIZE_MAX, &vector));
     if (vector.n != n_elements) {
         char shape[128];
@@ -28,14 +25,13 @@ static enum gp_status read_strings(struct wire_reader *reader,
     }
     tensor->size_bytes = vector.n * sizeof(struct gp_string);
     GP_TRY(wire_expand(reader, &vector.place, tensor->size_bytes));
-    struct gp_string *strings = wire_array(reader, vector.n, sizeof *strings, &status);
-    for (size_t i = 0; i < vector.n && status == GP_OK; i++) {
-        status = flat_vector_string(&vector, i, &strings[i]);
-        if (status == GP_OK)
-            status = wire_expand(reader, &vector.place, strings[i].size_bytes);
+    for (size_t i = 0; i < vector.n; i++) {
+        struct gp_string string;
+        GP_TRY(flat_vector_string(&vector, i, &string));
+        GP_TRY(wire_expand(reader, &vector.place, string.size_bytes));
     }
-    tensor->data = strings;
-    return status;
+    tensor->data = vector.n ? flat_vector_bytes(&vector) : NULL;
+    return GP_OK;
 }
 
 static enum gp_status read_numbers(struct wire_reader *reader,
@@ -45,7 +41,6 @@ static enum gp_status read_numbers(struct wire_reader *reader,
     const size_t element_bytes = gp_dtype_size(tensor->dtype);
     assert(element_bytes > 0); /* strings are read elsewhere, GP_NULL was refused */
     struct flat_vector vector;
-    enum gp_status status;
     GP_TRY(flat_vector(table, TENSOR_DATA, "data", 1, SIZE_MAX, &vector));
     size_t size;
     const bool fits = checked_mul(n_elements, element_bytes, &size);
@@ -59,12 +54,7 @@ static enum gp_status read_numbers(struct wire_reader *reader,
     GP_TRY(wire_expand(reader, &vector.place, size));
     tensor->size_bytes = size;
     tensor->data = size ? flat_vector_bytes(&vector) : NULL;
-    if ((uintptr_t)tensor->data % element_bytes == 0)
-        return GP_OK;
-    void *copy = wire_array(reader, size, 1, &status);
-    if (copy)
-        tensor->data = memcpy(copy, tensor->data, size);
-    return status;
+    return GP_OK;
 }
 
 static enum gp_status read_tensor(struct wire_reader *reader,

@@ -200,13 +200,21 @@ static void aliased_strings(void **state)
     assert_string_equal(err.message,
                         "request.input_tensors[0].string_val: 16000 bytes more than "
                         "the 0 that came before it; the limit is 1000");
-    const size_t exact = (size_t)N * (LONG + sizeof *strings);
+    /* Whatever the caller allows: eight times the message, and a MiB. */
+    const size_t shape_at = element_of(message, tensor_of(message, 0), TENSOR_SHAPE, 0);
+    char limit[64];
+    (void)snprintf(limit, sizeof limit, "the limit is %zu",
+                   8 * message.size + ((size_t)1 << 20));
     assert_int_equal(
-        gp_request_decode(arena, message.data, message.size, exact - 1, &request, &err),
+        gp_request_decode(arena, message.data, message.size, 0, &request, &err),
         GP_TOO_LARGE);
+    assert_non_null(strstr(err.message, limit));
+    store(message, vector - 4, 8);
+    store(message, shape_at, 8);
     assert_int_equal(
-        gp_request_decode(arena, message.data, message.size, exact, &request, &err),
-        GP_OK);
+        gp_request_decode(arena, message.data, message.size, 0, &request, &err), GP_OK);
+    assert_int_equal(
+        ((const struct gp_string *)request.call.inputs[0].data)[7].size_bytes, LONG);
     free(message.data);
     free(text);
     free(strings);
@@ -238,7 +246,48 @@ static void aliased_tensors(void **state)
                         "request.input_tensors[250].data: 4000 bytes more than the "
                         "1000000 that came before it; the limit is 1000000");
     assert_int_equal(
+        gp_request_decode(arena, message.data, message.size, 0, &request, &err),
+        GP_TOO_LARGE); /* eight times the message, and a MiB */
+    store(message, vector - 4, 400);
+    assert_int_equal(
         gp_request_decode(arena, message.data, message.size, 0, &request, &err), GP_OK);
+    assert_int_equal(request.call.n_inputs, 400);
+    free(message.data);
+    gp_arena_destroy(arena);
+}
+
+/* A server's answer is bounded in the same way, and what its tensors share is copied once. */
+static void aliased_outputs(void **state)
+{
+    (void)state;
+    enum { N = 4096, N_STRINGS = 16000 };
+    struct gp_arena *arena = gp_arena_create();
+    static struct gp_string strings[N_STRINGS];
+    static struct gp_tensor outputs[N];
+    const int64_t empty[] = {0}, many[] = {N_STRINGS};
+    struct gp_encoding encoding;
+    struct gp_response response;
+    struct gp_error err;
+    for (size_t i = 0; i < N_STRINGS; i++)
+        strings[i].data = "";
+    for (size_t i = 0; i < N; i++)
+        outputs[i] = gp_tensor_view(GP_STRING, empty, 1, strings);
+    outputs[N - 1] = gp_tensor_view(GP_STRING, many, 1, strings);
+    assert_int_equal(gp_response_encode(arena, outputs, N, 0, &encoding, &err), GP_OK);
+    struct bytes message = bytes_of(&encoding);
+    const size_t root = follow(message, 0);
+    const size_t vector = element_of(message, root, RESPONSE_OUTPUT_TENSORS, 0);
+    const size_t target = follow(message, vector + 4 * (N - 1));
+    for (size_t i = 0; i < N; i++)
+        store(message, vector + 4 * i, (uint32_t)(target - vector - 4 * i));
+    assert_int_equal(
+        gp_response_decode(arena, message.data, message.size, 0, &response, &err),
+        GP_TOO_LARGE);
+    store(message, vector - 4, 10);
+    assert_int_equal(
+        gp_response_decode(arena, message.data, message.size, 0, &response, &err), GP_OK);
+    assert_int_equal(response.n_outputs, 10);
+    assert_ptr_equal(response.outputs[0].data, response.outputs[9].data);
     free(message.data);
     gp_arena_destroy(arena);
 }
@@ -284,9 +333,8 @@ static void aliased_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(broken_vectors),
-        cmocka_unit_test(aliased_strings),
-        cmocka_unit_test(aliased_tensors),
+        cmocka_unit_test(broken_vectors),  cmocka_unit_test(aliased_strings),
+        cmocka_unit_test(aliased_tensors), cmocka_unit_test(aliased_outputs),
         cmocka_unit_test(aliased_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
