@@ -85,9 +85,14 @@ struct engine_run {
     struct engine_output *outputs; /* in the arena */
     uint32_t n_outputs;            /* one more than the highest that was set */
     uint32_t capacity;
-    struct pool_promise promise; /* for the outputs */
-    struct pool_buffer *body; /* of the request, where the inputs lie; or NULL. An engine
-                                    that needs it for longer may take it and leave it empty */
+    struct pool_promise promise;   /* for the outputs and the answer's message */
+    struct pool_promise unplanned; /* of what nobody admitted: its peer's share pays */
+    struct pool_promise heap; /* what the engine copies of strings, until it returns */
+    /* Where inputs lie: the request's body, or NULL, and copies of what could not be read there
+     * (engine_run_copies), or NULL. An engine that needs them for longer may take both, and leave
+     * an empty body and NULL. */
+    struct pool_buffer *body;
+    struct gp_arena *copies;
     void *(*take)(struct engine_run *run, size_t size_bytes); /* in a child: memory for a
                                     large output, in the place of the pool */
 
@@ -101,6 +106,15 @@ struct engine_run {
 /* Once, before the first run. Small things and the outputs' array live in the arena,
  * which the owner resets between runs, after engine_run_drop. */
 void engine_run_init(struct engine_run *run, struct pool *pool, struct gp_arena *arena);
+
+/* The arena of copies of inputs, made when it is first needed; NULL when memory is short. It lives
+ * until engine_run_drop. */
+struct gp_arena *engine_run_copies(struct engine_run *run);
+
+/* Counts memory that an engine will take for its own copies of n_strings strings of size_bytes in
+ * all; false when there is no room for it. */
+bool engine_run_reserve_strings(struct engine_run *run, size_t n_strings,
+                                size_t size_bytes);
 
 /* Before each run: run->call is empty but for what the host sets, and not cancelled. */
 void engine_run_begin(struct engine_run *run);

@@ -27,8 +27,8 @@ struct child {
     struct gp_error ended; /* why it ended: message "" while it lives */
 
     /* What the run that it is at uses: kept when nobody waits for the run any more. */
-    struct pool_buffer body;   /* of the request, once nobody waits */
-    struct pool_buffer staged; /* inputs that did not lie in the arena */
+    struct pool_buffer body;   /* of the request, once nobody waits, */
+    struct gp_arena *copies;   /* and copies of its inputs */
     struct pool_buffer *taken; /* for outputs */
     uint32_t n_taken;
     uint32_t capacity;

@@ -4,6 +4,7 @@
  * buffers that it may still read and write. */
 #include "engine/isolate_child.h"
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -23,7 +24,8 @@ void isolate_give_buffers(struct child *child)
 {
     struct pool *pool = child->isolate->pool;
     pool_give(pool, &child->body);
-    pool_give(pool, &child->staged);
+    gp_arena_destroy(child->copies);
+    child->copies = NULL;
     for (uint32_t i = 0; i < child->n_taken; i++)
         pool_give(pool, &child->taken[i]);
     child->n_taken = 0;
@@ -31,10 +33,11 @@ void isolate_give_buffers(struct child *child)
 
 /* --- inputs --- */
 
-/* Where inputs go that do not lie in the arena: first only measured, then copied. */
+/* Where inputs go that a child cannot read where they lie: strings, and what is not in the arena.
+ * First they are only measured, then copied. */
 struct stage {
     const struct pool_range *arena;
-    struct pool_buffer *buffer; /* empty while measuring */
+    unsigned char *data; /* NULL while measuring */
     size_t used;
 };
 
@@ -48,10 +51,10 @@ static uint64_t place(struct stage *stage, const void *data, size_t size_bytes)
         return offset;
     const size_t at = stage->used;
     stage->used += (size_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (!stage->buffer->data)
+    if (!stage->data)
         return 0;
-    memcpy(stage->buffer->data + at, data, size_bytes);
-    return (size_t)(stage->buffer->data - stage->arena->base) + at;
+    memcpy(stage->data + at, data, size_bytes);
+    return (size_t)(stage->data - stage->arena->base) + at;
 }
 
 static uint64_t place_strings(struct stage *stage, const struct gp_tensor *tensor)
@@ -64,12 +67,10 @@ static uint64_t place_strings(struct stage *stage, const struct gp_tensor *tenso
     for (size_t i = 0; i < n; i++) {
         const struct record_string string = {
             place(stage, strings[i].data, strings[i].size_bytes), strings[i].size_bytes};
-        if (stage->buffer->data)
-            memcpy(stage->buffer->data + at + i * sizeof string, &string, sizeof string);
+        if (stage->data)
+            memcpy(stage->data + at + i * sizeof string, &string, sizeof string);
     }
-    return n && stage->buffer->data
-               ? (size_t)(stage->buffer->data - stage->arena->base) + at
-               : 0;
+    return n && stage->data ? (size_t)(stage->data - stage->arena->base) + at : 0;
 }
 
 static uint64_t place_tensor(struct stage *stage, const struct gp_tensor *tensor)
@@ -78,19 +79,35 @@ static uint64_t place_tensor(struct stage *stage, const struct gp_tensor *tensor
                                       : place(stage, tensor->data, tensor->size_bytes);
 }
 
-static enum gp_status write_run(struct child *child, const struct gp_call *call,
+/* Makes room for what has to be staged. */
+static enum gp_status open_stage(struct engine_run *run, struct stage *stage,
+                                 struct gp_error *err)
+{
+    for (uint32_t i = 0; i < run->call.n_inputs; i++)
+        (void)place_tensor(stage, &run->call.inputs[i]);
+    const size_t size = stage->used + ALIGNMENT;
+    stage->used = 0;
+    if (size == ALIGNMENT)
+        return GP_OK;
+    struct gp_arena *copies = engine_run_copies(run);
+    unsigned char *data = copies ? gp_arena_alloc(copies, size) : NULL;
+    if (!data)
+        return gp_error_set(err, GP_NO_MEMORY,
+                            "the pool (--pool) has no room for inputs as a child process "
+                            "reads them: %zu bytes; try again later",
+                            size);
+    stage->data = data + (-(uintptr_t)data & (ALIGNMENT - 1));
+    return GP_OK;
+}
+
+static enum gp_status write_run(struct child *child, struct engine_run *run,
                                 struct gp_error *err)
 {
-    struct pool *pool = child->isolate->pool;
+    const struct gp_call *call = &run->call;
     struct text *out = &child->out;
-    struct stage stage = {pool_range(pool, POOL_INPUTS), &child->staged, 0};
-    for (uint32_t i = 0; i < call->n_inputs; i++)
-        (void)place_tensor(&stage, &call->inputs[i]);
-    const size_t staged = stage.used;
-    stage.used = 0;
-    if (staged && (!pool_take(pool, staged, NULL, &child->staged) ||
-                   !pool_touch(pool, &child->staged, staged)))
-        return gp_error_set(err, GP_NO_MEMORY, "no memory for inputs: %zu bytes", staged);
+    struct stage stage = {.arena = pool_range(child->isolate->pool, POOL_INPUTS)};
+    if (open_stage(run, &stage, err) != GP_OK)
+        return err->status;
     record_begin(out, RECORD_RUN, ++child->run_id);
     record_put_u64(out, (uint64_t)call->deadline_ns);
     record_put_text(out, call->config);
@@ -348,6 +365,10 @@ static enum gp_status leave(struct child *child, struct engine_run *run,
         *run->body = (struct pool_buffer){0};
         pool_disown(pool, &child->body);
     }
+    child->copies = run->copies;
+    run->copies = NULL;
+    if (child->copies)
+        arena_disown(child->copies);
     for (uint32_t i = 0; i < child->n_taken; i++)
         pool_disown(pool, &child->taken[i]);
     child->is_late = true;
@@ -364,7 +385,7 @@ enum gp_status isolate_run(void *model, uint32_t slot, const struct gp_call *cal
     struct engine_run *run = (struct engine_run *)(void *)outputs; /* its first member */
     enum outcome outcome = ENDED;
     forget_cancel(child);
-    enum gp_status status = write_run(child, call, err);
+    enum gp_status status = write_run(child, run, err);
     if (status == GP_OK)
         status = gp_call_on_cancel(call, cancel, child);
     if (status != GP_OK) {

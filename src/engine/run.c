@@ -8,11 +8,16 @@
  * decides the race. */
 #include "engine/engine.h"
 
+#include "base/arena.h"
 #include "base/checked.h"
 
 #include <string.h>
 
-enum { ALIGNMENT = 64, FIRST_CAPACITY = 8 };
+enum {
+    ALIGNMENT = 64,
+    FIRST_CAPACITY = 8,
+    STRING_HEAP_BYTES = 64 /* an object of a framework's, beside the bytes */
+};
 
 static struct engine_run *run_of(struct gp_outputs *outputs)
 {
@@ -227,7 +232,26 @@ void engine_run_init(struct engine_run *run, struct pool *pool, struct gp_arena 
 {
     *run = (struct engine_run){.face.host = &engine_host, .pool = pool, .arena = arena};
     pthread_mutex_init(&run->lock, NULL);
+    arena_pay_from(arena, pool, &run->unplanned);
     engine_run_begin(run);
+}
+
+struct gp_arena *engine_run_copies(struct engine_run *run)
+{
+    if (!run->copies)
+        run->copies = arena_create_shared(run->pool);
+    if (run->copies)
+        arena_pay_from(run->copies, run->pool, &run->unplanned);
+    return run->copies;
+}
+
+bool engine_run_reserve_strings(struct engine_run *run, size_t n_strings,
+                                size_t size_bytes)
+{
+    size_t total;
+    return checked_mul(n_strings, STRING_HEAP_BYTES, &total) &&
+           checked_add(total, size_bytes, &total) &&
+           pool_reserve(run->pool, &run->heap, total, 0) == POOL_GRANTED;
 }
 
 static void drop_outputs(struct engine_run *run)
@@ -299,12 +323,14 @@ enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine
     run->cancel = NULL;
     pthread_mutex_unlock(&run->lock);
 
-    /* What is left of it goes back now: the answer may take long to leave. */
-    pool_unreserve(run->pool, &run->promise);
+    pool_unreserve(run->pool, &run->heap);
     if (status == GP_OK)
         status = check_outputs(run, &said);
-    if (status == GP_OK)
+    if (status == GP_OK) {
+        /* What is left of the promise pays for the answer's message. */
+        arena_pay_from(run->arena, run->pool, &run->promise);
         return GP_OK;
+    }
     engine_run_drop(run);
     return failure(status, &said, err);
 }
@@ -323,11 +349,16 @@ void engine_run_cancel(struct engine_run *run)
 void engine_run_drop(struct engine_run *run)
 {
     pool_unreserve(run->pool, &run->promise);
+    pool_unreserve(run->pool, &run->heap);
+    arena_pay_from(run->arena, run->pool, &run->unplanned);
     drop_outputs(run);
+    if (run->copies)
+        gp_arena_reset(run->copies);
 }
 
 void engine_run_finish(struct engine_run *run)
 {
     engine_run_drop(run);
+    gp_arena_destroy(run->copies);
     pthread_mutex_destroy(&run->lock);
 }

@@ -1,9 +1,11 @@
 /* Matching a request with the model: names to inputs, types and shapes against the
- * description, defaults where the request names nothing. What the engine then gets needs
- * no more checks. */
+ * description, defaults where the request names nothing. Nothing is copied for a request that
+ * does not match; afterwards its inputs are settled, and what the engine then gets needs no
+ * more checks. */
 #include "server/model.h"
 
-#include "server/convert.h"
+#include "base/names.h"
+#include "wire/wire.h"
 
 #include <string.h>
 
@@ -37,14 +39,13 @@ static bool fits_shape(const struct gp_io *io, const struct gp_tensor *tensor)
     return true;
 }
 
-/* Checks one tensor against its input, converting what 2018's types stand in for. */
+/* Checks one tensor against its input, which one of 2018's types may stand for, and adds it to
+ * the bound ones. */
 static bool bind_input(struct exchange *x, const struct gp_io *io,
-                       const struct gp_tensor *given, struct gp_tensor *bound)
+                       const struct gp_tensor *given)
 {
-    *bound = *given;
-    bound->name = io->name;
     const bool is_type = io->dtype == given->dtype || io->dtype == GP_NULL ||
-                         convert_can(given->dtype, io->dtype);
+                         wire_stands_for(given->dtype, io->dtype);
     if (!is_type || !fits_shape(io, given)) {
         char wanted[160], got[160];
         gp_error_set(
@@ -53,12 +54,10 @@ static bool bind_input(struct exchange *x, const struct gp_io *io,
             gp_shape_format(io->dtype, io->shape, io->rank, wanted, sizeof wanted));
         return false;
     }
-    if (io->dtype != given->dtype && io->dtype != GP_NULL &&
-        !convert_tensor(x->arena, bound, io->dtype)) {
-        gp_error_set(&x->error, GP_NO_MEMORY, "no memory to convert input \"%.64s\"",
-                     io->name);
-        return false;
-    }
+    const uint32_t n = x->run.call.n_inputs++;
+    x->inputs[n] = *given;
+    x->inputs[n].name = io->name;
+    x->wanted[n] = io->dtype == GP_NULL ? given->dtype : io->dtype;
     return true;
 }
 
@@ -124,11 +123,29 @@ static bool place_by_order(struct model *model, struct exchange *x, int64_t *pos
     return true;
 }
 
-/* As they came, for the engine to check. */
-static void pass_inputs(struct exchange *x)
+static bool make_inputs(struct exchange *x, uint32_t n)
 {
-    x->run.call.inputs = x->request.call.inputs;
-    x->run.call.n_inputs = x->request.call.n_inputs;
+    x->inputs = gp_arena_alloc(x->arena, n * sizeof *x->inputs);
+    x->wanted = gp_arena_alloc(x->arena, n * sizeof *x->wanted);
+    x->run.call.inputs = x->inputs;
+    if (x->inputs && x->wanted)
+        return true;
+    gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the inputs");
+    return false;
+}
+
+/* As they came, for the engine to check. */
+static bool pass_inputs(struct exchange *x)
+{
+    const struct gp_call *call = &x->request.call;
+    if (!make_inputs(x, call->n_inputs))
+        return false;
+    for (uint32_t i = 0; i < call->n_inputs; i++) {
+        x->inputs[i] = call->inputs[i];
+        x->wanted[i] = call->inputs[i].dtype;
+    }
+    x->run.call.n_inputs = call->n_inputs;
+    return true;
 }
 
 static bool bind_inputs(struct model *model, struct exchange *x)
@@ -137,26 +154,22 @@ static bool bind_inputs(struct model *model, struct exchange *x)
     const struct gp_call *call = &x->request.call;
     const bool is_named =
         call->n_inputs && call->inputs[0].name && call->inputs[0].name[0];
-    struct gp_tensor *bound = gp_arena_alloc(x->arena, d->n_inputs * sizeof *bound);
     int64_t *positions = gp_arena_alloc(x->arena, d->n_inputs * sizeof *positions);
-    if (!bound || !positions) {
+    if (!positions) {
         gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the inputs");
         return false;
     }
     for (uint32_t i = 0; i < d->n_inputs; i++)
         positions[i] = -1;
     if (!(is_named ? place_by_name(model, x, positions)
-                   : place_by_order(model, x, positions))) {
-        pass_inputs(x);
-        return is_named && d->flags & GP_OPEN_INPUTS;
-    }
-    uint32_t n = 0;
+                   : place_by_order(model, x, positions)))
+        return is_named && d->flags & GP_OPEN_INPUTS && pass_inputs(x);
+    if (!make_inputs(x, d->n_inputs))
+        return false;
     for (uint32_t i = 0; i < d->n_inputs; i++)
         if (positions[i] >= 0 &&
-            !bind_input(x, &d->inputs[i], &call->inputs[positions[i]], &bound[n++]))
+            !bind_input(x, &d->inputs[i], &call->inputs[positions[i]]))
             return false;
-    x->run.call.inputs = bound;
-    x->run.call.n_inputs = n;
     return true;
 }
 
@@ -171,13 +184,18 @@ static bool bind_outputs(struct model *model, struct exchange *x)
     const uint32_t n = is_default ? model->n_default_outputs : call->n_outputs;
     const char **unique = gp_arena_alloc(x->arena, n * sizeof *unique);
     uint32_t *order = gp_arena_alloc(x->arena, n * sizeof *order);
-    if (!unique || !order) {
+    const uint32_t *first = n ? names_find_first(x->arena, names, n) : NULL;
+    if (!unique || !order || (n && !first)) {
         gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the outputs");
         return false;
     }
     uint32_t n_unique = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t at = 0;
+        uint32_t at;
+        if (first[i] < i) {
+            order[i] = order[first[i]];
+            continue;
+        }
         if (!is_default && !(d->flags & GP_ANY_OUTPUT) &&
             !find_io(d->outputs, d->n_outputs, names[i], &at)) {
             char list[300];
@@ -186,11 +204,8 @@ static bool bind_outputs(struct model *model, struct exchange *x)
                          list_io(d->outputs, d->n_outputs, list, sizeof list));
             return false;
         }
-        for (at = 0; at < n_unique && strcmp(unique[at], names[i]) != 0; at++)
-            ;
-        if (at == n_unique)
-            unique[n_unique++] = names[i];
-        order[i] = at;
+        order[i] = n_unique;
+        unique[n_unique++] = names[i];
     }
     x->run.call.output_names = unique;
     x->run.call.n_outputs = n_unique;
@@ -210,9 +225,7 @@ bool model_bind(struct model *model, struct exchange *x)
     const bool are_all =
         x->request.call.n_outputs == 0 &&
         (is_open || (flags & GP_ANY_OUTPUT && !model->n_default_outputs));
-    if (flags & GP_ANY_INPUTS || is_open)
-        pass_inputs(x);
-    else if (!bind_inputs(model, x))
+    if (!(flags & GP_ANY_INPUTS || is_open ? pass_inputs(x) : bind_inputs(model, x)))
         return false;
     if (flags & GP_ANY_INPUTS || are_all) {
         x->run.call.output_names = x->request.call.output_names;
@@ -220,4 +233,46 @@ bool model_bind(struct model *model, struct exchange *x)
         return true;
     }
     return bind_outputs(model, x);
+}
+
+/* What an engine will copy of strings. */
+static bool reserve_strings(struct exchange *x)
+{
+    size_t n = 0, size = 0;
+    for (uint32_t i = 0; i < x->run.call.n_inputs; i++) {
+        const struct gp_string *strings = x->inputs[i].data;
+        const size_t n_here = x->inputs[i].dtype == GP_STRING
+                                  ? x->inputs[i].size_bytes / sizeof *strings
+                                  : 0;
+        for (size_t k = 0; k < n_here; k++)
+            size += strings[k].size_bytes;
+        n += n_here;
+    }
+    if (!n || engine_run_reserve_strings(&x->run, n, size))
+        return true;
+    gp_error_set(
+        &x->error, GP_NO_MEMORY,
+        "the pool (--pool) has no room for the engine's copies of %zu strings, %zu "
+        "bytes; try again later",
+        n, size);
+    return false;
+}
+
+bool model_settle(struct exchange *x)
+{
+    struct wire_copies copies = {.arena = engine_run_copies(&x->run)};
+    if (!copies.arena) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for copies of the inputs");
+        return false;
+    }
+    for (uint32_t i = 0; i < x->run.call.n_inputs; i++)
+        if (wire_settle(&copies, &x->inputs[i], x->wanted[i], NULL) != GP_OK) {
+            gp_error_set(
+                &x->error, GP_NO_MEMORY,
+                "the pool (--pool) has no room for a copy of input %u, %zu bytes, "
+                "which cannot be read where it lies; try again later",
+                i, x->inputs[i].size_bytes);
+            return false;
+        }
+    return reserve_strings(x);
 }

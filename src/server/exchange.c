@@ -62,7 +62,8 @@ struct exchange *exchange_take(struct gp_server *server, struct connection *conn
     if (!x)
         return NULL;
     x->connection = connection;
-    x->run.promise.peer = &connection->peer->memory;
+    x->run.promise.peer = x->run.unplanned.peer = x->run.heap.peer =
+        &connection->peer->memory;
     http_init(&x->http, HTTP_KIND_REQUEST);
     return x;
 }
@@ -72,13 +73,16 @@ static void clear(struct exchange *x)
 {
     x->next = NULL;
     x->connection = NULL;
-    x->run.promise.peer = NULL;
+    x->run.promise.peer = x->run.unplanned.peer = x->run.heap.peer = NULL;
     x->target = "";
     x->allow = NULL;
     x->is_head = x->accepts_graphpipe = x->accepts_json = x->is_from_page =
         x->is_counted = false;
     x->head_fed = x->body_size = x->body_length = 0;
     x->request = (struct gp_request){0};
+    x->expanded_bytes = 0;
+    x->inputs = NULL;
+    x->wanted = NULL;
     x->slot = 0;
     x->output_order = NULL;
     x->n_wanted = 0;

@@ -40,8 +40,11 @@ struct exchange {
     size_t body_size;   /* received */
     size_t body_length; /* announced */
     struct gp_request request;
+    size_t expanded_bytes; /* what the request stands for */
 
     /* The inference. */
+    struct gp_tensor *inputs; /* bound, and views until they are settled */
+    enum gp_dtype *wanted;    /* the type that each is to be */
     struct engine_run run;
     uint32_t slot;
     const uint32_t *output_order; /* answer's output i is the run's output_order[i] */

@@ -6,19 +6,20 @@
 #include "base/clock.h"
 #include "server/connection.h"
 #include "server/server.h"
+#include "wire/wire.h"
 
-/* Work on more than this counts as being in an engine, so that the watcher finds a
- * stand-in. */
-enum { LONG_WORK_BYTES = 1 << 20 };
+/* A body over this counts as being in an engine while it is read, so that the watcher finds a
+ * stand-in. What it stands for may be some eight times as much. */
+enum { LONG_WORK_BYTES = 128 * 1024 };
 
 static bool decode(struct worker *worker, struct exchange *x)
 {
     const bool is_long = x->body_size > LONG_WORK_BYTES;
     if (is_long)
         poller_engage(worker->poller);
-    const enum gp_status status = gp_request_decode(
-        x->arena, x->body.data, x->body_size, (size_t)x->server->options.max_body_bytes,
-        &x->request, &x->error);
+    const enum gp_status status =
+        wire_view_request(x->arena, x->body.data, x->body_size, 0, &x->request,
+                          &x->expanded_bytes, &x->error);
     if (is_long)
         poller_disengage(worker->poller);
     return status == GP_OK;
@@ -93,7 +94,9 @@ static bool run(struct worker *worker, struct exchange *x)
     const bool is_poller = !model->slots[x->slot].worker;
     (is_poller ? poller_engage : poller_engage_slot)(worker->poller);
     const enum gp_status status =
-        engine_run_execute(&x->run, model->engine, model->handle, x->slot, &x->error);
+        model_settle(x) ? engine_run_execute(&x->run, model->engine, model->handle,
+                                             x->slot, &x->error)
+                        : x->error.status;
     (is_poller ? poller_disengage : poller_disengage_slot)(worker->poller);
     const bool is_cancelled = model_run_end(model, x);
     metrics_observe(&x->server->metrics.run_time, x->ran_ns);
@@ -106,6 +109,27 @@ static bool run(struct worker *worker, struct exchange *x)
     return status == GP_OK;
 }
 
+/* An output may be asked for again, but not so often that the answer is out of proportion. */
+static bool check_repeats(struct exchange *x, const struct gp_tensor *wanted, uint32_t n)
+{
+    const size_t limit = wire_expansion_limit(x->body_size);
+    size_t repeated = 0;
+    uint32_t n_seen = 0;
+    for (uint32_t i = 0; i < n && repeated <= limit; i++)
+        if (x->output_order[i] == n_seen)
+            n_seen++; /* for the first time: they are numbered so */
+        else
+            repeated += wanted[i].size_bytes;
+    if (repeated <= limit)
+        return true;
+    gp_error_set(
+        &x->error, GP_TOO_LARGE,
+        "outputs that are asked for again come to over %zu bytes, the limit for a "
+        "request of %zu",
+        limit, x->body_size);
+    return false;
+}
+
 /* The outputs in the order that was asked for; GP_ANY_INPUTS engines give them in it. */
 static const struct gp_tensor *wanted_outputs(struct exchange *x, uint32_t *n)
 {
@@ -115,7 +139,7 @@ static const struct gp_tensor *wanted_outputs(struct exchange *x, uint32_t *n)
         wanted[i] = x->run.outputs[x->output_order ? x->output_order[i] : i].tensor;
     if (!wanted)
         gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the answer's outputs");
-    return wanted;
+    return wanted && (!x->output_order || check_repeats(x, wanted, *n)) ? wanted : NULL;
 }
 
 static bool encode(struct exchange *x, struct gp_encoding *encoding)
@@ -133,8 +157,11 @@ void infer_finish(struct worker *worker, struct exchange *x)
     const uint32_t slot = x->slot;
     const bool has_run = run(worker, x);
     worker->carried = model_pass_slot(&x->server->model, slot);
-    if (has_run && encode(x, &encoding))
+    if (has_run && encode(x, &encoding)) {
+        /* What is left of it goes back now: the answer may take long to leave. */
+        pool_unreserve(x->server->pool, &x->run.promise);
         exchange_answer_message(x, &encoding);
-    else
+    } else {
         exchange_answer_error(x);
+    }
 }

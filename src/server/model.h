@@ -74,9 +74,14 @@ void model_stop(struct model *model);
 /* Closes it; nothing runs. One that was never opened is ignored. */
 void model_close(struct model *model);
 
-/* Matches the request's inputs and outputs with the model's; fills x->run.call. On
- * failure x->error says what was wanted and what came. */
+/* Matches the request's inputs and outputs with the model's; fills x->run.call. Copies nothing:
+ * the inputs are still views (wire.h). On failure x->error says what was wanted and what came. */
 bool model_bind(struct model *model, struct exchange *x);
+
+/* Copies of the bound inputs what the engine could not read where it lies, into memory that the
+ * client's share pays for; false: x->error says what there was no room for. Done when x has its
+ * slot, so that requests that wait, or never run, hold no copies. */
+bool model_settle(struct exchange *x);
 
 enum slot_take { SLOT_TAKEN, SLOT_QUEUED, SLOT_REFUSED };
 

@@ -39,8 +39,9 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
     engine_run_finish(&f->run);
-    assert_int_equal(pool_count(f->pool).used_bytes, 0);
     gp_arena_destroy(f->arena);
+    assert_int_equal(pool_count(f->pool).used_bytes, 0);
+    assert_int_equal(pool_count(f->pool).reserved_bytes, 0);
     pool_destroy(f->pool);
     free(f);
     return 0;
