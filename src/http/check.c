@@ -13,6 +13,21 @@ struct seen {
     bool is_chunked;
 };
 
+/* Of "host:port", each as RFC 3986 writes it. What may stand where in it is left to whoever
+ * uses it; a byte that ends a host for another reader is not. */
+static bool is_host(const char *value, size_t size)
+{
+    static const char marks[] = "-._~%!$&'()*+,;=:[]";
+    for (size_t i = 0; i < size; i++) {
+        const char c = value[i];
+        const bool is_alnum =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!is_alnum && !memchr(marks, c, sizeof marks - 1))
+            return false;
+    }
+    return true;
+}
+
 static int field_check(struct http_message *message, const struct http_field *field,
                        struct seen *seen)
 {
@@ -24,8 +39,14 @@ static int field_check(struct http_message *message, const struct http_field *fi
     case sizeof "Host" - 1:
         if (http_equals(name, field->name.size, "Host")) {
             seen->n_host++;
-            if (size == 0 && message->llhttp.type == HTTP_REQUEST)
+            if (message->llhttp.type != HTTP_REQUEST)
+                break;
+            if (size == 0)
                 return http_refuse(message, GP_MALFORMED, "field \"Host\" is empty");
+            if (!is_host(value, size))
+                return http_refuse(message, GP_MALFORMED,
+                                   "field \"Host\" must be a host name or an address, "
+                                   "and a port after \":\"");
         }
         break;
     case sizeof "Expect" - 1:
@@ -88,6 +109,9 @@ static int target_check(struct http_message *message)
     const char *text = message->base + target->start;
     const uint8_t method = message->llhttp.method;
 
+    if (memchr(text, '#', target->size))
+        return http_refuse(message, GP_MALFORMED,
+                           "the target of an HTTP request may have no \"#\"");
     if (method == HTTP_CONNECT || (target->size > 0 && text[0] == '/'))
         return 0;
     if (method == HTTP_OPTIONS && target->size == 1 && text[0] == '*')
@@ -102,6 +126,9 @@ static int target_check(struct http_message *message)
     uint32_t at = scheme;
     while (at < target->size && text[at] != '/' && text[at] != '?')
         at++;
+    if (at == scheme)
+        return http_refuse(message, GP_MALFORMED,
+                           "the target of an HTTP request has no host");
     if (at < target->size && text[at] == '/')
         *target = (struct http_span){target->start + at, target->size - at};
     else
@@ -139,14 +166,18 @@ static int request_check(struct http_message *message, const struct seen *seen)
     return target_check(message);
 }
 
-/* These end with their head, whatever their fields say. */
-static void response_check(struct http_message *message)
+static int response_check(struct http_message *message)
 {
     message->status = message->llhttp.status_code;
+    if (message->status < 100)
+        return http_refuse(message, GP_MALFORMED, "%03d is no HTTP status",
+                           message->status);
+    /* These end with their head, whatever their fields say. */
     if (message->status < 200 || message->status == 204 || message->status == 304) {
         message->is_chunked = false;
         message->content_length = 0;
     }
+    return 0;
 }
 
 int http_check(struct http_message *message)
@@ -172,6 +203,5 @@ int http_check(struct http_message *message)
         return refused;
     if (llhttp->type == HTTP_REQUEST)
         return request_check(message, &seen);
-    response_check(message);
-    return 0;
+    return response_check(message);
 }

@@ -56,9 +56,38 @@ static int on_protocol_complete(llhttp_t *llhttp)
     return http_refuse(message, GP_MALFORMED, "the protocol is not HTTP");
 }
 
+/* llhttp takes any number of spaces where the grammar has one, and CRs and LFs in any order
+ * before the line. Another reader may see another request in such bytes, so they are
+ * refused. */
+static bool is_line_strict(const struct http_message *message)
+{
+    const char *base = message->base;
+    const struct http_span *target = &message->target;
+    if (message->llhttp.type != HTTP_REQUEST)
+        return message->protocol.start == 0;
+    const char *method = llhttp_method_name((llhttp_method_t)message->llhttp.method);
+    const size_t before = strlen(method) + 1;
+    if (message->protocol.start != target->start + target->size + 1 ||
+        target->start < before)
+        return false;
+    const size_t start = target->start - before;
+    if (memcmp(base + start, method, before - 1) != 0 || start % 2)
+        return false;
+    for (size_t i = 0; i < start; i += 2)
+        if (memcmp(base + i, "\r\n", 2) != 0)
+            return false;
+    return true;
+}
+
 static int on_version_complete(llhttp_t *llhttp)
 {
     struct http_message *message = llhttp->data;
+    if (!is_line_strict(message))
+        return http_refuse(
+            message, GP_MALFORMED,
+            "malformed HTTP head, in the %s line: only empty lines may come "
+            "before it, and one space between its parts",
+            llhttp->type == HTTP_REQUEST ? "request" : "status");
     message->is_line_complete = true;
     return 0;
 }

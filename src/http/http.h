@@ -7,8 +7,9 @@
  * passes through here: the caller receives it where it belongs. A chunked one is fed, and
  * its payload comes back as spans of what was fed.
  *
- * The grammar is llhttp's, in its strict mode. Beyond it these are refused here: anything
- * but exactly one Host (HTTP/1.1 requests), a second Content-Length even when equal,
+ * The grammar is llhttp's, in its strict mode. Beyond it these are refused here: more than
+ * one space between the parts of a request line, anything but empty lines before it, anything
+ * but exactly one Host that is a host (HTTP/1.1 requests), a second Content-Length even when equal,
  * Content-Length beside Transfer-Encoding, a transfer coding other than a lone "chunked",
  * more than HTTP_MAX_FIELDS fields, a head over its limit, chunk extensions or trailers
  * over 4 KiB.

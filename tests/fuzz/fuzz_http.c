@@ -51,6 +51,25 @@ static void say_span(struct said *said, const char *base, struct http_span span,
     say(said, base + span.start, span.size);
 }
 
+/* As RFC 9112 has it: a request line is three parts with a space between them, and only empty
+ * lines come before it; nothing comes before a status line. */
+static void check_line(const char *base, size_t head_size, bool is_response)
+{
+    while (!is_response && head_size > 1 && memcmp(base, "\r\n", 2) == 0) {
+        base += 2;
+        head_size -= 2;
+    }
+    FUZZ_CHECK(head_size > 0 && (unsigned char)base[0] > ' ');
+    const char *end = memchr(base, '\n', head_size);
+    FUZZ_CHECK(end && end > base && end[-1] == '\r');
+    size_t n_spaces = 0;
+    for (const char *at = base; at < end - 1 && !is_response; at++) {
+        FUZZ_CHECK((unsigned char)*at >= ' ');
+        n_spaces += *at == ' ';
+    }
+    FUZZ_CHECK(is_response || n_spaces == 2);
+}
+
 static void say_head(struct stream *stream, const char *base, size_t head_size)
 {
     const struct http_message *message = &stream->message;
@@ -107,6 +126,7 @@ static bool read_head(struct stream *stream)
             http_head(&stream->message, base, fed, size, &head_size, &err);
         if (progress == HTTP_DONE) {
             FUZZ_CHECK(head_size <= size && head_size > 0);
+            check_line(base, head_size, stream->message.llhttp.type == HTTP_RESPONSE);
             say_head(stream, base, head_size);
         }
         free(block);
