@@ -36,6 +36,7 @@ struct worker {
     struct record_link link;
     struct text out;
     uint64_t run_id;
+    uint64_t cancelled_id;           /* the run that was to stop, which may be to come */
     uint64_t places[GP_MAX_TENSORS]; /* handed out for this run */
     uint32_t n_places;
     pthread_mutex_t cancel_lock;
@@ -67,7 +68,7 @@ static bool reply(struct worker *worker)
     if (!record_end(&worker->out))
         return false;
     pthread_mutex_lock(&worker->send_lock);
-    const bool is_sent = record_send(worker->link.fd, &worker->out);
+    const bool is_sent = record_send_all(worker->link.fd, &worker->out);
     pthread_mutex_unlock(&worker->send_lock);
     return is_sent;
 }
@@ -255,11 +256,14 @@ static void *cancel_main(void *arg)
     for (;;) {
         eventfd_t count;
         (void)poll(&told, 1, -1);
-        /* The server empties it before each run, and a run begins with the lock held: what is
-         * read here is for the run that is under way. */
+        /* The server empties it before each run and counts up to the run's id: what is read
+         * here may be for one that is over, or for one whose record has not been read yet. */
         pthread_mutex_lock(&worker->cancel_lock);
-        if (eventfd_read(CHILD_CANCEL, &count) == 0)
-            engine_run_cancel(&worker->run);
+        if (eventfd_read(CHILD_CANCEL, &count) == 0) {
+            worker->cancelled_id = count;
+            if (count == worker->run_id)
+                engine_run_cancel(&worker->run);
+        }
         pthread_mutex_unlock(&worker->cancel_lock);
     }
     return NULL;
@@ -268,10 +272,12 @@ static void *cancel_main(void *arg)
 static bool do_run(struct worker *worker, struct record *record)
 {
     struct gp_error err;
-    worker->run_id = record->id;
     worker->n_places = 0;
     pthread_mutex_lock(&worker->cancel_lock);
+    worker->run_id = record->id;
     engine_run_begin(&worker->run);
+    if (worker->cancelled_id == record->id)
+        engine_run_cancel(&worker->run);
     pthread_mutex_unlock(&worker->cancel_lock);
     if (!read_run(worker, record))
         gp_error_set(&err, GP_INTERNAL, "the child does not understand its server");

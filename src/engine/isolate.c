@@ -102,7 +102,7 @@ static bool write_open(struct isolate *isolate, const struct isolate_options *op
     record_put_text(out, engine->model_path);
     record_put_u32(out, 1); /* slot */
     isolate->first_slot_at = out->size_bytes;
-    record_put_u32(out, 0); /* its number, by spawn_child */
+    record_put_u32(out, 0); /* its number, by spawn.c */
     record_put_u32(out, isolate->script ? share_of_cores(engine) : engine->n_threads);
     record_put_u32(out, engine->n_cores);
     record_put_u32(out, (uint32_t)engine->n_options);

@@ -19,10 +19,11 @@ struct child {
     uint32_t slot;
     pid_t pid; /* 0: none, or ended and waited for */
     struct record_link link;
-    int cancel_fd;       /* an eventfd that the child waits at */
-    int wake_fd;         /* one that a run waits at, beside the socket */
+    int cancel_fd; /* an eventfd that the child waits at: counts up to the run's id */
+    int wake_fd;   /* one that a run waits at, beside the socket */
     atomic_bool is_told; /* something was written to them since the run began */
     struct text out;     /* the record to send */
+    size_t n_unsent;     /* the end of it that there was no room for yet */
     uint64_t run_id;
     struct gp_error ended; /* why it ended: message "" while it lives */
 
@@ -108,6 +109,11 @@ void spawn_discard(struct child *child);
 
 enum gp_status isolate_run(void *isolate, uint32_t slot, const struct gp_call *call,
                            struct gp_outputs *outputs, struct gp_error *err);
+
+/* Begins to send child->out. Never waits: isolate_send_rest goes on when the socket has room.
+ * False when the child has gone. */
+bool isolate_send(struct child *child);
+bool isolate_send_rest(struct child *child);
 
 /* Gives back what the child's run held. */
 void isolate_give_buffers(struct child *child);

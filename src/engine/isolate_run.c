@@ -31,6 +31,17 @@ void isolate_give_buffers(struct child *child)
     child->n_taken = 0;
 }
 
+bool isolate_send(struct child *child)
+{
+    child->n_unsent = child->out.size_bytes;
+    return isolate_send_rest(child);
+}
+
+bool isolate_send_rest(struct child *child)
+{
+    return record_send(child->link.fd, &child->out, &child->n_unsent);
+}
+
 /* --- inputs --- */
 
 /* Where inputs go that a child cannot read where they lie: strings, and what is not in the arena.
@@ -169,7 +180,7 @@ static bool answer_alloc(struct child *child, struct engine_run *run,
         record_put_u32(&child->out, GP_NO_MEMORY);
         record_put_text(&child->out, "no memory for an output");
     }
-    return record_end(&child->out) && record_send(child->link.fd, &child->out);
+    return record_end(&child->out) && isolate_send(child);
 }
 
 /* The buffer that was handed out at this offset and is not an output yet. */
@@ -265,8 +276,9 @@ static bool set_outputs(struct child *child, struct engine_run *run,
 static void cancel(void *arg)
 {
     struct child *child = arg;
-    atomic_store(&child->is_told, true);
-    (void)eventfd_write(child->cancel_fd, 1);
+    if (atomic_exchange(&child->is_told, true))
+        return;
+    (void)eventfd_write(child->cancel_fd, child->run_id);
     (void)eventfd_write(child->wake_fd, 1);
 }
 
@@ -298,7 +310,8 @@ static enum outcome take_record(struct child *child, struct engine_run *run,
         isolate_pass_log(child->isolate, record);
         return ANSWERED;
     }
-    if (record->id != child->run_id)
+    /* A child that has not read all that it was sent has nothing to say to it. */
+    if (record->id != child->run_id || child->n_unsent)
         return BROKEN;
     err->status = GP_OK;
     switch (record->type) {
@@ -323,25 +336,28 @@ static int until_ms(int64_t deadline_ns)
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-/* A child that says much does not put the deadline off: the clock is looked at after each record. */
+/* Neither a child that says much nor one that does not read puts the deadline off: the clock is
+ * looked at after each record, and what it has no room for is sent as it reads. */
 static enum outcome wait_answer(struct child *child, struct engine_run *run,
                                 struct gp_error *err)
 {
-    struct pollfd set[] = {{.fd = child->link.fd, .events = POLLIN},
+    struct pollfd set[] = {{.fd = child->link.fd},
                            {.fd = child->wake_fd, .events = POLLIN}};
     int64_t until_ns = run->call.deadline_ns;
     enum record_got got = RECORD_NONE;
     do {
         struct record record;
         bool is_over = false;
+        set[0].events = child->n_unsent ? POLLIN | POLLOUT : POLLIN;
         if (got == RECORD_NONE && poll(set, 2, until_ms(until_ns)) > 0 &&
             set[1].revents) {
             const int64_t grace_ns = clock_now_ns() + CANCEL_GRACE_NS;
             until_ns = until_ns && until_ns < grace_ns ? until_ns : grace_ns;
             set[1].fd = -1;
         }
+        const bool is_there = isolate_send_rest(child);
         got = record_receive(&child->link, &record);
-        if (got == RECORD_ENDED)
+        if (got == RECORD_ENDED || !is_there)
             return ENDED;
         if (got == RECORD_NONSENSE)
             return BROKEN;
@@ -393,7 +409,7 @@ enum gp_status isolate_run(void *model, uint32_t slot, const struct gp_call *cal
         return status;
     }
     err->status = GP_OK;
-    if (record_send(child->link.fd, &child->out))
+    if (isolate_send(child))
         outcome = wait_answer(child, run, err);
     if (outcome == LATE)
         return leave(child, run, err);

@@ -6,17 +6,16 @@
 #include "base/mem.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are little-endian");
 
-enum { HEAD_BYTES = 16, FIRST_BYTES = 4096, SEND_MS = 5000 };
+enum { HEAD_BYTES = 16, FIRST_BYTES = 4096 };
 
 /* --- writing --- */
 
-static void put(struct text *out, const void *bytes, size_t size_bytes)
+static void put_bytes(struct text *out, const void *bytes, size_t size_bytes)
 {
     text_add(out, bytes, size_bytes);
 }
@@ -32,26 +31,26 @@ void record_begin(struct text *out, enum record_type type, uint64_t id)
 
 void record_put_u32(struct text *out, uint32_t value)
 {
-    put(out, &value, sizeof value);
+    put_bytes(out, &value, sizeof value);
 }
 
 void record_put_u64(struct text *out, uint64_t value)
 {
-    put(out, &value, sizeof value);
+    put_bytes(out, &value, sizeof value);
 }
 
 void record_put_text(struct text *out, const char *string)
 {
     const size_t size = string ? strlen(string) : 0;
     record_put_u32(out, (uint32_t)size);
-    put(out, string ? string : "", size + 1);
+    put_bytes(out, string ? string : "", size + 1);
 }
 
 static void put_shape(struct text *out, const int64_t *shape, uint32_t rank)
 {
     record_put_u32(out, rank);
     if (rank)
-        put(out, shape, rank * sizeof *shape);
+        put_bytes(out, shape, rank * sizeof *shape);
 }
 
 void record_put_tensor(struct text *out, const struct gp_tensor *tensor, uint64_t offset)
@@ -62,7 +61,7 @@ void record_put_tensor(struct text *out, const struct gp_tensor *tensor, uint64_
     record_put_u64(out, offset);
     record_put_u64(out, tensor->size_bytes);
     if (offset == RECORD_INLINE)
-        put(out, tensor->data, tensor->size_bytes);
+        put_bytes(out, tensor->data, tensor->size_bytes);
 }
 
 static void put_ios(struct text *out, const struct gp_io *ios, uint32_t n)
@@ -102,20 +101,29 @@ bool record_end(struct text *out)
     return true;
 }
 
-bool record_send(int fd, const struct text *record)
+/* What is left unsent is the record's end. */
+static bool send_record(int fd, const struct text *record, size_t *n_unsent, int flags)
 {
-    for (size_t sent = 0; sent < record->size_bytes;) {
-        const ssize_t n = send(fd, record->data + sent, record->size_bytes - sent,
-                               MSG_NOSIGNAL | MSG_DONTWAIT);
-        struct pollfd room = {.fd = fd, .events = POLLOUT};
+    while (*n_unsent) {
+        const char *from = record->data + record->size_bytes - *n_unsent;
+        const ssize_t n = send(fd, from, *n_unsent, MSG_NOSIGNAL | flags);
         if (n > 0)
-            sent += (size_t)n;
-        else if (errno == EINTR)
-            continue;
-        else if (errno != EAGAIN || poll(&room, 1, SEND_MS) == 0)
-            return false;
+            *n_unsent -= (size_t)n;
+        else if (errno != EINTR)
+            return errno == EAGAIN;
     }
     return true;
+}
+
+bool record_send(int fd, const struct text *record, size_t *n_unsent)
+{
+    return send_record(fd, record, n_unsent, MSG_DONTWAIT);
+}
+
+bool record_send_all(int fd, const struct text *record)
+{
+    size_t n_unsent = record->size_bytes;
+    return send_record(fd, record, &n_unsent, 0) && n_unsent == 0;
 }
 
 /* --- receiving --- */
@@ -140,14 +148,14 @@ static bool make_room(struct record_link *link, size_t size_bytes)
 }
 
 /* Takes a whole record off the front; else *missing is how much of it has to come, 0: it is none. */
-static bool take(struct record_link *link, struct record *record, size_t *missing)
+static bool take_record(struct record_link *link, struct record *record, size_t *missing)
 {
     const size_t n = link->end - link->start;
-    const unsigned char *at = link->data + link->start;
     uint32_t head[2];
     *missing = n < HEAD_BYTES ? HEAD_BYTES - n : 0;
     if (*missing)
         return false;
+    const unsigned char *at = link->data + link->start;
     memcpy(head, at, sizeof head);
     if (head[0] < RECORD_OPEN || head[0] > RECORD_LOG || head[1] > RECORD_MAX_BYTES)
         return false;
@@ -162,11 +170,12 @@ static bool take(struct record_link *link, struct record *record, size_t *missin
     return true;
 }
 
-static enum record_got receive(struct record_link *link, struct record *record, int flags)
+static enum record_got receive_record(struct record_link *link, struct record *record,
+                                      int flags)
 {
     for (;;) {
         size_t missing;
-        if (take(link, record, &missing))
+        if (take_record(link, record, &missing))
             return RECORD_WHOLE;
         if (!missing)
             return RECORD_NONSENSE;
@@ -185,12 +194,12 @@ static enum record_got receive(struct record_link *link, struct record *record, 
 
 enum record_got record_receive(struct record_link *link, struct record *record)
 {
-    return receive(link, record, MSG_DONTWAIT);
+    return receive_record(link, record, MSG_DONTWAIT);
 }
 
 enum record_got record_wait(struct record_link *link, struct record *record)
 {
-    return receive(link, record, 0);
+    return receive_record(link, record, 0);
 }
 
 void record_link_finish(struct record_link *link)
@@ -213,7 +222,7 @@ bool record_keep(struct record *record, struct gp_arena *arena)
     return true;
 }
 
-static void get(struct record *record, void *value, size_t size_bytes)
+static void get_bytes(struct record *record, void *value, size_t size_bytes)
 {
     if ((size_t)(record->end - record->at) < size_bytes) {
         record->is_bad = true;
@@ -228,14 +237,14 @@ static void get(struct record *record, void *value, size_t size_bytes)
 uint32_t record_u32(struct record *record)
 {
     uint32_t value;
-    get(record, &value, sizeof value);
+    get_bytes(record, &value, sizeof value);
     return value;
 }
 
 uint64_t record_u64(struct record *record)
 {
     uint64_t value;
-    get(record, &value, sizeof value);
+    get_bytes(record, &value, sizeof value);
     return value;
 }
 
@@ -285,7 +294,7 @@ static const int64_t *get_shape(struct record *record, struct gp_arena *arena,
     int64_t *shape =
         record->is_bad ? NULL : gp_arena_alloc(arena, (*rank + 1) * sizeof *shape);
     if (shape)
-        get(record, shape, *rank * sizeof *shape);
+        get_bytes(record, shape, *rank * sizeof *shape);
     else
         record->is_bad = true;
     return shape;

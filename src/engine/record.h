@@ -33,7 +33,7 @@
 
 #include <stdbool.h>
 
-enum { RECORD_CONTRACT = 2, RECORD_MAX_BYTES = 1 << 20 };
+enum { RECORD_CONTRACT = 3, RECORD_MAX_BYTES = 1 << 20 };
 
 #define RECORD_INLINE UINT64_MAX
 
@@ -66,8 +66,12 @@ void record_put_description(struct text *out, const struct gp_description *descr
 /* Sets its size; false when memory was short or it is over the limit. */
 bool record_end(struct text *out);
 
-/* Sends a record that has been ended; false when the peer has gone or does not read for 5 s. */
-bool record_send(int fd, const struct text *record);
+/* Sends as much of the last *n_unsent bytes of a record as there is room for, and counts them;
+ * false when the peer has gone. */
+bool record_send(int fd, const struct text *record, size_t *n_unsent);
+
+/* Sends a whole record, however long the peer takes to read it; false when it has gone. */
+bool record_send_all(int fd, const struct text *record);
 
 /* --- reading --- */
 

@@ -13,6 +13,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -117,13 +118,28 @@ static void close_link(struct child *child)
     record_link_finish(&child->link);
 }
 
+static bool send_open(struct child *child)
+{
+    const struct isolate *isolate = child->isolate;
+    struct text *out = &child->out;
+    out->size_bytes = 0;
+    out->is_short = false;
+    text_add(out, isolate->open.data, isolate->open.size_bytes);
+    if (out->is_short)
+        return false;
+    memcpy(out->data + isolate->first_slot_at, &child->slot, sizeof child->slot);
+    return isolate_send(child);
+}
+
 bool spawn_child(struct child *child, struct gp_error *err)
 {
     struct isolate *isolate = child->isolate;
     int sockets[2], raised[CHILD_N_FDS - CHILD_SOCKET];
+    eventfd_t count;
     close_link(child);
     child->ended.message[0] = '\0';
     child->run_id = 0;
+    (void)eventfd_read(child->cancel_fd, &count); /* meant for a run of another process */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
         gp_error_set(err, GP_UNAVAILABLE, "cannot make a socket for slot %u: %s",
                      child->slot, strerror(errno));
@@ -139,8 +155,7 @@ bool spawn_child(struct child *child, struct gp_error *err)
     }
     close(sockets[1]);
     child->link.fd = sockets[0];
-    memcpy(isolate->open.data + isolate->first_slot_at, &child->slot, sizeof child->slot);
-    if (rc == 0 && record_send(child->link.fd, &isolate->open))
+    if (rc == 0 && send_open(child))
         return true;
     if (rc == 0)
         spawn_reap(child, ISOLATE_EXIT);

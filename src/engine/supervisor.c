@@ -161,7 +161,7 @@ static enum heard hear_starting(struct child *child, struct record *record,
         isolate_pass_log(child->isolate, record);
         return HEARD_MORE_TO_COME;
     case RECORD_OPENED:
-        if (take_opened(child->isolate, record))
+        if (!child->n_unsent && take_opened(child->isolate, record))
             return HEARD_READY;
         break;
     case RECORD_FAILED:
@@ -182,16 +182,15 @@ static enum heard hear_late(struct child *child, struct record *record)
         isolate_pass_log(child->isolate, record);
         return HEARD_MORE_TO_COME;
     }
-    if (record->id != child->run_id)
+    if (record->id != child->run_id || child->n_unsent)
         return HEARD_NONSENSE;
     switch (record->type) {
     case RECORD_ALLOC:
         record_begin(&child->out, RECORD_FAILED, child->run_id);
         record_put_u32(&child->out, GP_CANCELLED);
         record_put_text(&child->out, "the run is over");
-        return record_end(&child->out) && record_send(child->link.fd, &child->out)
-                   ? HEARD_MORE_TO_COME
-                   : HEARD_NONSENSE;
+        return record_end(&child->out) && isolate_send(child) ? HEARD_MORE_TO_COME
+                                                              : HEARD_NONSENSE;
     case RECORD_DONE:
     case RECORD_FAILED:
         return HEARD_READY;
@@ -232,6 +231,7 @@ static void hear(struct child *child)
     enum record_got got = RECORD_NONE;
     const bool is_starting = child->state == ISOLATE_STARTING;
     int n = 0;
+    const bool is_there = isolate_send_rest(child);
     while (heard == HEARD_MORE_TO_COME && n++ < MOST_RECORDS &&
            (got = record_receive(&child->link, &record)) == RECORD_WHOLE)
         heard =
@@ -243,11 +243,13 @@ static void hear(struct child *child)
         child->is_late = false;
         isolate_give_buffers(child);
         hand_over(child);
-    } else if (heard == HEARD_NONSENSE || got == RECORD_ENDED || got == RECORD_NONSENSE) {
+    } else if (heard == HEARD_NONSENSE || got == RECORD_ENDED || got == RECORD_NONSENSE ||
+               !is_there) {
         if (is_starting)
             end_starting(child, &err);
         else
-            end_late(child, got == RECORD_ENDED ? ISOLATE_EXIT : ISOLATE_PROTOCOL);
+            end_late(child,
+                     got == RECORD_ENDED || !is_there ? ISOLATE_EXIT : ISOLATE_PROTOCOL);
     }
 }
 
@@ -261,7 +263,8 @@ static struct pollfd watch(struct child *child, int64_t *until_ns)
     } else if (child->state == ISOLATE_BACKOFF) {
         at_ns = child->start_ns;
     } else {
-        look = (struct pollfd){.fd = child->link.fd, .events = POLLIN};
+        look.fd = child->link.fd;
+        look.events = child->n_unsent ? POLLIN | POLLOUT : POLLIN;
         at_ns = child->has_more                ? 0
                 : child->state == ISOLATE_LATE ? child->kill_ns
                                                : INT64_MAX;

@@ -285,6 +285,23 @@ def test_a_late_child_is_waited_for_and_keeps_its_memory():
         assert m["child_restarts_total"] == 0
 
 
+@pytest.mark.parametrize("then", ["goes on", "hangs"])
+def test_a_child_that_does_not_read_misses_no_deadline(then):
+    """Its request is over what the socket holds. It is stopped as soon as it is read at last."""
+    arguments = () if then == "goes on" else ("--hang-timeout", "200ms")
+    with wild(*arguments, n=1) as server:
+        (child,) = children(server)
+        os.kill(child, signal.SIGSTOP)
+        answer = ask(server, "nap 60000 " + "x" * 900_000, timeout_ms=100)
+        assert answer.status == 504 and "deadline" in answer.text
+        if then == "goes on":
+            os.kill(child, signal.SIGCONT)
+        all_ready(server, 1)
+        assert (children(server) == [child]) == (then == "goes on")
+        assert_serves(server)
+        assert ended(server, "hang") == (then == "hangs")
+
+
 def test_a_child_that_hangs_is_ended():
     with wild("--hang-timeout", "300ms", n=2) as server:
         pids = children(server)

@@ -33,6 +33,7 @@ struct fixture {
     struct record_link link;
     struct text out;
     struct gp_arena *peer_arena;
+    const char *config;   /* of the run; NULL: "config" */
     struct gp_tensor got; /* the input that the child was sent */
     uint64_t got_offset;
 };
@@ -120,7 +121,7 @@ static void hear_run(struct fixture *f)
 static void say(struct fixture *f)
 {
     assert_true(record_end(&f->out));
-    assert_true(record_send(f->peer, &f->out));
+    assert_true(record_send_all(f->peer, &f->out));
 }
 
 /* Asks for a buffer: where it lies. */
@@ -306,7 +307,7 @@ static void run(struct fixture *f, const struct script *script, int64_t deadline
     engine_run_begin(&f->run);
     f->run.call.inputs = &input;
     f->run.call.n_inputs = 1;
-    f->run.call.config = "config";
+    f->run.call.config = f->config ? f->config : "config";
     f->run.call.deadline_ns = deadline_ns;
     assert_int_equal(pthread_create(&thread, NULL, child_main, (void *)(uintptr_t)script),
                      0);
@@ -396,6 +397,84 @@ static void test_a_late_child_keeps_its_buffers(void **state)
     assert_int_equal(pool_count(f->pool).used_bytes, 0);
 }
 
+/* Longer than what the socket holds. */
+static char *long_config(void)
+{
+    const size_t size = 900000;
+    char *config = malloc(size);
+    assert_non_null(config);
+    memset(config, 'x', size - 1);
+    config[size - 1] = '\0';
+    return config;
+}
+
+/* It reads nothing. */
+static void play_deaf(struct fixture *f)
+{
+    (void)f;
+}
+
+static void test_a_child_that_does_not_read_delays_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct record record = {0};
+    enum record_got got;
+    char *config = long_config();
+    f->config = config;
+    run(f, &(struct script){f, play_deaf, 0}, clock_now_ns() + 50 * CLOCK_MS);
+    assert_int_equal(f->status, GP_DEADLINE);
+    assert_true(f->child.is_late && f->child.pid && f->child.n_unsent);
+    assert_int_equal(pool_count(f->pool).used_bytes, 4096); /* it may read it yet */
+    while ((got = record_receive(&f->link, &record)) == RECORD_NONE)
+        assert_true(isolate_send_rest(&f->child)); /* as the supervisor does */
+    assert_int_equal(got, RECORD_WHOLE);
+    assert_int_equal(f->child.n_unsent, 0);
+    (void)record_u64(&record);
+    assert_string_equal(record_text(&record), config);
+    free(config);
+}
+
+static void play_leaving(struct fixture *f)
+{
+    engine_run_cancel(&f->run);
+}
+
+static void test_a_run_is_stopped_while_it_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    char *config = long_config();
+    eventfd_t told;
+    f->config = config;
+    run(f, &(struct script){f, play_leaving, 0}, 0);
+    assert_int_equal(f->status, GP_CANCELLED);
+    if (f->child.is_late) { /* else it was told before anything was sent */
+        assert_int_equal(eventfd_read(f->child.cancel_fd, &told), 0);
+        assert_int_equal(told, f->child.run_id);
+    }
+    free(config);
+}
+
+/* It asks for memory before it has read what for. */
+static void play_hasty(struct fixture *f)
+{
+    char head[16];
+    assert_int_equal(read(f->peer, head, sizeof head), sizeof head);
+    record_begin(&f->out, RECORD_ALLOC, 1);
+    record_put_u64(&f->out, MIB);
+    say(f);
+}
+
+static void test_a_child_that_answers_before_it_reads(void **state)
+{
+    struct fixture *f = *state;
+    char *config = long_config();
+    f->config = config;
+    run(f, &(struct script){f, play_hasty, 0}, 0);
+    assert_int_equal(f->status, GP_UNAVAILABLE);
+    assert_non_null(strstr(f->err.message, "makes no sense"));
+    free(config);
+}
+
 static void play_ending(struct fixture *f)
 {
     hear_run(f);
@@ -422,6 +501,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_child_gets_no_more_than_there_is, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_late_child_keeps_its_buffers, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_child_that_does_not_read_delays_nothing,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_run_is_stopped_while_it_is_sent, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_child_that_answers_before_it_reads, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_the_reason_of_an_end_is_told, set_up,
                                         tear_down),

@@ -206,7 +206,7 @@ static void test_records_come_in_pieces(void **state)
         assert_int_equal(record_receive(&ends.link, &record), RECORD_NONE);
         assert_int_equal(write(ends.writer, out.data + i, 1), 1);
     }
-    assert_true(record_send(ends.writer, &out)); /* and a second one behind it */
+    assert_true(record_send_all(ends.writer, &out)); /* and a second one behind it */
     for (int i = 0; i < 2; i++) {
         assert_int_equal(record_receive(&ends.link, &record), RECORD_WHOLE);
         assert_int_equal(record.type, RECORD_LOG);
@@ -239,6 +239,33 @@ static void test_what_is_no_record_ends_the_link(void **state)
     }
 }
 
+static void test_sending_never_waits(void **state)
+{
+    struct ends ends = connect_ends();
+    struct text out = {0};
+    struct record record;
+    char block[1000] = {0};
+    (void)state;
+    record_begin(&out, RECORD_RUN, 7);
+    memset(block, 'x', sizeof block - 1);
+    for (int i = 0; i < 1000; i++)
+        record_put_text(&out, block);
+    assert_true(record_end(&out));
+    size_t n_unsent = out.size_bytes;
+    assert_true(record_send(ends.writer, &out, &n_unsent));
+    assert_in_range(n_unsent, 1, out.size_bytes - 1);
+    while (record_receive(&ends.link, &record) == RECORD_NONE)
+        assert_true(record_send(ends.writer, &out, &n_unsent));
+    assert_int_equal(n_unsent, 0);
+    assert_int_equal(record.id, 7);
+    for (int i = 0; i < 1000; i++)
+        assert_string_equal(record_text(&record), block);
+    assert_true(record.at == record.end && !record.is_bad);
+    close(ends.writer);
+    finish_ends(&ends);
+    text_finish(&out);
+}
+
 static void test_a_record_has_a_limit(void **state)
 {
     struct text out = {0};
@@ -261,8 +288,10 @@ static void test_a_peer_that_has_gone(void **state)
     (void)state;
     record_begin(&out, RECORD_LOG, 0);
     assert_true(record_end(&out));
+    size_t n_unsent = out.size_bytes;
     close(ends.link.fd);
-    assert_false(record_send(ends.writer, &out));
+    assert_false(record_send(ends.writer, &out, &n_unsent));
+    assert_false(record_send_all(ends.writer, &out));
     close(ends.writer);
     text_finish(&out);
 }
@@ -275,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_a_tensor_is_what_its_shape_says),
         cmocka_unit_test(test_records_come_in_pieces),
         cmocka_unit_test(test_what_is_no_record_ends_the_link),
+        cmocka_unit_test(test_sending_never_waits),
         cmocka_unit_test(test_a_record_has_a_limit),
         cmocka_unit_test(test_a_peer_that_has_gone),
     };
