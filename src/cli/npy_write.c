@@ -107,9 +107,10 @@ static size_t count_characters(const struct gp_string *string)
 
 static void put_string(unsigned char *to, const struct gp_string *string, bool is_unicode)
 {
+    if (!string->size_bytes) /* its data may be NULL */
+        return;
     if (!is_unicode) {
-        if (string->size_bytes)
-            memcpy(to, string->data, string->size_bytes);
+        memcpy(to, string->data, string->size_bytes);
         return;
     }
     const unsigned char *s = (const unsigned char *)string->data;
