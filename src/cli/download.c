@@ -141,8 +141,8 @@ static size_t take_body(char *bytes, size_t one, size_t size, void *arg)
     }
     if (file_put(download->fd, bytes, size))
         return size;
-    gp_error_set(transfer->err, GP_IO, "%s: cannot write what comes: %s", download->shown,
-                 strerror(errno));
+    gp_error_set(transfer->err, GP_UNAVAILABLE, "%s: cannot write what comes: %s",
+                 download->shown, strerror(errno));
     return 0;
 }
 

@@ -21,8 +21,8 @@ struct download {
     uint64_t n_bytes;
 };
 
-/* GP_UNAVAILABLE when the server cannot be reached, or fails; another status when it refuses, or
- * sends what is not taken. */
+/* GP_UNAVAILABLE when the server cannot be reached, or fails, or when the body cannot be written;
+ * another status when it refuses, or sends what is not taken. */
 enum gp_status download_run(struct download *download, struct gp_error *err);
 
 /* "12.3 MB" */

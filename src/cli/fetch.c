@@ -1,8 +1,11 @@
 /* The cache of models named by URLs: a folder for each URL, with the model under its own name,
  * which tells its engine and how it is called, and what asks its server whether it is still
  * the newest. Starts at the same time wait for one another at a lock. The model comes into a
- * file of another name, which replaces the copy once it is whole and on the disk; one that was
- * left by an end in between is written over by the next start. */
+ * file of another name, and takes the copy's place once it is whole and on the disk.
+ *
+ * What comes with status 200 may be any page, so the copy before it is put aside until the new
+ * one has opened, and comes back if it does not. As long as there is one aside, the other is on
+ * trial: a start that has the lock and finds it so knows that the trial was cut short. */
 #include "cli/fetch.h"
 
 #include "cli/download.h"
@@ -20,23 +23,15 @@
 /* In the folder of a URL, beside the model, whose name never begins with a dot. */
 #define LOCK ".lock"
 #define PART ".part"
-#define CONDITIONS ".conditions"
+#define LAST ".last"             /* the copy before the one that is on trial */
+#define CONDITIONS ".conditions" /* of the copy that opened */
+#define REFUSED ".refused"       /* the same of a newer one that did not */
 
 /* MAX_ENTRY: "/NAME-HASH/NAME" and its end. */
-enum { MAX_NAME = 150, MAX_ENTRY = 2 * MAX_NAME + 20, SHOWN_BYTES = 200 };
+enum { MAX_NAME = sizeof((struct fetched *)0)->name - 1, MAX_ENTRY = 2 * MAX_NAME + 20 };
 enum { DEFAULT_TIMEOUT_MS = 30000 };
 
 static const uint64_t default_max_bytes = UINT64_C(4) << 30;
-
-struct entry {
-    const char *url;
-    char shown[SHOWN_BYTES];
-    char name[MAX_NAME + 1]; /* of the model's file */
-    char *path;              /* of the same */
-    size_t path_size;
-    int folder;
-    int lock;
-};
 
 bool fetch_is_url(const char *word)
 {
@@ -51,7 +46,7 @@ static const char *after_scheme(const char *url)
 }
 
 /* Without user:password@, and without the query, which may be as secret. */
-static void show(struct entry *entry)
+static void show(struct fetched *entry)
 {
     const char *host = after_scheme(entry->url);
     const int scheme = (int)(host - entry->url);
@@ -71,7 +66,7 @@ static int hex(char digit)
 }
 
 /* The last part of the path, as a file may be called; of a long one the end. */
-static void name_file(struct entry *entry)
+static void name_file(struct fetched *entry)
 {
     const char *path = after_scheme(entry->url);
     path += strcspn(path, "/?#");
@@ -106,9 +101,9 @@ static uint64_t hash(const char *text)
 
 /* --- the folder ----------------------------------------------------------------------- */
 
-static enum gp_status fail(const char *path, struct gp_error *err)
+static enum gp_status fail_at(const char *path, struct gp_error *err)
 {
-    return gp_error_set(err, GP_IO,
+    return gp_error_set(err, GP_UNAVAILABLE,
                         "%.300s: %s; models are fetched into the folder of --cache-dir",
                         path, strerror(errno));
 }
@@ -129,21 +124,21 @@ static bool make_folders(char *path)
 }
 
 /* The folder of all models into the path: how much of it is used, or 0. */
-static size_t write_cache(const struct entry *entry, const char *wanted)
+static size_t write_cache(struct fetched *entry, const char *wanted)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int n = 0;
     if (wanted && *wanted)
-        n = snprintf(entry->path, entry->path_size, "%s", wanted);
+        n = snprintf(entry->path, sizeof entry->path, "%s", wanted);
     else if (xdg && *xdg == '/')
-        n = snprintf(entry->path, entry->path_size, "%s/graphpipe", xdg);
+        n = snprintf(entry->path, sizeof entry->path, "%s/graphpipe", xdg);
     else if (home && *home)
-        n = snprintf(entry->path, entry->path_size, "%s/.cache/graphpipe", home);
+        n = snprintf(entry->path, sizeof entry->path, "%s/.cache/graphpipe", home);
     return n > 0 ? (size_t)n : 0;
 }
 
 /* CACHE/NAME-HASH, and in the path CACHE/NAME-HASH/FILE. */
-static enum gp_status open_folder(struct entry *entry, const char *cache_dir,
+static enum gp_status open_folder(struct fetched *entry, const char *cache_dir,
                                   struct gp_error *err)
 {
     const size_t cache = write_cache(entry, cache_dir);
@@ -154,129 +149,204 @@ static enum gp_status open_folder(struct entry *entry, const char *cache_dir,
                             entry->shown);
     const char *dot = strrchr(entry->name, '.');
     const int stem = (int)(dot ? dot - entry->name : (ptrdiff_t)strlen(entry->name));
-    if (cache + MAX_ENTRY > entry->path_size)
+    if (cache + MAX_ENTRY > sizeof entry->path)
         return gp_error_set(err, GP_INVALID, "%.200s: the path is too long", entry->path);
     char *end = entry->path + cache;
     end += sprintf(end, "/%.*s-%016llx", stem, entry->name,
                    (unsigned long long)hash(entry->url));
     if (!make_folders(entry->path))
-        return fail(entry->path, err);
+        return fail_at(entry->path, err);
     entry->folder = open(entry->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (entry->folder < 0)
-        return fail(entry->path, err);
+        return fail_at(entry->path, err);
     (void)sprintf(end, "/%s", entry->name);
     return GP_OK;
 }
 
-static enum gp_status lock(struct entry *entry, const struct log *log,
-                           struct gp_error *err)
+static enum gp_status take_lock(struct fetched *entry, const struct log *log,
+                                struct gp_error *err)
 {
     entry->lock = openat(entry->folder, LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     int status = entry->lock < 0 ? -1 : flock(entry->lock, LOCK_EX | LOCK_NB);
     if (status != 0 && entry->lock >= 0 && errno == EWOULDBLOCK) {
-        log_line(log, GP_LOG_INFO, "waiting for another process that fetches %s",
+        log_line(log, GP_LOG_INFO, "waiting for another process that fetches or opens %s",
                  entry->shown);
         do
             status = flock(entry->lock, LOCK_EX);
         while (status != 0 && errno == EINTR);
     }
-    return status == 0 ? GP_OK : fail(entry->path, err);
+    return status == 0 ? GP_OK : fail_at(entry->path, err);
 }
 
 /* --- the model ------------------------------------------------------------------------ */
 
-static void read_conditions(const struct entry *entry, struct download *download)
+/* The conditions in this file, into the question; false when there are none. */
+static bool read_conditions(const struct fetched *entry, const char *file,
+                            struct download *download)
 {
-    const int fd = openat(entry->folder, CONDITIONS, O_RDONLY | O_CLOEXEC);
+    const int fd = openat(entry->folder, file, O_RDONLY | O_CLOEXEC);
     const ssize_t n =
         fd < 0 ? 0 : read(fd, download->conditions, sizeof download->conditions - 1);
     download->conditions[n > 0 ? n : 0] = '\0';
     if (fd >= 0)
         (void)close(fd);
+    return n > 0;
 }
 
-/* Without it the next start fetches the model again, which is right in any case. */
-static void write_conditions(const struct entry *entry, const struct download *download)
+/* Without them the next start fetches the model again, which is right in any case. */
+static void write_conditions(const struct fetched *entry, const char *file)
 {
+    const size_t size = strlen(entry->conditions);
+    (void)unlinkat(entry->folder, file, 0);
+    if (!size)
+        return;
     const int fd =
-        openat(entry->folder, CONDITIONS, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        openat(entry->folder, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
-    if (!file_put(fd, download->conditions, strlen(download->conditions)))
-        (void)unlinkat(entry->folder, CONDITIONS, 0);
+    if (!file_put(fd, entry->conditions, size))
+        (void)unlinkat(entry->folder, file, 0);
     (void)close(fd);
 }
 
-/* Never the conditions of another model, whenever it is interrupted: that would keep an old model
- * for good. */
-static enum gp_status replace(const struct entry *entry, const struct download *download,
-                              struct gp_error *err)
+static bool has_copy(const struct fetched *entry)
 {
-    if (fsync(download->fd) != 0)
-        return fail(entry->path, err);
+    return faccessat(entry->folder, entry->name, R_OK, 0) == 0;
+}
+
+/* Puts the copy that is aside back; false when there is none. Its conditions have stayed. */
+static bool restore_last(const struct fetched *entry)
+{
+    return renameat(entry->folder, LAST, entry->folder, entry->name) == 0;
+}
+
+/* What lies in the model's place is the copy from now on. It never has the conditions of another,
+ * whenever this is interrupted: that would keep an old model for good. */
+static void keep_new(const struct fetched *entry)
+{
     (void)unlinkat(entry->folder, CONDITIONS, 0);
-    if (renameat(entry->folder, PART, entry->folder, entry->name) != 0)
-        return fail(entry->path, err);
-    write_conditions(entry, download);
+    (void)unlinkat(entry->folder, REFUSED, 0);
+    (void)unlinkat(entry->folder, LAST, 0);
+    write_conditions(entry, CONDITIONS);
+}
+
+/* Without a copy before it there is nothing to go back to: what came is the copy, good or bad,
+ * until the server has something else. */
+static enum gp_status replace_copy(struct fetched *entry, const struct download *download,
+                                   struct gp_error *err)
+{
+    const bool has_last = has_copy(entry);
+    if (fsync(download->fd) != 0 ||
+        (has_last && renameat(entry->folder, entry->name, entry->folder, LAST) != 0))
+        return fail_at(entry->path, err);
+    if (!has_last)
+        (void)unlinkat(entry->folder, CONDITIONS, 0);
+    if (renameat(entry->folder, PART, entry->folder, entry->name) != 0) {
+        const enum gp_status status = fail_at(entry->path, err);
+        (void)restore_last(entry);
+        return status;
+    }
+    entry->is_on_trial = has_last;
+    memcpy(entry->conditions, download->conditions, sizeof entry->conditions);
+    if (!has_last)
+        keep_new(entry);
     return GP_OK;
 }
 
+static enum gp_status download_copy(struct fetched *entry, struct download *download,
+                                    struct gp_error *err)
+{
+    download->fd =
+        openat(entry->folder, PART, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (download->fd < 0)
+        return fail_at(entry->path, err);
+    enum gp_status status = download_run(download, err);
+    if (status == GP_OK && !download->is_unchanged)
+        status = replace_copy(entry, download, err);
+    (void)unlinkat(entry->folder, PART, 0);
+    (void)close(download->fd);
+    return status;
+}
+
 /* The copy that is there, or a new one. */
-static enum gp_status refresh(const struct entry *entry, struct download *download,
+static enum gp_status refresh(struct fetched *entry, struct download *download,
                               struct gp_error *err)
 {
     const struct log *log = download->log;
-    const bool is_there = faccessat(entry->folder, entry->name, R_OK, 0) == 0;
     char size[32];
-    if (is_there)
-        read_conditions(entry, download);
-    enum gp_status status = download_run(download, err);
+    (void)restore_last(entry); /* a trial that was cut short says nothing of either */
+    const bool is_there = has_copy(entry);
+    const bool was_refused = is_there && read_conditions(entry, REFUSED, download);
+    if (is_there && !was_refused)
+        (void)read_conditions(entry, CONDITIONS, download);
+    const enum gp_status status = download_copy(entry, download, err);
+    download_write_size(size, sizeof size, download->n_bytes);
     if (status == GP_UNAVAILABLE && is_there) {
         log_line(log, GP_LOG_WARNING, "%s; serving the copy of an earlier start: %s",
                  err->message, entry->path);
         return GP_OK;
     }
-    if (status == GP_OK && download->is_unchanged) {
-        log_line(log, GP_LOG_INFO, "%s has not changed: %s", entry->shown, entry->path);
-        return GP_OK;
-    }
-    if (status == GP_OK)
-        status = replace(entry, download, err);
-    download_write_size(size, sizeof size, download->n_bytes);
-    if (status == GP_OK)
+    if (status != GP_OK)
+        return status;
+    if (!download->is_unchanged)
         log_line(log, GP_LOG_INFO, "fetched %s, %s, into %s", entry->shown, size,
                  entry->path);
-    return status;
+    else if (was_refused)
+        log_line(
+            log, GP_LOG_WARNING,
+            "%s is still what did not open before; serving the last copy that did: %s "
+            "(without the file " REFUSED " beside it, it is fetched and tried again)",
+            entry->shown, entry->path);
+    else
+        log_line(log, GP_LOG_INFO, "%s has not changed: %s", entry->shown, entry->path);
+    return GP_OK;
+}
+
+static void close_entry(struct fetched *entry)
+{
+    if (entry->lock >= 0)
+        (void)close(entry->lock);
+    if (entry->folder >= 0)
+        (void)close(entry->folder);
+    entry->lock = entry->folder = -1;
 }
 
 enum gp_status fetch_model(const struct fetch *fetch, const char *url,
-                           const struct log *log, char *path, size_t path_size,
+                           const struct log *log, struct fetched *entry,
                            struct gp_error *err)
 {
-    struct entry entry = {
-        .url = url, .path = path, .path_size = path_size, .folder = -1, .lock = -1};
-    show(&entry);
-    name_file(&entry);
+    *entry = (struct fetched){.url = url, .folder = -1, .lock = -1};
+    show(entry);
+    name_file(entry);
     struct download download = {
         .url = url,
-        .shown = entry.shown,
-        .fd = -1,
+        .shown = entry->shown,
         .max_bytes = fetch->max_bytes ? fetch->max_bytes : default_max_bytes,
         .timeout_ms = fetch->timeout_ms ? fetch->timeout_ms : DEFAULT_TIMEOUT_MS,
         .log = log};
-    enum gp_status status = open_folder(&entry, fetch->cache_dir, err);
+    enum gp_status status = open_folder(entry, fetch->cache_dir, err);
     if (status == GP_OK)
-        status = lock(&entry, log, err);
-    if (status == GP_OK) {
-        download.fd =
-            openat(entry.folder, PART, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        status =
-            download.fd < 0 ? fail(entry.path, err) : refresh(&entry, &download, err);
-        (void)unlinkat(entry.folder, PART, 0);
-    }
-    const int descriptors[] = {download.fd, entry.lock, entry.folder};
-    for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++)
-        if (descriptors[i] >= 0)
-            (void)close(descriptors[i]);
+        status = take_lock(entry, log, err);
+    if (status == GP_OK)
+        status = refresh(entry, &download, err);
+    if (!entry->is_on_trial)
+        close_entry(entry);
     return status;
+}
+
+bool fetch_go_back(struct fetched *entry)
+{
+    entry->has_gone_back = entry->is_on_trial && restore_last(entry);
+    return entry->has_gone_back;
+}
+
+void fetch_end(struct fetched *entry, bool has_opened)
+{
+    if (!entry->is_on_trial)
+        return;
+    if (has_opened && entry->has_gone_back)
+        write_conditions(entry, REFUSED);
+    else if (has_opened)
+        keep_new(entry);
+    close_entry(entry);
 }

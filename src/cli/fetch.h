@@ -5,6 +5,8 @@
 
 #include "server/log.h"
 
+#include <limits.h>
+
 /* Zero means the default, in every field. */
 struct fetch {
     const char *cache_dir; /* default: graphpipe in $XDG_CACHE_HOME or ~/.cache */
@@ -15,11 +17,34 @@ struct fetch {
 /* http:// or https:// */
 bool fetch_is_url(const char *word);
 
+/* A model that was fetched. */
+struct fetched {
+    char path[PATH_MAX]; /* of the copy: what to open */
+    char shown[200];     /* the URL without its secrets, for messages */
+
+    /* Of fetch.c. */
+    const char *url;
+    char name[151];        /* of the model's file */
+    char conditions[1024]; /* that ask for a newer one */
+    int folder;
+    int lock;
+    bool is_on_trial; /* a new copy, and the last one is kept aside until it has opened */
+    bool has_gone_back;
+};
+
 /* Asks the URL's server for the model unless the copy of an earlier start is as new as its, and
  * gives the path of the copy; lines of the log tell what was done. Where the server cannot be
- * reached an earlier copy is taken, with a warning. */
+ * reached, or the disk is full, an earlier copy is taken, with a warning. */
 enum gp_status fetch_model(const struct fetch *fetch, const char *url,
-                           const struct log *log, char *path, size_t path_size,
+                           const struct log *log, struct fetched *fetched,
                            struct gp_error *err);
+
+/* The copy does not open: puts the one before it in its place. False when there is none, or when
+ * it is not a new one. */
+bool fetch_go_back(struct fetched *fetched);
+
+/* After fetch_model that succeeded: whether what lies at the path opened. Other starts wait for
+ * this while a new copy is tried. */
+void fetch_end(struct fetched *fetched, bool has_opened);
 
 #endif

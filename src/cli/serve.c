@@ -6,7 +6,6 @@
 #include "cli/cli.h"
 #include "server/signals.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -23,19 +22,37 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* As gp_server_create; a model that is named by a URL is fetched first. */
-static struct gp_server *create(struct gp_server_options options,
+/* The model of a URL is fetched first. What does not open may be no model, so the copy before it
+ * is tried then: if that opens, nothing else was in the way. */
+static struct gp_server *create_fetched(struct gp_server_options options,
+                                        const struct fetch *fetch, struct gp_error *err)
+{
+    const struct log log = {options.log_fd, options.log_level, options.log_format};
+    struct fetched model;
+    struct gp_error again;
+    if (fetch_model(fetch, options.model_path, &log, &model, err) != GP_OK)
+        return NULL;
+    options.model_path = model.path;
+    struct gp_server *server = gp_server_create(&options, err);
+    if (!server && fetch_go_back(&model)) {
+        server = gp_server_create(&options, &again);
+        if (server)
+            log_line(
+                &log, GP_LOG_WARNING,
+                "%s: what was fetched does not open (%s); serving the last copy that "
+                "did: %s",
+                model.shown, err->message, model.path);
+    }
+    fetch_end(&model, server != NULL);
+    return server;
+}
+
+static struct gp_server *create(const struct gp_server_options *options,
                                 const struct fetch *fetch, struct gp_error *err)
 {
-    char path[PATH_MAX];
-    const struct log log = {options.log_fd, options.log_level, options.log_format};
-    const char *model = options.model_path;
-    if (model && fetch_is_url(model)) {
-        if (fetch_model(fetch, model, &log, path, sizeof path, err) != GP_OK)
-            return NULL;
-        options.model_path = path;
-    }
-    return gp_server_create(&options, err);
+    return options->model_path && fetch_is_url(options->model_path)
+               ? create_fetched(*options, fetch, err)
+               : gp_server_create(options, err);
 }
 
 int serve_until_stopped(const struct gp_server_options *options,
@@ -46,7 +63,7 @@ int serve_until_stopped(const struct gp_server_options *options,
     raise_descriptor_limit();
     if (signals_begin(&signals, &err) != GP_OK)
         return cli_fail("%s", err.message);
-    struct gp_server *server = create(*options, fetch, &err);
+    struct gp_server *server = create(options, fetch, &err);
     const enum gp_status status =
         server ? signals_run(&signals, server, &err) : err.status;
     if (status != GP_OK)
