@@ -188,6 +188,11 @@ def test_what_a_child_says_is_looked_at():
         assert ended(server, "protocol") == 1
 
 
+def test_inputs_cannot_be_had_for_writing():
+    with wild(n=1) as server:
+        assert echoed(ask(server, "inputs", bytes(MIB))) == bytes(MIB)
+
+
 def test_scribbling_over_the_outputs_harms_no_server():
     """Outputs of others that are being sent may show it; nothing else may."""
     with wild() as server:

@@ -6,6 +6,7 @@
  *   hang          never returns
  *   nap MS        returns its inputs after a while, whatever happens
  *   input         writes to where the input lies
+ *   inputs        ends unless mapping the inputs for writing is refused, in each way
  *   outputs       writes over all classes of the arena of outputs, and returns its inputs
  *   garbage       writes what is no record to the socket, and never returns
  *   close         closes the socket, and never returns
@@ -25,7 +26,7 @@
 #include <unistd.h>
 
 /* As src/engine/isolate_child.h and src/base/pool.c have them. */
-enum { SOCKET_FD = 3, OUTPUTS_FD = 5, N_CLASSES = 20 };
+enum { SOCKET_FD = 3, INPUTS_FD, OUTPUTS_FD, N_CLASSES = 20 };
 
 static bool is_there(const struct gp_engine_options *options, const char *key)
 {
@@ -92,6 +93,17 @@ static void scribble(void)
     munmap(base, size);
 }
 
+/* With the rights that it was given; it could give itself others, as the server's user. */
+static void want_inputs(const void *input)
+{
+    const uintptr_t page = (uintptr_t)input & ~(uintptr_t)4095;
+    if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, INPUTS_FD, 0) !=
+            MAP_FAILED ||
+        mprotect((void *)page, 4096, PROT_READ | PROT_WRITE) == 0 ||
+        write(INPUTS_FD, "x", 1) >= 0 || ftruncate(INPUTS_FD, 0) == 0)
+        abort();
+}
+
 static void write_all(const void *bytes, size_t size_bytes)
 {
     if (write(SOCKET_FD, bytes, size_bytes) != (ssize_t)size_bytes)
@@ -124,6 +136,8 @@ static void break_process(const char *config, uint64_t id, const struct gp_call 
         usleep((useconds_t)atoi(config + 4) * 1000);
     else if (strcmp(config, "input") == 0)
         *(volatile unsigned char *)(uintptr_t)call->inputs[0].data = 1;
+    else if (strcmp(config, "inputs") == 0)
+        want_inputs(call->inputs[0].data);
     else if (strcmp(config, "outputs") == 0)
         scribble();
     else if (strcmp(config, "garbage") == 0)
