@@ -136,6 +136,7 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
 {
     const struct ov_model *model = self;
     (void)err;
+    description->flags = GP_WRITES_OUTPUTS;
     description->n_slots = model->n_slots;
     description->n_inputs = model->n_inputs;
     description->n_outputs = model->n_outputs;

@@ -377,8 +377,9 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
         model.summary = model.list.text + ("  " + std::to_string(model.n_threads)) +
                         " thread" + (model.n_threads == 1 ? "" : "s") +
                         (model.keeps_state ? "  keeps state" : "");
-        description->flags =
-            model.n_threads > 1 || pytorch_has_gpus(model) ? GP_SLOT_THREAD : 0;
+        description->flags = GP_WRITES_OUTPUTS;
+        if (model.n_threads > 1 || pytorch_has_gpus(model))
+            description->flags |= GP_SLOT_THREAD;
         description->n_slots = model.n_slots;
         description->summary = model.summary.c_str();
         description->version = "";

@@ -198,7 +198,7 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
 {
     const struct tf_model *model = self;
     (void)err;
-    description->flags = GP_ANY_OUTPUT | GP_OPEN_INPUTS;
+    description->flags = GP_ANY_OUTPUT | GP_OPEN_INPUTS | GP_WRITES_OUTPUTS;
     description->n_slots = model->n_slots;
     description->n_inputs = model->chosen->inputs.n;
     description->n_outputs = model->chosen->outputs.n;

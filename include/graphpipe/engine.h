@@ -92,7 +92,11 @@ enum gp_description_flags {
     /* a request with a config, or whose names do not fit the described inputs, is not
      * refused: its inputs come as they were sent, unchecked; with a config and no names
      * of outputs n_outputs is 0 */
-    GP_OPEN_INPUTS = 1u << 3
+    GP_OPEN_INPUTS = 1u << 3,
+    /* every byte of the memory that gp_outputs_alloc and gp_outputs_memory give is written
+     * before run succeeds. Without this the host clears it first, since it had other
+     * clients' values in it */
+    GP_WRITES_OUTPUTS = 1u << 4
 };
 
 /* What an open model is. The engine owns all of it until close. */
@@ -194,9 +198,9 @@ struct gp_engine {
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host);
 #endif
 
-/* Memory for output `index` of the run, aligned to 64 bytes; for GP_STRING an array of
- * struct gp_string. An empty tensor gives a pointer that is not NULL. NULL: *err says
- * why. */
+/* Memory for output `index` of the run, aligned to 64 bytes, and zeroed unless the
+ * description has GP_WRITES_OUTPUTS; for GP_STRING an array of struct gp_string. An empty
+ * tensor gives a pointer that is not NULL. NULL: *err says why. */
 static inline void *gp_outputs_alloc(struct gp_outputs *outputs, uint32_t index,
                                      enum gp_dtype dtype, const int64_t *shape,
                                      uint32_t rank, struct gp_error *err)

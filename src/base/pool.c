@@ -11,6 +11,7 @@
 #include "base/pool_arena.h"
 
 #include <pthread.h>
+#include <string.h>
 
 enum {
     SMALLEST_SHIFT = 12,
@@ -416,6 +417,16 @@ bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
     pool->counts.touched_bytes += n;
     pthread_mutex_unlock(&pool->lock);
     return true;
+}
+
+/* Pages that are put in place now are zeros. */
+bool pool_touch_zeroed(struct pool *pool, struct pool_buffer *buffer, size_t end)
+{
+    const size_t warm = buffer->touched_bytes < end ? buffer->touched_bytes : end;
+    const bool is_touched = pool_touch(pool, buffer, end);
+    if (is_touched)
+        memset(buffer->data, 0, warm);
+    return is_touched;
 }
 
 /* Which arena a buffer is of. */

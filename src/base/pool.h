@@ -113,6 +113,9 @@ void pool_disown(struct pool *pool, struct pool_buffer *buffer);
  * (the buffer is then as it was). To be called before anything is written there. */
 bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end);
 
+/* The same, and what an earlier taker left up to `end` is cleared. */
+bool pool_touch_zeroed(struct pool *pool, struct pool_buffer *buffer, size_t end);
+
 /* Gives it back and empties *buffer; an empty one is ignored. */
 void pool_give(struct pool *pool, struct pool_buffer *buffer);
 

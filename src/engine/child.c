@@ -340,6 +340,7 @@ static enum gp_status open_model(struct worker *worker, struct record *record,
                               worker->engine->name);
     if (status != GP_OK)
         return status;
+    worker->run.writes_outputs = d->flags & GP_WRITES_OUTPUTS;
     const char *version = worker->engine->version, *library;
     if (worker->engine->probe)
         (void)worker->engine->probe(&options, &version, &library, NULL);

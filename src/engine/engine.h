@@ -88,6 +88,7 @@ struct engine_run {
     struct pool_promise promise;   /* for the outputs and the answer's message */
     struct pool_promise unplanned; /* of what nobody admitted: its peer's share pays */
     struct pool_promise heap; /* what the engine copies of strings, until it returns */
+    bool writes_outputs;      /* the model's GP_WRITES_OUTPUTS */
     /* Where inputs lie: the request's body, or NULL, and copies of what could not be read there
      * (engine_run_copies), or NULL. An engine that needs them for longer may take both, and leave
      * an empty body and NULL. */

@@ -157,7 +157,10 @@ static struct pool_buffer *take_output(struct child *child, struct engine_run *r
     struct pool_buffer *buffer = &child->taken[child->n_taken];
     if (!pool_take_output(pool, size_bytes, &run->promise, buffer))
         return NULL;
-    if (pool_touch(pool, buffer, size_bytes)) {
+    const bool is_touched = child->isolate->description.flags & GP_WRITES_OUTPUTS
+                                ? pool_touch(pool, buffer, size_bytes)
+                                : pool_touch_zeroed(pool, buffer, size_bytes);
+    if (is_touched) {
         child->n_taken++;
         return buffer;
     }

@@ -118,7 +118,10 @@ static void *take_buffer(struct engine_run *run, size_t size, struct pool_buffer
 {
     if (!pool_take(run->pool, size, &run->promise, buffer))
         return NULL;
-    if (!pool_touch(run->pool, buffer, size))
+    const bool is_touched = run->writes_outputs
+                                ? pool_touch(run->pool, buffer, size)
+                                : pool_touch_zeroed(run->pool, buffer, size);
+    if (!is_touched)
         pool_give(run->pool, buffer);
     return buffer->data;
 }
@@ -145,7 +148,8 @@ static void *outputs_alloc(struct gp_outputs *outputs, uint32_t index,
                      size);
         return NULL;
     }
-    if (dtype == GP_STRING) /* strings that are never set are empty */
+    /* Strings that are never set are empty; buffers were cleared where they were taken. */
+    if (dtype == GP_STRING || (!run->writes_outputs && size <= ENGINE_SMALL_BYTES))
         memset(data, 0, size);
     output.tensor.data = data;
     output_keep(run, index, &output);
@@ -200,6 +204,8 @@ static void *outputs_memory(struct gp_outputs *outputs, size_t size_bytes,
     if (!memory)
         gp_error_set(err, GP_NO_MEMORY, "no memory for %zu bytes of an output",
                      size_bytes);
+    else if (!run_of(outputs)->writes_outputs)
+        memset(memory, 0, size_bytes);
     return memory;
 }
 

@@ -93,6 +93,7 @@ static bool run(struct worker *worker, struct exchange *x)
     model_run_begin(model, x);
     const bool is_poller = !model->slots[x->slot].worker;
     (is_poller ? poller_engage : poller_engage_slot)(worker->poller);
+    x->run.writes_outputs = model->description.flags & GP_WRITES_OUTPUTS;
     const enum gp_status status =
         model_settle(x) ? engine_run_execute(&x->run, model->engine, model->handle,
                                              x->slot, &x->error)

@@ -248,6 +248,23 @@ def test_empty_makes_arrays_as_numpy_does(serve):
             assert got[4] == got[5] == floats(*[3] * 2000)
 
 
+@pytest.mark.parametrize("n", [100, 5000, 300_000])
+def test_empty_holds_nothing_of_earlier_requests(serve, n):
+    source = """
+        import graphpipe
+        def infer(inputs):
+            x = inputs["x"]
+            out = graphpipe.empty(x.shape, x.dtype)
+            if x[0]:
+                out[:] = x
+            return out
+    """
+    with serve(source) as server:
+        for _ in range(5):
+            assert server.infer(floats(*[7] * n)).tensors[0] == floats(*[7] * n)
+            assert server.infer(floats(*[0] * n)).tensors[0] == floats(*[0] * n)
+
+
 def test_an_array_that_is_kept_is_nobody_elses(serve):
     """The second run gets the memory of the first, whose array the model still writes to."""
     source = """

@@ -268,9 +268,10 @@ def test_numbers_are_those_of_the_headers():
     assert f"GP_MAX_RANK {link.MAX_RANK}u" in tensors
     assert f"GP_MAX_TENSORS {link.MAX_TENSORS}u" in tensors
     assert "GP_IO_ANY_RANK = 1u << 1" in tensors and link.ANY_RANK == 1 << 1
-    flags = numbers("include/graphpipe/engine.h", r"GP_(ANY_\w+) = 1u << (\d)")
+    flags = numbers("include/graphpipe/engine.h", r"GP_(ANY_\w+|WRITES_OUTPUTS) = 1u << (\d)")
     assert {name: 1 << bit for name, bit in flags.items()} == {
-        "ANY_INPUTS": link.ANY_INPUTS, "ANY_OUTPUT": link.ANY_OUTPUT}
+        "ANY_INPUTS": link.ANY_INPUTS, "ANY_OUTPUT": link.ANY_OUTPUT,
+        "WRITES_OUTPUTS": link.WRITES_OUTPUTS}
     levels = numbers("include/graphpipe/engine.h", r"GP_(LOG_\w+) = (\d)")
     assert all(getattr(link, name) == level for name, level in levels.items())
     assert f"ENGINE_SMALL_BYTES = {link.SMALL_BYTES}" in header("src/engine/engine.h")

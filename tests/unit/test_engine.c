@@ -100,6 +100,56 @@ static void test_alloc(void **state)
     assert_int_equal(pool_count(f->pool).used_bytes, 0);
 }
 
+/* Writes nothing of what it takes: a small output, a large one, and the bytes of a string. */
+static enum gp_status lazy(void *model, uint32_t slot, const struct gp_call *call,
+                           struct gp_outputs *outputs, struct gp_error *err)
+{
+    const int64_t small[] = {4000}, large[] = {3 << 20}, one[] = {1};
+    (void)model, (void)slot, (void)call;
+    assert_non_null(gp_outputs_alloc(outputs, 0, GP_UINT8, small, 1, err));
+    assert_non_null(gp_outputs_alloc(outputs, 1, GP_UINT8, large, 1, err));
+    struct gp_string *string = gp_outputs_alloc(outputs, 2, GP_STRING, one, 1, err);
+    assert_non_null(string);
+    string->size_bytes = 5000;
+    string->data = gp_outputs_memory(outputs, string->size_bytes, err);
+    assert_non_null(string->data);
+    return GP_OK;
+}
+
+static size_t count_left(const void *bytes, size_t size_bytes)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < size_bytes; i++)
+        n += ((const unsigned char *)bytes)[i] != 0;
+    return n;
+}
+
+/* What earlier requests left is no client's answer, unless the engine says that it writes over
+ * all of it, and then nothing is cleared. */
+static void test_what_is_not_written_is_zero(void **state)
+{
+    struct fixture *f = *state;
+    const size_t warm = 2 << 20; /* the last third is new */
+    for (int writes = 0; writes < 2; writes++) {
+        struct pool_buffer before;
+        assert_true(pool_take(f->pool, 3 << 20, NULL, &before));
+        assert_true(pool_touch(f->pool, &before, warm));
+        memset(before.data, 0xa5, warm);
+        pool_give(f->pool, &before);
+        gp_arena_reset(f->arena);
+        memset(gp_arena_alloc(f->arena, 16000), 0xa5, 16000);
+        f->run.writes_outputs = writes;
+        assert_int_equal(execute(f, lazy, NULL, 3), GP_OK);
+        const struct engine_output *out = f->run.outputs;
+        const struct gp_string *string = out[2].tensor.data;
+        const size_t n = count_left(out[0].tensor.data, 4000) +
+                         count_left(out[1].tensor.data, 3 << 20) +
+                         count_left(string->data, string->size_bytes);
+        assert_true(writes ? n >= warm : n == 0);
+        engine_run_drop(&f->run);
+    }
+}
+
 static enum gp_status many(void *model, uint32_t slot, const struct gp_call *call,
                            struct gp_outputs *outputs, struct gp_error *err)
 {
@@ -402,6 +452,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_alloc, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_not_written_is_zero, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_strings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_adopt, set_up, tear_down),

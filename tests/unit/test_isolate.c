@@ -352,6 +352,31 @@ static void test_lies_end_the_child(void **state)
     }
 }
 
+/* It gives what it was handed out, and writes nothing there. */
+static void play_lazy(struct fixture *f)
+{
+    hear_run(f);
+    const uint64_t place = get_place(f, MIB);
+    begin_done(f, 1);
+    put_output(f, GP_UINT8, (int64_t)MIB, place);
+    say(f);
+}
+
+static void test_what_a_child_leaves_unwritten_is_zero(void **state)
+{
+    struct fixture *f = *state;
+    struct pool_buffer before;
+    assert_true(pool_take_output(f->pool, MIB, NULL, &before));
+    assert_true(pool_touch(f->pool, &before, MIB));
+    memset(before.data, 0xa5, MIB);
+    pool_give(f->pool, &before);
+    run(f, &(struct script){f, play_lazy, 0}, 0);
+    assert_int_equal(f->status, GP_OK);
+    const unsigned char *data = f->run.outputs[0].tensor.data;
+    for (size_t i = 0; i < MIB; i++)
+        assert_int_equal(data[i], 0);
+}
+
 /* Its thread ends with the socket's. */
 static void play_greedy(struct fixture *f)
 {
@@ -498,6 +523,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_an_honest_child, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lies_end_the_child, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_child_leaves_unwritten_is_zero,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_child_gets_no_more_than_there_is, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_late_child_keeps_its_buffers, set_up,

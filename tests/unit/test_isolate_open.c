@@ -93,7 +93,7 @@ static void test_another_program_has_python(void **state)
     if (isolate_open(&options, &isolate, &err) != GP_OK)
         fail_msg("%s", err.message);
     assert_int_equal(isolate_engine(isolate)->describe(isolate, &d, &err), GP_OK);
-    assert_int_equal(d.flags, GP_ANY_INPUTS | GP_ANY_OUTPUT);
+    assert_int_equal(d.flags, GP_ANY_INPUTS | GP_ANY_OUTPUT | GP_WRITES_OUTPUTS);
     assert_string_equal(d.files[0], model);
     isolate_engine(isolate)->close(isolate);
     option = "python=/nowhere/python";

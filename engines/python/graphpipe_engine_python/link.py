@@ -19,7 +19,7 @@ DTYPES = ("null", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64
 STRIDES = (0, 1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8, 16, 1, 2)
 STRING, BFLOAT16 = DTYPES.index("string"), DTYPES.index("bfloat16")
 ANY_RANK = 2
-ANY_INPUTS, ANY_OUTPUT = 2, 4
+ANY_INPUTS, ANY_OUTPUT, WRITES_OUTPUTS = 2, 4, 16
 
 SOCKET, INPUTS, OUTPUTS, CANCEL = range(3, 7)  # the descriptors that are found
 HEAD = struct.Struct("<IIQ")

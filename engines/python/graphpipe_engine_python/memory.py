@@ -117,8 +117,8 @@ class Places:
         return None
 
     def empty(self, shape, dtype=float, order="C"):
-        """As numpy.empty. During infer a large array lies where the server reads outputs: it is
-        answered without a copy."""
+        """As numpy.empty, but zeros: memory of earlier runs has other clients' values in it. During
+        infer a large array lies where the server reads outputs: it is answered without a copy."""
         dtype = np.dtype(dtype)
         size = dtype.itemsize
         for n in shape if hasattr(shape, "__iter__") else [shape]:
@@ -126,5 +126,7 @@ class Places:
         if size > SMALL_BYTES and not dtype.hasobject and order == "C":
             with self.lock:
                 if self.run is not None:
-                    return self.take(size).array(shape, dtype)
-        return np.empty(shape, dtype, order)
+                    place = self.take(size)
+                    ctypes.memset(place.address, 0, size)
+                    return place.array(shape, dtype)
+        return (np.empty if dtype.hasobject else np.zeros)(shape, dtype, order)

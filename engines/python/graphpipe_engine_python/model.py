@@ -10,7 +10,7 @@ import types
 import numpy as np
 
 from .link import (ANY_INPUTS, ANY_OUTPUT, ANY_RANK, DTYPES, ENGINE, INVALID, MAX_RANK, NOT_FOUND,
-                   STRING, Failure, text, u32, u64)
+                   STRING, WRITES_OUTPUTS, Failure, text, u32, u64)
 
 
 def error_text(error):
@@ -136,7 +136,7 @@ class Model:
             self.refuse(f"max_batch is {max_batch}; wanted is a number of rows, 0: any")
         inputs, outputs = self.inputs or {}, self.outputs or {}
         flags = (ANY_INPUTS if self.inputs is None else 0) | \
-            (ANY_OUTPUT if self.outputs is None else 0)
+            (ANY_OUTPUT if self.outputs is None else 0) | WRITES_OUTPUTS  # empty clears
         body = u32(flags) + u32(len(inputs)) + u32(len(outputs)) + u32(1) + u64(max_batch)
         body += text("numpy " + np.__version__)
         for name in "version", "description", "name":
