@@ -25,6 +25,8 @@
  * call returns. A result owns its outputs until gp_result_destroy, which gives their
  * memory back to the client's pool for the next answer; a result may outlive its client,
  * on the same thread.
+ * Descriptors: where 0, 1 or 2 is closed, making a client opens /dev/null there, and it stays:
+ * otherwise what the process prints could go into a connection.
  * Errors: the status and message of the server's answer, or of what failed here.
  */
 #ifndef GRAPHPIPE_CLIENT_H

@@ -4,6 +4,7 @@
  * the command line made no sense. */
 #include "cli/manual.h"
 
+#include "base/fds.h"
 #include "engine/isolate.h"
 
 #include <graphpipe/version.h>
@@ -211,5 +212,9 @@ static int dispatch(char *const *argv)
 int main(int argc, char **argv)
 {
     (void)argc;
+    if (!fds_hold_standard())
+        return cli_fail(
+            "descriptor 0, 1 or 2 is closed, and /dev/null cannot be opened: %s",
+            strerror(errno));
     return finish(dispatch(argv));
 }

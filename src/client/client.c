@@ -4,6 +4,7 @@
 #include <graphpipe/client.h>
 
 #include "base/clock.h"
+#include "base/fds.h"
 #include "base/mem.h"
 #include "client/roundtrip.h"
 #include "client/store.h"
@@ -42,6 +43,11 @@ struct gp_client *gp_client_create(const char *address,
                                    struct gp_error *err)
 {
     const struct gp_client_options chosen = options_of(options);
+    if (!fds_hold_standard()) {
+        gp_error_set(err, GP_UNAVAILABLE,
+                     "descriptor 0, 1 or 2 is closed, and /dev/null cannot be opened");
+        return NULL;
+    }
     struct gp_client *client = mem_zalloc(sizeof *client);
     if (!client) {
         gp_error_set(err, GP_NO_MEMORY, "no memory for a client");

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -339,6 +342,28 @@ static void metadata(void **state)
     gp_result_destroy(result);
 }
 
+/* Else a connection takes one of these numbers, and gets what the process prints. */
+static void standard_descriptors_are_held(void **state)
+{
+    int status;
+    (void)state;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        for (int fd = 0; fd < 3; fd++)
+            close(fd);
+        struct gp_client *client = gp_client_create("127.0.0.1:1", NULL, NULL);
+        struct stat file;
+        int n_held = 0;
+        for (int fd = 0; fd < 3; fd++)
+            n_held += fstat(fd, &file) == 0 && S_ISCHR(file.st_mode);
+        gp_client_destroy(client);
+        _exit(client ? n_held : -1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +380,7 @@ int main(void)
         cmocka_unit_test(into_a_buffer),
         cmocka_unit_test(results_outlive_their_client),
         cmocka_unit_test(metadata),
+        cmocka_unit_test(standard_descriptors_are_held),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
