@@ -25,6 +25,7 @@
  * Threads: the function is called from several threads at a time unless n_slots is 1. A
  * server may be stopped from any thread or signal handler; its other calls belong to one
  * thread.
+ * Descriptors: where 0, 1 or 2 is closed, making a server opens /dev/null there, and it stays.
  * Ownership: options and what they point at are borrowed until create returns; `self` and
  * what metadata points at until destroy.
  */
@@ -86,8 +87,10 @@ struct gp_server_options {
     uint32_t n_pollers;        /* default: as many as cores */
     int allow_remote_control;  /* /control/shutdown from other machines too */
 
-    /* Lines about what happens. The library prints nothing unless log_fd is above 0. */
-    int log_fd; /* 2: standard error */
+    /* Lines about what happens. The library prints nothing unless log_fd is above 0. A thread
+     * writes them, to a copy of the descriptor; lines that a slow reader leaves no room for are
+     * lost, and counted in /metrics. */
+    int log_fd; /* open for writing; 2: standard error */
     enum gp_log_level log_level;
     enum gp_log_format log_format;
 

@@ -294,7 +294,7 @@ static struct curl_slist *list_conditions(const struct curl *curl, char *lines)
 enum gp_status download_run(struct download *download, struct gp_error *err)
 {
     char message[CURL_ERROR_SIZE] = "", lines[sizeof download->conditions];
-    const struct log *log = download->log;
+    struct log *log = download->log;
     struct transfer transfer = {.download = download, .err = err};
     transfer.has_terminal =
         log->format == GP_LOG_TEXT && log->level >= GP_LOG_INFO && isatty(log->fd) == 1;

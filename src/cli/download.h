@@ -11,7 +11,7 @@ struct download {
     int fd;            /* that the body is written to */
     uint64_t max_bytes;
     uint32_t timeout_ms; /* of connecting, and of coming with less than 1 kB a second */
-    const struct log *log;
+    struct log *log;
 
     /* Header fields, a line each, that ask for the model only if it has changed: of the
      * copy that is there, or "". They are replaced by those for the model that came. */

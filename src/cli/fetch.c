@@ -163,7 +163,7 @@ static enum gp_status open_folder(struct fetched *entry, const char *cache_dir,
     return GP_OK;
 }
 
-static enum gp_status take_lock(struct fetched *entry, const struct log *log,
+static enum gp_status take_lock(struct fetched *entry, struct log *log,
                                 struct gp_error *err)
 {
     entry->lock = openat(entry->folder, LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -272,7 +272,7 @@ static enum gp_status download_copy(struct fetched *entry, struct download *down
 static enum gp_status refresh(struct fetched *entry, struct download *download,
                               struct gp_error *err)
 {
-    const struct log *log = download->log;
+    struct log *log = download->log;
     char size[32];
     (void)restore_last(entry); /* a trial that was cut short says nothing of either */
     const bool is_there = has_copy(entry);
@@ -311,9 +311,8 @@ static void close_entry(struct fetched *entry)
     entry->lock = entry->folder = -1;
 }
 
-enum gp_status fetch_model(const struct fetch *fetch, const char *url,
-                           const struct log *log, struct fetched *entry,
-                           struct gp_error *err)
+enum gp_status fetch_model(const struct fetch *fetch, const char *url, struct log *log,
+                           struct fetched *entry, struct gp_error *err)
 {
     *entry = (struct fetched){.url = url, .folder = -1, .lock = -1};
     show(entry);

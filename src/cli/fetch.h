@@ -35,9 +35,8 @@ struct fetched {
 /* Asks the URL's server for the model unless the copy of an earlier start is as new as its, and
  * gives the path of the copy; lines of the log tell what was done. Where the server cannot be
  * reached, or the disk is full, an earlier copy is taken, with a warning. */
-enum gp_status fetch_model(const struct fetch *fetch, const char *url,
-                           const struct log *log, struct fetched *fetched,
-                           struct gp_error *err);
+enum gp_status fetch_model(const struct fetch *fetch, const char *url, struct log *log,
+                           struct fetched *fetched, struct gp_error *err);
 
 /* The copy does not open: puts the one before it in its place. False when there is none, or when
  * it is not a new one. */

@@ -27,11 +27,17 @@ static void raise_descriptor_limit(void)
 static struct gp_server *create_fetched(struct gp_server_options options,
                                         const struct fetch *fetch, struct gp_error *err)
 {
-    const struct log log = {options.log_fd, options.log_level, options.log_format};
+    struct log log = {0};
     struct fetched model;
     struct gp_error again;
-    if (fetch_model(fetch, options.model_path, &log, &model, err) != GP_OK)
+    enum gp_status status =
+        log_begin(&log, options.log_fd, options.log_level, options.log_format, err);
+    if (status == GP_OK)
+        status = fetch_model(fetch, options.model_path, &log, &model, err);
+    if (status != GP_OK) {
+        log_end(&log);
         return NULL;
+    }
     options.model_path = model.path;
     struct gp_server *server = gp_server_create(&options, err);
     if (!server && fetch_go_back(&model)) {
@@ -44,6 +50,7 @@ static struct gp_server *create_fetched(struct gp_server_options options,
                 model.shown, err->message, model.path);
     }
     fetch_end(&model, server != NULL);
+    log_end(&log);
     return server;
 }
 

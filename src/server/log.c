@@ -1,19 +1,16 @@
 /* Text lines are for people: warnings, errors and access lines begin with the time, the
- * lines of the start do not. JSON lines carry the same facts, one object a line. A line
- * that cannot be written is lost rather than waited for. */
+ * lines of the start do not. JSON lines carry the same facts, one object a line. log_thread.c
+ * writes them. */
 #include "server/log.h"
 
-#include "base/text.h"
+#include "server/log_thread.h"
 
 #include <arpa/inet.h>
-#include <poll.h>
 #include <stdarg.h>
-#include <time.h>
-#include <unistd.h>
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
-enum { WRITE_BYTES = 4096, LONG_LINE_BYTES = 512 };
+enum { HAND_OVER_BYTES = 4096, LONG_LINE_BYTES = 512 };
 
 /* The date is made once a second. */
 static void put_time(struct log_lines *lines)
@@ -33,19 +30,14 @@ static void put_time(struct log_lines *lines)
     text_add(&lines->text, rest, sizeof rest);
 }
 
-/* A pipe that polls as writable takes 4096 bytes without waiting. */
-void log_write(const struct log *log, struct log_lines *lines)
+void log_write(struct log *log, struct log_lines *lines)
 {
-    struct pollfd look = {.fd = log->fd, .events = POLLOUT};
     struct text *text = &lines->text;
     if (!text->size_bytes && !text->is_short)
         return;
-    if (!text->is_short && poll(&look, 1, 0) == 1 &&
-        write(log->fd, text->data, text->size_bytes) < 0) {
-        /* Nowhere to say it. */
-    }
+    log_add(log, text);
     text->size_bytes = 0;
-    if (text->is_short || text->capacity_bytes > (size_t)2 * WRITE_BYTES)
+    if (text->is_short || text->capacity_bytes > (size_t)2 * HAND_OVER_BYTES)
         text_finish(text);
 }
 
@@ -54,7 +46,7 @@ void log_lines_finish(struct log_lines *lines)
     text_finish(&lines->text);
 }
 
-void log_line(const struct log *log, enum gp_log_level level, const char *format, ...)
+void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
 {
     if (log->fd <= 0 || level > log->level)
         return;
@@ -160,8 +152,7 @@ static void put_text_access(struct log_lines *lines, const struct log_access *ac
     text_puts(text, "\n");
 }
 
-void log_access(const struct log *log, struct log_lines *lines,
-                const struct log_access *access)
+void log_access(struct log *log, struct log_lines *lines, const struct log_access *access)
 {
     if (log->fd <= 0 || log->level < GP_LOG_DEBUG)
         return;
@@ -169,6 +160,7 @@ void log_access(const struct log *log, struct log_lines *lines,
         put_json_access(lines, access);
     else
         put_text_access(lines, access);
-    if (lines->text.size_bytes + LONG_LINE_BYTES > WRITE_BYTES || lines->text.is_short)
+    if (lines->text.size_bytes + LONG_LINE_BYTES > HAND_OVER_BYTES ||
+        lines->text.is_short)
         log_write(log, lines);
 }

@@ -129,6 +129,9 @@ void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
               gauges->n_slots);
     put_value(text, "ready", "gauge", "1 when serving, 0 when draining.",
               (unsigned long)gauges->is_ready);
+    put_value(text, "log_lines_lost_total", "counter",
+              "Lines of the log that were not written: its reader is slow, or has gone.",
+              gauges->n_lines_lost);
     put_pool(text, &gauges->pool);
     if (gauges->children)
         put_children(text, gauges->children);

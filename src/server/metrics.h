@@ -40,6 +40,7 @@ struct metrics_gauges {
     unsigned n_slots;
     struct pool_counts pool;
     int is_ready;
+    unsigned long n_lines_lost;            /* of the log */
     const struct isolate_counts *children; /* NULL: the engine is not isolated */
 };
 void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,

@@ -13,7 +13,7 @@
 
 static void engine_log(void *context, enum gp_log_level level, const char *message)
 {
-    const struct gp_server *server = context;
+    struct gp_server *server = context;
     log_line(&server->log, level, "engine: %s", message);
 }
 

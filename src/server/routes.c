@@ -97,6 +97,7 @@ static enum answered get_metrics(struct exchange *x)
         .n_slots = server->model.description.n_slots,
         .pool = pool_count(server->pool),
         .is_ready = !server_is_draining(server),
+        .n_lines_lost = atomic_load(&server->log.n_lost),
         .children = isolate ? &children : NULL,
     };
     metrics_write(&server->metrics, &gauges, &x->text);

@@ -2,10 +2,12 @@
 #include "server/server.h"
 
 #include "base/clock.h"
+#include "base/fds.h"
 #include "base/mem.h"
 #include "server/function.h"
 #include "server/signals.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
@@ -71,7 +73,6 @@ static enum gp_status set_options(struct gp_server *server,
     o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
     o->n_pollers = or_default(o->n_pollers, server_n_cores());
     o->hang_timeout_ms = or_default(o->hang_timeout_ms, 30000);
-    server->log = (struct log){o->log_fd, o->log_level, o->log_format};
     return GP_OK;
 }
 
@@ -106,11 +107,31 @@ static enum gp_status open_listeners(struct gp_server *server,
     return status;
 }
 
+/* Before anything else is opened, so that nothing takes the number of a descriptor that is
+ * closed: neither the log's nor one that engines print to. */
+static bool begin_log(struct gp_server *server, const struct gp_server_options *o,
+                      struct gp_error *err)
+{
+    if (log_begin(&server->log, o->log_fd, o->log_level, o->log_format, err) != GP_OK)
+        return false;
+    if (fds_hold_standard())
+        return true;
+    gp_error_set(err, GP_UNAVAILABLE,
+                 "descriptor 0, 1 or 2 is closed, and /dev/null cannot be opened: %s",
+                 strerror(errno));
+    log_end(&server->log);
+    return false;
+}
+
 /* What both ways of making a server share, before the model is opened. */
 static struct gp_server *begin(const struct gp_server_options *options,
                                struct gp_error *err)
 {
     struct gp_server *server = mem_zalloc(sizeof *server);
+    if (server && !begin_log(server, options, err)) {
+        mem_free(server);
+        return NULL;
+    }
     if (server)
         server->arena = gp_arena_create();
     if (server)
@@ -122,6 +143,7 @@ static struct gp_server *begin(const struct gp_server_options *options,
         if (server) {
             gp_arena_destroy(server->arena);
             pool_destroy(server->pool);
+            log_end(&server->log);
         }
         mem_free(server);
         return NULL;
@@ -306,6 +328,8 @@ enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err)
         poller_stop(&server->poller);
         model_stop(&server->model);
         connection_close_all(server); /* where it did not start as a whole */
+    } else {
+        log_flush(&server->log); /* the end may be near */
     }
     return status;
 }
@@ -331,6 +355,7 @@ void gp_server_destroy(struct gp_server *server)
     exchanges_finish(&server->exchanges);
     pool_destroy(server->pool);
     gp_arena_destroy(server->arena);
+    log_end(&server->log);
     close(server->stop.fd);
     close(server->spare_fd);
     pthread_mutex_destroy(&server->lock);
@@ -349,7 +374,10 @@ int gp_serve_function(gp_infer_fn *function, void *self,
         o.log_fd = STDERR_FILENO;
         o.log_level = GP_LOG_INFO;
     }
-    enum gp_status status = signals_begin(&signals, &err);
+    enum gp_status status =
+        fds_hold_standard() /* the log may be one of them */
+            ? signals_begin(&signals, &err)
+            : gp_error_set(&err, GP_UNAVAILABLE, "descriptor 0, 1 or 2 is closed");
     if (status == GP_OK) {
         struct gp_server *server = gp_server_create_function(function, self, &o, &err);
         status = server ? signals_run(&signals, server, &err) : err.status;

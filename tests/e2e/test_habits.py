@@ -1,15 +1,17 @@
 """What a process inherits and what becomes of its descriptors: closed ones, a log that nobody reads,
 signals, and children that nobody waits for."""
 import os
+import resource
 import signal
 import subprocess
 
 import pytest
 
-from harness import PROGRAM, Connection, Server, echoed, eventually, uint8
+from harness import PROGRAM, SMALL, Connection, Server, echoed, eventually, http, uint8
 from python_models import serve, write  # noqa: F401
 
 LONG = "/" + "x" * 8000  # a line of the log over what a pipe takes at once
+STALL = 200  # such lines are more than a pipe and the log's buffer hold
 
 
 # --- descriptors ------------------------------------------------------------------------
@@ -75,3 +77,85 @@ def test_closed_standard_output_is_still_noticed():
         done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True)
         assert done.returncode == 1
         assert done.stderr.startswith(b"graphpipe: cannot write to standard output")
+
+
+# --- the log ----------------------------------------------------------------------------
+
+
+def lost(server):
+    return server.metrics()["log_lines_lost_total"]
+
+
+@pytest.fixture
+def pipe():
+    """The ends of a log's pipe."""
+    ends = list(os.pipe())
+    yield ends
+    for fd in ends:
+        if fd is not None:
+            os.close(fd)
+
+
+def close_end(pipe, end):
+    os.close(pipe[end])
+    pipe[end] = None
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_log_reader_that_has_gone(tmp_path, pipe, format):
+    with Quiet(tmp_path, "--verbose", "--log-format", format, stderr=pipe[1]) as server:
+        assert echoed(server.infer(SMALL)) == b"small"
+        assert lost(server) == 0
+        close_end(pipe, 0)
+        assert server.ask("GET", LONG).status == 200
+        eventually(lambda: lost(server) > 0)
+        assert echoed(server.infer(SMALL)) == b"small"
+        server.signal()
+        assert server.wait(5) == 0
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "non-blocking"])
+def test_log_reader_that_stalls(tmp_path, pipe, blocking):
+    os.set_blocking(pipe[1], blocking)
+    with Quiet(tmp_path, "--verbose", stderr=pipe[1]) as server:
+        with server.connect() as connection:
+            for _ in range(STALL):
+                assert connection.ask("GET", LONG).status == 200
+        assert lost(server) > 0
+        assert os.get_blocking(pipe[1]) == blocking  # it belongs to all who share it
+        waiting = [server.connect() for _ in range(20)]
+        for connection in waiting:
+            connection.send(http("GET", LONG))
+        assert all(connection.answer().status == 200 for connection in waiting)
+        assert echoed(server.infer(SMALL)) == b"small"
+        server.signal()
+        assert server.wait(5) == 0
+
+
+def test_log_reader_that_comes_back_gets_whole_lines(tmp_path, pipe):
+    with Quiet(tmp_path, "--verbose", stderr=pipe[1]) as server:
+        for i in range(STALL):
+            assert server.ask("GET", f"{LONG}{i}").status == 200
+        n_lost = lost(server)
+        read = bytearray()
+        while b"GET /control/is_alive" not in read:
+            server.ask("GET", "/control/is_alive")
+            read += os.read(pipe[0], 1 << 20)
+        lines = [line for line in read.split(b"\n") if b" GET /x" in line]
+        assert all(line.count(b"x") >= 8000 and b" 200 " in line for line in lines)
+        assert len(lines) >= STALL - n_lost > 0
+
+
+@pytest.mark.tsan
+def test_log_file_at_its_limit(tmp_path):
+    """SIGXFSZ comes with the write, and the limit may be set for a service that runs."""
+    with open(tmp_path / "log", "wb") as log:
+        with Quiet(tmp_path, "--verbose", stderr=log) as server:
+            eventually(lambda: (tmp_path / "log").stat().st_size)
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, 1))
+            assert server.ask("GET", LONG).status == 200
+            eventually(lambda: lost(server) > 0)
+            server.signal()
+            assert server.wait(5) == 0

@@ -1,0 +1,10 @@
+/* server/log_thread.h - the log's buffer, between log.c and the thread that writes it. */
+#ifndef GP_SERVER_LOG_THREAD_H
+#define GP_SERVER_LOG_THREAD_H
+
+#include "server/log.h"
+
+/* Adds whole lines; where there is no room for them they are counted as lost. */
+void log_add(struct log *log, const struct text *lines);
+
+#endif

@@ -1,0 +1,237 @@
+/* The log and its reader: one that stalls, one that has gone, a descriptor that is none; and what a
+ * program that makes a server keeps as it was. */
+#include "server/log.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WAIT_MS = 20000, STALL_LINES = 20000 };
+
+static void begin(struct log *log, int fd)
+{
+    struct gp_error err;
+    *log = (struct log){0};
+    assert_int_equal(log_begin(log, fd, GP_LOG_DEBUG, GP_LOG_TEXT, &err), GP_OK);
+}
+
+static void add_lines(struct log *log, int n)
+{
+    for (int i = 0; i < n; i++)
+        log_line(log, GP_LOG_INFO, "%0100d", i);
+}
+
+/* Waits until the log has lost some lines, and gives how many. */
+static unsigned long wait_lost(const struct log *log)
+{
+    for (int i = 0; i < WAIT_MS && !atomic_load(&log->n_lost); i++)
+        poll(NULL, 0, 1);
+    return atomic_load(&log->n_lost);
+}
+
+/* Reads to the end; gives the number of lines, each of which is whole. */
+static unsigned long read_lines(int fd)
+{
+    char bytes[101];
+    unsigned long n_lines = 0;
+    size_t n = 0;
+    for (ssize_t got; (got = read(fd, bytes + n, sizeof bytes - n)) > 0;) {
+        n += (size_t)got;
+        if (n < sizeof bytes)
+            continue;
+        assert_int_equal(strspn(bytes, "0123456789"), 100);
+        assert_int_equal(bytes[100], '\n');
+        n_lines++;
+        n = 0;
+    }
+    assert_int_equal(n, 0);
+    return n_lines;
+}
+
+static void test_descriptor_that_is_none(void **state)
+{
+    int ends[2];
+    struct gp_error err;
+    struct gp_server_options options = {.size_bytes = sizeof options, .engine = "echo"};
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    options.log_fd = ends[0];
+    assert_null(gp_server_create(&options, &err));
+    assert_int_equal(err.status, GP_INVALID);
+    assert_non_null(strstr(err.message, "log_fd"));
+    assert_non_null(strstr(err.message, "not open for writing"));
+    close(ends[0]);
+    close(ends[1]);
+    options.log_fd = ends[1];
+    assert_null(gp_server_create(&options, &err));
+    assert_int_equal(err.status, GP_INVALID);
+    assert_non_null(strstr(err.message, "log_fd"));
+    assert_non_null(strstr(err.message, "which is not open;"));
+}
+
+static void test_silent_log(void **state)
+{
+    struct log log;
+    (void)state;
+    begin(&log, 0);
+    add_lines(&log, 10);
+    log_flush(&log);
+    assert_int_equal(log.n_lost, 0);
+    log_end(&log);
+    log_end(&(struct log){0});
+}
+
+static void test_descriptor_is_copied(void **state)
+{
+    int ends[2];
+    struct log log;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    begin(&log, ends[1]);
+    close(ends[1]);
+    const int other = open("/dev/null", O_WRONLY); /* which takes the number */
+    assert_int_equal(other, ends[1]);
+    add_lines(&log, 10);
+    log_end(&log);
+    close(other);
+    assert_int_equal(read_lines(ends[0]), 10);
+    close(ends[0]);
+}
+
+static void test_reader_that_has_gone(void **state)
+{
+    int ends[2];
+    struct log log;
+    struct sigaction action;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    close(ends[0]);
+    begin(&log, ends[1]);
+    add_lines(&log, 1);
+    assert_int_equal(wait_lost(&log), 1);
+    add_lines(&log, 100);
+    log_end(&log);
+    assert_int_equal(log.n_lost, 101);
+    assert_int_equal(sigaction(SIGPIPE, NULL, &action), 0);
+    assert_true(action.sa_handler == SIG_DFL);
+    close(ends[1]);
+}
+
+/* Nobody waits, neither to add lines nor to end the log, and lines are lost as wholes. */
+static void reader_that_stalls(int flags)
+{
+    int ends[2];
+    struct log log;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(fcntl(ends[1], F_SETFL, flags), 0);
+    begin(&log, ends[1]);
+    add_lines(&log, STALL_LINES);
+    assert_true(wait_lost(&log) > 0);
+    assert_int_equal(fcntl(ends[1], F_GETFL) & O_NONBLOCK, flags);
+    log_end(&log);
+    close(ends[1]);
+    const unsigned long n_read = read_lines(ends[0]);
+    assert_true(n_read > 0 && n_read + log.n_lost <= STALL_LINES);
+    close(ends[0]);
+}
+
+static void test_reader_that_stalls(void **state)
+{
+    (void)state;
+    reader_that_stalls(0);
+    reader_that_stalls(O_NONBLOCK);
+}
+
+struct reading {
+    int fd;
+    unsigned long n_lines;
+};
+
+static void *read_main(void *arg)
+{
+    struct reading *reading = arg;
+    reading->n_lines = read_lines(reading->fd);
+    return NULL;
+}
+
+/* Each line is read or counted. */
+static void test_slow_reader(void **state)
+{
+    int ends[2];
+    struct log log;
+    pthread_t thread;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    struct reading reading = {.fd = ends[0]};
+    begin(&log, ends[1]);
+    add_lines(&log, STALL_LINES);
+    assert_int_equal(pthread_create(&thread, NULL, read_main, &reading), 0);
+    for (int i = 0; i < WAIT_MS / 250; i++)
+        log_flush(&log);
+    log_end(&log);
+    close(ends[1]);
+    pthread_join(thread, NULL);
+    assert_int_equal(reading.n_lines + log.n_lost, STALL_LINES);
+    close(ends[0]);
+}
+
+/* In a process of its own. */
+static int serve_without_descriptors(void)
+{
+    struct gp_error err;
+    struct sigaction before, after;
+    sigset_t blocked;
+    const struct gp_server_options options = {
+        .size_bytes = sizeof options, .engine = "echo", .pool_bytes = 1 << 24};
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    sigaction(SIGPIPE, NULL, &before);
+    struct gp_server *server = gp_server_create(&options, &err);
+    if (!server)
+        return 1;
+    for (int fd = 0; fd < 3; fd++) {
+        struct stat file;
+        if (fstat(fd, &file) != 0 || !S_ISCHR(file.st_mode))
+            return 2 + fd;
+    }
+    sigaction(SIGPIPE, NULL, &after);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    gp_server_destroy(server);
+    if (after.sa_handler != before.sa_handler)
+        return 5;
+    return sigismember(&blocked, SIGPIPE) || sigismember(&blocked, SIGTERM) ? 6 : 0;
+}
+
+static void test_library_in_a_process_without_descriptors(void **state)
+{
+    int status;
+    (void)state;
+    const pid_t pid = fork();
+    if (pid == 0)
+        _exit(serve_without_descriptors());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_descriptor_that_is_none),
+        cmocka_unit_test(test_silent_log),
+        cmocka_unit_test(test_descriptor_is_copied),
+        cmocka_unit_test(test_reader_that_has_gone),
+        cmocka_unit_test(test_reader_that_stalls),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_library_in_a_process_without_descriptors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
