@@ -26,6 +26,7 @@
  * server may be stopped from any thread or signal handler; its other calls belong to one
  * thread.
  * Descriptors: where 0, 1 or 2 is closed, making a server opens /dev/null there, and it stays.
+ * Signals: dispositions are left alone; gp_serve_function takes signals over.
  * Ownership: options and what they point at are borrowed until create returns; `self` and
  * what metadata points at until destroy.
  */

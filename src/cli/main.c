@@ -6,10 +6,12 @@
 
 #include "base/fds.h"
 #include "engine/isolate.h"
+#include "server/signals.h"
 
 #include <graphpipe/version.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 static const struct command *const commands[] = {
@@ -52,10 +54,13 @@ static bool is_program(const struct command *command)
     return find(programs, COUNT(programs), command->name) != NULL;
 }
 
-/* Prints and ends well, unless standard output cannot take it. */
+/* Prints and ends well, unless standard output cannot take it. A reader that has gone, as head
+ * does, has read what it wanted: no word about that. */
 static int finish(int status)
 {
     const bool is_written = fflush(stdout) == 0 && !ferror(stdout);
+    if (!is_written && status == CLI_OK && errno == EPIPE)
+        return CLI_FAILED;
     if (!is_written && status == CLI_OK)
         return cli_fail("cannot write to standard output: %s", strerror(errno));
     return status;
@@ -209,10 +214,23 @@ static int dispatch(char *const *argv)
     return command ? run(command, argv + 2) : unknown_command(word);
 }
 
+/* What a parent process may have left behind is set right before anything else: closed descriptors,
+ * whose numbers would be taken by files that then get what is printed, blocked signals, and an
+ * ignored SIGCHLD, without which nobody learns how a child ended. */
+static bool start_clean(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    (void)signal(SIGCHLD, SIG_DFL);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    signals_ignore_writes();
+    return fds_hold_standard();
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
-    if (!fds_hold_standard())
+    if (!start_clean())
         return cli_fail(
             "descriptor 0, 1 or 2 is closed, and /dev/null cannot be opened: %s",
             strerror(errno));

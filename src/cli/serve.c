@@ -6,10 +6,14 @@
 #include "cli/cli.h"
 #include "server/signals.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+/* For what engines' libraries do when a process exits, which may hang. */
+enum { EXIT_SECONDS = 5 };
 
 /* A connection is a descriptor: as many as this process may have, not as a shell's
  * default says. Where that is refused, the limit is reported when it is met. */
@@ -21,6 +25,11 @@ static void raise_descriptor_limit(void)
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
+
+struct service {
+    const struct gp_server_options *options;
+    const struct fetch *fetch;
+};
 
 /* The model of a URL is fetched first. What does not open may be no model, so the copy before it
  * is tried then: if that opens, nothing else was in the way. */
@@ -54,31 +63,28 @@ static struct gp_server *create_fetched(struct gp_server_options options,
     return server;
 }
 
-static struct gp_server *create(const struct gp_server_options *options,
-                                const struct fetch *fetch, struct gp_error *err)
+static struct gp_server *create_server(const void *arg, struct gp_error *err)
 {
+    const struct service *service = arg;
+    const struct gp_server_options *options = service->options;
     return options->model_path && fetch_is_url(options->model_path)
-               ? create_fetched(*options, fetch, err)
+               ? create_fetched(*options, service->fetch, err)
                : gp_server_create(options, err);
 }
 
 int serve_until_stopped(const struct gp_server_options *options,
                         const struct fetch *fetch)
 {
-    struct signals signals;
     struct gp_error err;
     raise_descriptor_limit();
-    if (signals_begin(&signals, &err) != GP_OK)
-        return cli_fail("%s", err.message);
-    struct gp_server *server = create(options, fetch, &err);
     const enum gp_status status =
-        server ? signals_run(&signals, server, &err) : err.status;
-    if (status != GP_OK)
+        signals_serve(create_server, &(struct service){options, fetch}, &err);
+    if (status != GP_OK && log_has_room(STDERR_FILENO))
         (void)cli_fail("%s", err.message);
     if (status == GP_DEADLINE)
         _exit(CLI_FAILED); /* a run never came back: what it uses cannot be freed */
-    signals_end(&signals);
-    gp_server_destroy(server);
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)alarm(EXIT_SECONDS);
     return status == GP_OK ? CLI_OK : CLI_FAILED;
 }
 

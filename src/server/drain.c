@@ -7,10 +7,11 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-/* After the drain limit: for the last answers to leave, and for what was cancelled to come
- * back. */
-#define LAST_ANSWERS_NS (CLOCK_S / 2)
-#define CANCEL_GRACE_NS (2 * CLOCK_S)
+/* After the drain limit: for the last answers to leave, and for what was cancelled to come back.
+ * The process has a second in all (signals.c). */
+#define LAST_ANSWERS_NS (CLOCK_S * 3 / 20)
+#define CANCEL_GRACE_NS (CLOCK_S * 7 / 10)
+#define LOOK_NS (CLOCK_S / 20)
 
 /* When epoll refuses a listener, which would else never be heard of again. */
 enum { REARM_TRIES = 50, REARM_PAUSE_MS = 10 };
@@ -178,6 +179,24 @@ static bool wait_until(struct gp_server *server, int64_t deadline_ns)
     return server->is_finished;
 }
 
+/* With the lock held: true when drained. A connection may come to a new deadline meanwhile, as one
+ * that lingers after its answer does: it is hurried too. */
+static bool cut_off(struct gp_server *server)
+{
+    const int64_t begin_ns = clock_now_ns();
+    bool is_drained = false;
+    for (int64_t now = begin_ns; !is_drained && now < begin_ns + CANCEL_GRACE_NS;
+         now = clock_now_ns()) {
+        pthread_mutex_unlock(&server->lock);
+        for (int kind = 0; kind < TIMER_N_KINDS; kind++)
+            timers_hurry(&server->timers, (enum timer_kind)kind,
+                         begin_ns + LAST_ANSWERS_NS);
+        pthread_mutex_lock(&server->lock);
+        is_drained = wait_until(server, now + LOOK_NS);
+    }
+    return is_drained;
+}
+
 enum gp_status server_wait(struct gp_server *server, struct gp_error *err)
 {
     pthread_mutex_lock(&server->lock);
@@ -193,11 +212,8 @@ enum gp_status server_wait(struct gp_server *server, struct gp_error *err)
                  server->options.drain_timeout_ms, server_n_connections(server));
         send_all(answered);
         model_cancel_all(&server->model);
-        for (int kind = 0; kind < TIMER_N_KINDS; kind++)
-            timers_hurry(&server->timers, (enum timer_kind)kind,
-                         clock_now_ns() + LAST_ANSWERS_NS);
         pthread_mutex_lock(&server->lock);
-        is_drained = wait_until(server, clock_now_ns() + CANCEL_GRACE_NS);
+        is_drained = cut_off(server);
     }
     const unsigned n_left = server->n_connections;
     pthread_mutex_unlock(&server->lock);

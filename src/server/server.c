@@ -363,30 +363,33 @@ void gp_server_destroy(struct gp_server *server)
     mem_free(server);
 }
 
+struct function_service {
+    gp_infer_fn *function;
+    void *self;
+    struct gp_server_options options;
+};
+
+static struct gp_server *create_service(const void *arg, struct gp_error *err)
+{
+    const struct function_service *service = arg;
+    return gp_server_create_function(service->function, service->self, &service->options,
+                                     err);
+}
+
 int gp_serve_function(gp_infer_fn *function, void *self,
                       const struct gp_server_options *options)
 {
-    static const struct gp_server_options none = {0};
-    struct gp_server_options o = options ? *options : none;
-    struct gp_error err;
-    struct signals signals;
-    if (o.log_fd <= 0) {
-        o.log_fd = STDERR_FILENO;
-        o.log_level = GP_LOG_INFO;
+    struct function_service service = {function, self, options_of(options)};
+    struct gp_error err = {.message = "descriptor 0, 1 or 2 is closed"};
+    enum gp_status status = GP_UNAVAILABLE;
+    service.options.size_bytes = sizeof service.options;
+    if (service.options.log_fd <= 0) {
+        service.options.log_fd = STDERR_FILENO;
+        service.options.log_level = GP_LOG_INFO;
     }
-    enum gp_status status =
-        fds_hold_standard() /* the log may be one of them */
-            ? signals_begin(&signals, &err)
-            : gp_error_set(&err, GP_UNAVAILABLE, "descriptor 0, 1 or 2 is closed");
-    if (status == GP_OK) {
-        struct gp_server *server = gp_server_create_function(function, self, &o, &err);
-        status = server ? signals_run(&signals, server, &err) : err.status;
-        if (status !=
-            GP_DEADLINE) /* else a run never came back: what it uses cannot be freed */
-            gp_server_destroy(server);
-        signals_end(&signals);
-    }
-    if (status != GP_OK)
+    if (fds_hold_standard()) /* the log may be one of them */
+        status = signals_serve(create_service, &service, &err);
+    if (status != GP_OK && log_has_room(STDERR_FILENO))
         fprintf(stderr, "%s\n", err.message);
     if (status == GP_DEADLINE)
         _exit(1);

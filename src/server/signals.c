@@ -1,51 +1,173 @@
 #include "server/signals.h"
 
+#include "base/clock.h"
+#include "server/server.h"
+
+#include <errno.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-static void *wait_for_signals(void *arg)
+/* From the drain limit to the end by force; the rest of that second is for saying so. */
+#define LAST_NS (CLOCK_S * 4 / 5)
+
+struct service {
+    struct gp_server *(*create)(const void *arg, struct gp_error *err);
+    const void *arg;
+    struct gp_error *err;
+    enum gp_status status;
+    pthread_t taker; /* of signals */
+    atomic_bool is_over;
+    pthread_mutex_t lock;     /* of what follows */
+    struct gp_server *server; /* while it runs */
+    bool is_ending;           /* it has run */
+};
+
+static void set_server(struct service *service, struct gp_server *server)
 {
-    struct signals *signals = arg;
-    sigset_t set;
-    int number;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    bool is_draining = false;
-    while (sigwait(&set, &number) == 0 && !atomic_load(&signals->is_over)) {
-        struct gp_server *server = atomic_load(&signals->server);
-        if (!server || is_draining)
-            _exit(128 + number);
-        is_draining = true;
-        gp_server_stop(server);
+    pthread_mutex_lock(&service->lock);
+    service->is_ending = !server;
+    service->server = server;
+    pthread_mutex_unlock(&service->lock);
+}
+
+static void *serve_main(void *arg)
+{
+    struct service *service = arg;
+    struct gp_server *server = service->create(service->arg, service->err);
+    if (server) {
+        set_server(service, server);
+        service->status = gp_server_run(server, service->err);
+        set_server(service, NULL);
+    } else {
+        service->status = service->err->status;
     }
+    if (service->status != GP_DEADLINE)
+        gp_server_destroy(server);
+    atomic_store(&service->is_over, true);
+    pthread_kill(service->taker, SIGCHLD); /* it waits for that anyway */
     return NULL;
 }
 
-enum gp_status signals_begin(struct signals *signals, struct gp_error *err)
+/* The kernel gives orphans to the first thread of a process. Nothing is started by that thread
+ * here, and __WNOTHREAD leaves alone the children of others, which wait for their own. */
+static void reap_orphans(void)
 {
+    int is_subreaper = 0;
+    (void)prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper);
+    if (getpid() == 1 || is_subreaper)
+        while (waitpid(-1, NULL, WNOHANG | __WNOTHREAD) > 0)
+            ;
+}
+
+/* When the process has to have ended, after its first SIGTERM or SIGINT. With the lock held. */
+static int64_t begin_end(struct service *service)
+{
+    const int64_t now = clock_now_ns();
+    if (!service->server)
+        return now + LAST_NS;
+    gp_server_stop(service->server);
+    return now + service->server->options.drain_timeout_ms * CLOCK_MS + LAST_NS;
+}
+
+static void end_by_force(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    if (service->server) {
+        log_line(&service->server->log, GP_LOG_ERROR,
+                 "the server did not end within a second after the drain limit");
+        log_flush(&service->server->log);
+    }
+    _exit(1);
+}
+
+static void explain_hangup(struct service *service)
+{
+    if (service->server)
+        log_line(&service->server->log, GP_LOG_WARNING,
+                 "SIGHUP: this release reloads nothing; start it again to serve another "
+                 "model");
+}
+
+static void take_signal(struct service *service, int number, int64_t *end_ns)
+{
+    if (number == SIGCHLD)
+        reap_orphans();
+    pthread_mutex_lock(&service->lock);
+    if (number == SIGTERM || number == SIGINT) {
+        if (*end_ns || (!service->server && !service->is_ending))
+            _exit(128 + number);
+        *end_ns = begin_end(service);
+    } else if (number == SIGHUP) {
+        explain_hangup(service);
+    }
+    pthread_mutex_unlock(&service->lock);
+}
+
+/* The next signal; 0: `end_ns`, unless it is 0, has come first. */
+static int wait_signal(const sigset_t *set, int64_t end_ns)
+{
+    for (;;) {
+        const int64_t left_ns = end_ns - clock_now_ns();
+        const struct timespec left = {.tv_sec = left_ns / CLOCK_S,
+                                      .tv_nsec = left_ns % CLOCK_S};
+        if (end_ns && left_ns <= 0)
+            return 0;
+        const int number =
+            end_ns ? sigtimedwait(set, NULL, &left) : sigwaitinfo(set, NULL);
+        if (number > 0)
+            return number;
+    }
+}
+
+static void take_signals(struct service *service, const sigset_t *set)
+{
+    int64_t end_ns = 0;
+    for (;;) {
+        const int number = wait_signal(set, end_ns);
+        if (atomic_load(&service->is_over))
+            return;
+        if (number == 0)
+            end_by_force(service);
+        take_signal(service, number, &end_ns);
+    }
+}
+
+static void ignore_default(int number)
+{
+    struct sigaction action;
+    if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+        (void)signal(number, SIG_IGN);
+}
+
+void signals_ignore_writes(void)
+{
+    ignore_default(SIGPIPE);
+    ignore_default(SIGXFSZ);
+}
+
+enum gp_status signals_serve(struct gp_server *(*create)(const void *arg,
+                                                         struct gp_error *err),
+                             const void *arg, struct gp_error *err)
+{
+    static const int taken[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
+    struct service service = {.create = create,
+                              .arg = arg,
+                              .err = err,
+                              .taker = pthread_self(),
+                              .lock = PTHREAD_MUTEX_INITIALIZER};
     sigset_t set;
+    pthread_t thread;
+    signals_ignore_writes();
     sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        sigaddset(&set, taken[i]);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    atomic_init(&signals->server, NULL);
-    atomic_init(&signals->is_over, false);
-    if (pthread_create(&signals->thread, NULL, wait_for_signals, signals) != 0)
-        return gp_error_set(err, GP_UNAVAILABLE, "cannot make a thread for signals");
-    return GP_OK;
-}
-
-enum gp_status signals_run(struct signals *signals, struct gp_server *server,
-                           struct gp_error *err)
-{
-    atomic_store(&signals->server, server);
-    return gp_server_run(server, err);
-}
-
-void signals_end(struct signals *signals)
-{
-    atomic_store(&signals->is_over, true);
-    pthread_kill(signals->thread, SIGINT); /* it waits for that as well */
-    pthread_join(signals->thread, NULL);
+    if (pthread_create(&thread, NULL, serve_main, &service) != 0)
+        return gp_error_set(err, GP_UNAVAILABLE, "cannot make a thread for the server");
+    take_signals(&service, &set);
+    pthread_join(thread, NULL);
+    return service.status;
 }

@@ -1,32 +1,27 @@
-/* server/signals.h - SIGTERM and SIGINT, taken by a thread that waits for them, so that
- * no handler runs anywhere. While a model loads, a signal ends the process; while the
- * server runs, the first one drains it and a second ends the process; at once, with 128 +
- * its number.
+/* server/signals.h - the signals of a process that serves and does nothing else.
+ *
+ * The caller's thread takes them while the server is made and runs in another, so that no handler
+ * runs anywhere. The first SIGTERM or SIGINT drains the server; a second one, or one while the
+ * model loads, ends the process at once with 128 + its number. A process that has not ended by a
+ * second after the drain limit is ended, whatever holds it up. SIGHUP, SIGUSR1 and SIGUSR2 do
+ * nothing. As process 1 of a container, or as a subreaper, the process waits for the orphans that
+ * the kernel gives it.
  */
 #ifndef GP_SERVER_SIGNALS_H
 #define GP_SERVER_SIGNALS_H
 
 #include <graphpipe/server.h>
 
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
+/* Makes a server, runs it until a signal, and frees it. `create` gives NULL and *err. On
+ * GP_DEADLINE a run never came back: what it uses is not freed, and the process has to end by
+ * _exit. SIGPIPE and SIGXFSZ are ignored from now on unless the process has handlers for them, and
+ * the signals that are taken stay blocked. */
+enum gp_status signals_serve(struct gp_server *(*create)(const void *arg,
+                                                         struct gp_error *err),
+                             const void *arg, struct gp_error *err);
 
-struct signals {
-    pthread_t thread;
-    _Atomic(struct gp_server *) server;
-    atomic_bool is_over;
-};
-
-/* Blocks both in this thread and those that it makes later (an engine's included), and
- * begins to wait for them. To be called before any other thread is made. */
-enum gp_status signals_begin(struct signals *signals, struct gp_error *err);
-
-/* gp_server_run with the server drained by the first signal. */
-enum gp_status signals_run(struct signals *signals, struct gp_server *server,
-                           struct gp_error *err);
-
-/* Ends the waiting; the signals stay blocked. */
-void signals_end(struct signals *signals);
+/* Has a write to a pipe without a reader, or over the limit on a file's size, fail rather than end
+ * the process. */
+void signals_ignore_writes(void);
 
 #endif

@@ -1,14 +1,17 @@
 """What a process inherits and what becomes of its descriptors: closed ones, a log that nobody reads,
 signals, and children that nobody waits for."""
+import ctypes
 import os
+import pathlib
 import resource
 import signal
 import subprocess
 
 import pytest
 
-from harness import PROGRAM, SMALL, Connection, Server, echoed, eventually, http, uint8
-from python_models import serve, write  # noqa: F401
+from harness import (PROGRAM, SMALL, Connection, Server, begun, echoed, encode, eventually, http,
+                     plugin, serve_slow, slow, uint8)
+from python_models import PYTHON, refused, serve, strings, words, write  # noqa: F401
 
 LONG = "/" + "x" * 8000  # a line of the log over what a pipe takes at once
 STALL = 200  # such lines are more than a pipe and the log's buffer hold
@@ -77,6 +80,14 @@ def test_closed_standard_output_is_still_noticed():
         done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True)
         assert done.returncode == 1
         assert done.stderr.startswith(b"graphpipe: cannot write to standard output")
+
+
+def test_reader_of_standard_output_that_goes_ends_it_without_a_signal():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([PROGRAM, "--help"], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.returncode == 1 and done.stderr == b""
 
 
 # --- the log ----------------------------------------------------------------------------
@@ -159,3 +170,132 @@ def test_log_file_at_its_limit(tmp_path):
             eventually(lambda: lost(server) > 0)
             server.signal()
             assert server.wait(5) == 0
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("stuck", ["run", "close"])
+def test_end_with_a_stalled_log(tmp_path, pipe, stuck):
+    """At most a second after the drain limit, whatever does not come back."""
+    option = ("--engine-option", "stuck") if stuck == "close" else ()
+    with Quiet(tmp_path, "--verbose", "--drain-timeout", "300ms", *option, engine=plugin("slow"),
+               stderr=pipe[1]) as server:
+        with server.connect() as connection, server.connect() as busy:
+            for _ in range(STALL):
+                assert connection.ask("GET", LONG).status == 200
+            if stuck == "run":
+                busy.send(slow("sleep-ms=60000 deaf"))
+                begun(server, 1)
+            server.signal()
+            assert server.wait(3) == 1
+
+
+def test_end_by_force_says_so():
+    with serve_slow("--drain-timeout", "300ms", "--engine-option", "stuck") as server:
+        server.expect_status(1)
+        server.signal()
+        assert server.wait(3) == 1
+
+
+def test_end_of_a_library_that_hangs():
+    with serve_slow("--engine-option", "stuck-exit") as server:
+        server.expect_status(-signal.SIGALRM)
+        server.signal()
+        assert server.wait(10) == -signal.SIGALRM
+
+
+def test_start_that_fails_with_a_stalled_log(pipe):
+    os.set_blocking(pipe[1], False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(pipe[1], b"x" * 4096)
+    os.set_blocking(pipe[1], True)
+    done = subprocess.run([PROGRAM, "serve", "--engine", "nosuch"], stderr=pipe[1], timeout=10)
+    assert done.returncode == 1
+
+
+# --- signals ----------------------------------------------------------------------------
+
+
+@pytest.mark.tsan
+def test_signals_that_do_nothing():
+    with Server() as server:
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE,
+                       signal.SIGXFSZ, signal.SIGCHLD):
+            server.signal(number)
+            assert echoed(server.infer(SMALL)) == b"small"
+        eventually(lambda: "SIGHUP: this release reloads nothing" in server.stderr)
+
+
+def ignore_and_block():
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_inherited_dispositions_and_masks(number):
+    """As nohup, a background job or a careless parent leaves them."""
+    with Server("--isolate", "--pool", "64MiB", engine=plugin("wild"),
+                preexec_fn=ignore_and_block) as server:
+        refused(server.ask("POST", "/", encode(SMALL, config="exit")), 503, "exit status 3")
+        server.signal(number)
+        assert server.wait(5) == 0
+
+
+# --- orphans ----------------------------------------------------------------------------
+
+ORPHANS = """
+    import os
+    def infer(inputs):
+        what = inputs["what"][0].decode()
+        if what == "exit": os._exit(7)
+        for _ in range(20):
+            if os.fork() == 0:
+                if os.fork() == 0: pass
+                os._exit(0)
+            os.wait()
+        return "done"
+"""
+
+
+def become_subreaper():
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def pids_of_parent(parent):
+    """{pid: state}"""
+    found = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, its_parent = path.read_text().rsplit(") ", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if int(its_parent) == parent:
+            found[int(path.parent.name)] = state
+    return found
+
+
+def process_1():
+    """The words that make a command process 1 of a namespace; none where that is not allowed."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("a namespace of processes needs privileges that are missing")
+    return unshare
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("how", ["process 1", "subreaper"])
+def test_orphans_are_waited_for(tmp_path, how):
+    prefix = process_1() if how == "process 1" else ()
+    with Quiet(tmp_path, *PYTHON, "--instances", 1, "--pool", "64MiB", prefix=prefix, engine="auto",
+               model=write(tmp_path, ORPHANS), stderr=subprocess.PIPE,
+               preexec_fn=None if prefix else become_subreaper) as server:
+        pid = next(iter(pids_of_parent(server.pid))) if prefix else server.pid
+        for _ in range(3):
+            assert words(server.infer(strings(b"go"), input_names=["what"])) == "done"
+        eventually(lambda: len(pids_of_parent(pid)) == 1, what="one child that lives")
+        refused(server.infer(strings(b"exit"), input_names=["what"]), 503, "exit status 7")
+        assert eventually(lambda: "Z" not in pids_of_parent(pid).values())
+        os.kill(pid, signal.SIGTERM)
+        assert server.wait(5) == 0

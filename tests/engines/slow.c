@@ -6,7 +6,8 @@
  *   report          does nothing, returns uint64 {begun, ended, stopped, most at a time}
  *
  * separated by blanks. One slot unless the options say more; all may run at a time. With the
- * engine option "pinned" each slot wants a thread of its own. */
+ * engine option "pinned" each slot wants a thread of its own, with "stuck" closing never ends, with
+ * "stuck-exit" the process does not exit by itself. */
 #include <graphpipe/engine.h>
 
 #include <pthread.h>
@@ -14,12 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MS INT64_C(1000000)
+
+static int is_stuck_exit;
 
 struct model {
     uint32_t n_slots;
     uint32_t flags;
+    int is_stuck;
     atomic_ullong n_begun, n_ended, n_stopped, n_running, n_most;
 };
 
@@ -137,9 +142,14 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
         return gp_error_set(err, GP_NO_MEMORY, "no memory");
     slow->n_slots = options->n_slots ? options->n_slots : 1;
     slow->flags = GP_ANY_INPUTS;
-    for (size_t i = 0; i < options->n_options; i++)
+    for (size_t i = 0; i < options->n_options; i++) {
         if (strcmp(options->options[i], "pinned") == 0)
             slow->flags |= GP_SLOT_THREAD;
+        if (strcmp(options->options[i], "stuck") == 0)
+            slow->is_stuck = 1;
+        if (strcmp(options->options[i], "stuck-exit") == 0)
+            is_stuck_exit = 1;
+    }
     *model = slow;
     return GP_OK;
 }
@@ -166,6 +176,21 @@ static enum gp_status describe_model(void *model, struct gp_description *descrip
     return GP_OK;
 }
 
+/* As a framework's library may. */
+__attribute__((destructor)) static void leave_process(void)
+{
+    while (is_stuck_exit)
+        pause();
+}
+
+static void close_model(void *model)
+{
+    const struct model *slow = model;
+    while (slow->is_stuck)
+        pause();
+    free(model);
+}
+
 static const struct gp_engine engine = {
     .size_bytes = sizeof engine,
     .abi = GP_ENGINE_ABI,
@@ -174,7 +199,7 @@ static const struct gp_engine engine = {
     .open = open_model,
     .describe = describe_model,
     .run = run,
-    .close = free,
+    .close = close_model,
 };
 
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host)
