@@ -140,7 +140,7 @@ def become_child(parent):
                 os.close(fd)
         except OSError:  # that of the listing
             pass
-    if sys.stdout and sys.stderr:  # what a model prints is for the server's standard error
+    if sys.stdout and sys.stderr:  # what a model prints is for the server's log
         os.dup2(2, 1)
         sys.stdout.reconfigure(line_buffering=True)
     faulthandler.enable()

@@ -389,6 +389,7 @@ int isolate_child(const char *parent)
     struct record record;
     /* Not to outlive the server, which may have ended before this. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe, and the server wants its lines */
     if (getppid() != (pid_t)strtol(parent, NULL, 10))
         return EXIT_FAILURE;
     /* A library that starts programs is not to hand these on, and this one has no others. */

@@ -41,6 +41,7 @@ static void child_finish(struct child *child)
     if (child->link.fd >= 0)
         close(child->link.fd);
     record_link_finish(&child->link);
+    output_close(child);
     text_finish(&child->out);
     close(child->cancel_fd);
     close(child->wake_fd);
@@ -113,7 +114,7 @@ static bool write_open(struct isolate *isolate, const struct isolate_options *op
 
 static bool make_children(struct isolate *isolate, uint32_t n)
 {
-    isolate->looks = mem_array((size_t)n + 1, sizeof *isolate->looks);
+    isolate->looks = mem_array(2 * (size_t)n + 1, sizeof *isolate->looks);
     isolate->was_supervised = mem_array(n, sizeof *isolate->was_supervised);
     isolate->children = mem_array(n, sizeof *isolate->children);
     if (!isolate->looks || !isolate->was_supervised || !isolate->children)
@@ -124,6 +125,7 @@ static bool make_children(struct isolate *isolate, uint32_t n)
         child->isolate = isolate;
         child->slot = i;
         child->link.fd = -1;
+        child->output.fd = -1;
         child->is_supervised = true; /* and to be started now */
         child->state = ISOLATE_BACKOFF;
         child->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

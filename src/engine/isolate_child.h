@@ -14,6 +14,17 @@
 /* The descriptors that a child finds. */
 enum { CHILD_SOCKET = 3, CHILD_INPUTS, CHILD_OUTPUTS, CHILD_CANCEL, CHILD_N_FDS };
 
+/* What a child prints; the supervisor's. */
+struct child_output {
+    int fd; /* or -1 */
+    char line[500];
+    size_t n_bytes; /* of it */
+    bool is_cut;
+    int64_t second_ends_ns;
+    unsigned n_lines; /* in this second */
+    unsigned long n_left_out;
+};
+
 struct child {
     struct isolate *isolate;
     uint32_t slot;
@@ -41,6 +52,7 @@ struct child {
     int64_t backoff_ns;
     bool has_more; /* received, and not heard yet */
     bool was_lost; /* seen to have ended while it was the server's */
+    struct child_output output;
 
     /* Under the isolate's lock. */
     int64_t start_ns; /* in back-off: when it is started again */
@@ -69,7 +81,7 @@ struct isolate {
     uint32_t n_children;
     pthread_t supervisor;
     bool has_supervisor;
-    struct pollfd *looks; /* the supervisor's, for each child and one more */
+    struct pollfd *looks; /* the supervisor's: two for each child, and one */
     bool *was_supervised;
 
     pthread_mutex_t lock; /* of what follows */
@@ -120,6 +132,21 @@ void isolate_give_buffers(struct child *child);
 
 /* Passes a LOG on. */
 void isolate_pass_log(const struct isolate *isolate, struct record *record);
+
+/* --- child_output.c --- */
+
+/* Makes the pipe for a child to start; *end_fd is the child's end, and the caller's to close. */
+bool output_open(struct child *child, int *end_fd);
+
+/* Logs what has come, or some of it when it is much. */
+void output_read(struct child *child);
+
+/* Says how many lines were left out, when the time for that has come; gives the time when it will
+ * have. */
+int64_t output_due_ns(struct child *child);
+
+/* Logs what is left. */
+void output_close(struct child *child);
 
 /* --- supervisor.c --- */
 

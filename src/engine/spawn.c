@@ -1,7 +1,8 @@
 /* The process of a child: how it is found, started and ended. It is graphpipe itself, so that there
  * is no second program to install and its version cannot be another; for an engine that is a Python
- * program it is the interpreter. It gets four descriptors, no signal blocked, and a process group of
- * its own: a Ctrl-C in the terminal is for the server, and what it starts ends with it. */
+ * program it is the interpreter. It gets four descriptors, nothing to read, a pipe to the server for
+ * what it prints, no signal blocked, and a process group of its own: a Ctrl-C in the terminal is for
+ * the server, and what it starts ends with it. */
 #include "engine/isolate_child.h"
 
 #include "engine/python.h"
@@ -64,10 +65,13 @@ bool spawn_find(struct isolate *isolate, const struct isolate_options *options,
 
 /* --- starting --- */
 
+/* What a child gets: those from CHILD_SOCKET on, then what it prints to. */
+enum { N_KEPT = CHILD_N_FDS - CHILD_SOCKET, N_GIVEN };
+
 /* Copies of the descriptors above those that the child finds them at; false and none. */
 static bool raise_fds(const int *fds, int *raised)
 {
-    for (int i = 0; i < CHILD_N_FDS - CHILD_SOCKET; i++) {
+    for (int i = 0; i < N_GIVEN; i++) {
         raised[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, CHILD_N_FDS);
         if (raised[i] < 0) {
             while (i-- > 0)
@@ -98,8 +102,10 @@ static int spawn(struct child *child, const int *fds)
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawn_file_actions_init(&actions);
     int rc = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    for (int i = 0; i < CHILD_N_FDS - CHILD_SOCKET && rc == 0; i++)
+    for (int i = 0; i < N_KEPT && rc == 0; i++)
         rc = posix_spawn_file_actions_adddup2(&actions, fds[i], CHILD_SOCKET + i);
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO && rc == 0; fd++)
+        rc = posix_spawn_file_actions_adddup2(&actions, fds[N_KEPT], fd);
     if (rc == 0)
         rc = posix_spawnp(&child->pid, isolate->worker, &actions, &attributes, argv,
                           environ);
@@ -134,7 +140,7 @@ static bool send_open(struct child *child)
 bool spawn_child(struct child *child, struct gp_error *err)
 {
     struct isolate *isolate = child->isolate;
-    int sockets[2], raised[CHILD_N_FDS - CHILD_SOCKET];
+    int sockets[2], output, raised[N_GIVEN];
     eventfd_t count;
     close_link(child);
     child->ended.message[0] = '\0';
@@ -145,15 +151,24 @@ bool spawn_child(struct child *child, struct gp_error *err)
                      child->slot, strerror(errno));
         return false;
     }
+    if (!output_open(child, &output)) {
+        gp_error_set(err, GP_UNAVAILABLE, "cannot make a pipe for slot %u: %s",
+                     child->slot, strerror(errno));
+        close(sockets[0]);
+        close(sockets[1]);
+        return false;
+    }
     const int fds[] = {sockets[1], isolate->inputs_fd,
-                       pool_range(isolate->pool, POOL_OUTPUTS)->fd, child->cancel_fd};
+                       pool_range(isolate->pool, POOL_OUTPUTS)->fd, child->cancel_fd,
+                       output};
     int rc = EMFILE;
     if (raise_fds(fds, raised)) {
         rc = spawn(child, raised);
-        for (int i = 0; i < CHILD_N_FDS - CHILD_SOCKET; i++)
+        for (int i = 0; i < N_GIVEN; i++)
             close(raised[i]);
     }
     close(sockets[1]);
+    close(output);
     child->link.fd = sockets[0];
     if (rc == 0 && send_open(child))
         return true;

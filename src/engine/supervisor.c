@@ -308,6 +308,17 @@ static int until_ms(int64_t until_ns)
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
+static void watch_outputs(struct isolate *isolate, struct pollfd *set, int64_t *until_ns)
+{
+    for (uint32_t i = 0; i < isolate->n_children; i++) {
+        struct child *child = &isolate->children[i];
+        const int64_t due_ns = output_due_ns(child);
+        set[i] = (struct pollfd){.fd = child->output.fd, .events = POLLIN};
+        if (due_ns < *until_ns)
+            *until_ns = due_ns;
+    }
+}
+
 /* False at the end. */
 static bool look(struct isolate *isolate, struct pollfd *set, bool *was_supervised)
 {
@@ -324,10 +335,14 @@ static bool look(struct isolate *isolate, struct pollfd *set, bool *was_supervis
     if (is_ending)
         return false;
     set[n] = (struct pollfd){.fd = isolate->supervisor_fd, .events = POLLIN};
-    if (poll(set, n + 1, until_ms(until_ns)) < 0)
+    watch_outputs(isolate, set + n + 1, &until_ns);
+    if (poll(set, 2 * n + 1, until_ms(until_ns)) < 0)
         return true;
     if (set[n].revents)
         (void)eventfd_read(isolate->supervisor_fd, &count);
+    for (uint32_t i = 0; i < n; i++)
+        if (set[n + 1 + i].revents)
+            output_read(&isolate->children[i]);
     const int64_t now = clock_now_ns();
     for (uint32_t i = 0; i < n; i++)
         attend(&isolate->children[i], &set[i], was_supervised[i], now);
@@ -348,6 +363,7 @@ static void end_all(struct isolate *isolate)
         n_left = 0;
         for (uint32_t i = 0; i < isolate->n_children; i++) {
             struct child *child = &isolate->children[i];
+            output_read(child);
             if (child->pid && waitpid(child->pid, NULL, WNOHANG) != 0)
                 child->pid = 0;
             n_left += child->pid != 0;

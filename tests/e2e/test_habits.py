@@ -213,6 +213,80 @@ def test_start_that_fails_with_a_stalled_log(pipe):
     assert done.returncode == 1
 
 
+# --- what children print ----------------------------------------------------------------
+
+PRINTS = """
+    import os, sys
+    def infer(inputs):
+        for i in range(int(inputs["n"][0])):
+            print("x" * 1000)
+            print("y" * 1000, file=sys.stderr)
+        return "done"
+"""
+
+
+def print_much(server, n):
+    return words(server.infer(strings(b"%d" % n), input_names=["n"]))
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("reader", ["gone", "stalled"])
+def test_python_model_that_prints(tmp_path, pipe, reader):
+    model = write(tmp_path, PRINTS)
+    with Quiet(tmp_path, *PYTHON, "--instances", 2, "--pool", "64MiB", "--verbose", engine="auto",
+               model=model, stderr=pipe[1]) as server:
+        if reader == "gone":
+            close_end(pipe, 0)
+        for _ in range(4):
+            assert print_much(server, 1000) == "done"
+        for _ in range(STALL):
+            assert server.ask("GET", LONG).status == 200
+        assert print_much(server, 1000) == "done"
+        assert lost(server) > 0
+        metrics = server.metrics()
+        assert metrics['children{state="ready"}'] == 2 and metrics["child_restarts_total"] == 0
+        server.signal()
+        assert server.wait(5) == 0
+
+
+def test_what_is_printed_is_cut_counted_and_tamed(serve):
+    source = """
+        import sys
+        def infer(inputs):
+            print("\\x1b[2Jforged\\r2026-01-01T00:00:00.000Z error: forged\\x07")
+            print("z" * 100000)
+            sys.stdout.write("no end of line"); sys.stdout.flush()
+            sys.stdout.write(" yet\\n")
+            for i in range(1000): print("line", i)
+            return "done"
+    """
+    with serve(source) as server:
+        assert words(server.infer()) == "done"
+        eventually(lambda: "lines of it are left out" in server.stderr)
+        lines = server.lines
+        assert "engine: slot 0: ?[2Jforged" in lines
+        assert "engine: slot 0: 2026-01-01T00:00:00.000Z error: forged?" in lines
+        assert any(line.endswith("zzz...") and len(line) < 600 for line in lines)
+        assert "engine: slot 0: no end of line yet" in lines
+        assert "engine: slot 0: line 0" in lines and "engine: slot 0: line 999" not in lines
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("reader", ["gone", "stalled"])
+def test_isolated_engine_that_prints(tmp_path, pipe, reader):
+    with Quiet(tmp_path, "--isolate", "--pool", "64MiB", engine=plugin("wild"),
+               stderr=pipe[1]) as server:
+        if reader == "gone":
+            close_end(pipe, 0)
+        text = (b"w" * 99 + b"\n") * 10000
+        for _ in range(3):
+            answer = server.ask("POST", "/", encode(uint8(text), config="print"))
+            assert echoed(answer) == text
+        assert server.metrics()["child_restarts_total"] == 0
+        server.signal()
+        assert server.wait(5) == 0
+
+
 # --- signals ----------------------------------------------------------------------------
 
 

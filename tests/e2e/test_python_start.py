@@ -169,7 +169,7 @@ def test_what_is_printed_and_logged(serve):
     with serve(source) as server:
         assert words(server.infer()) == ""
         for line in ("at import", "out", "err"):
-            eventually(lambda: line in server.lines)
+            eventually(lambda: f"engine: slot 0: {line}" in server.lines)
         assert "warning: engine: two" in server.stderr and "warning: engine: lines" in server.stderr
 
 

@@ -11,6 +11,7 @@
  *   garbage       writes what is no record to the socket, and never returns
  *   close         closes the socket, and never returns
  *   say TYPE      sends a record of this type for this run, input 0 its body, and never returns
+ *   print         prints input 0 on standard error, and returns it
  *   own           gives input 0 as memory of its own that it frees
  *   twice         sets output 0 to four sizes, the last that of input 0
  *
@@ -19,6 +20,7 @@
 #include <graphpipe/engine.h>
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -144,6 +146,8 @@ static void break_process(const char *config, uint64_t id, const struct gp_call 
         write_all("this is no record at all", 24);
     else if (strcmp(config, "close") == 0)
         close(SOCKET_FD), hang();
+    else if (strcmp(config, "print") == 0)
+        (void)!fwrite(call->inputs[0].data, 1, call->inputs[0].size_bytes, stderr);
     else if (strncmp(config, "say ", 4) == 0)
         say((uint32_t)atoi(config + 4), id, &call->inputs[0]);
 }
