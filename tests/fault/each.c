@@ -63,5 +63,7 @@ unsigned fault_each_allocation(fault_scenario *scenario, void *arg)
         n_calls[n] = from;
     }
     assert_int_equal(n_calls[0], n_calls[1]);
+    if (n_calls[0] == 0)
+        fail_msg("no allocation was seen: they do not go through fault.c");
     return n_calls[0];
 }

@@ -78,7 +78,7 @@ void fault_check_descriptors(unsigned n_wanted);
 /* Runs a scenario with the first of the calls failing, then the second and so on, until none
  * fails; and again with all calls failing from that one on. A call that fails has to come out
  * as GP_NO_MEMORY with a message, nothing may be left, and without a failure it has to be GP_OK.
- * Returns how many calls there are. */
+ * Returns how many calls there are; none fails the test. */
 typedef enum gp_status fault_scenario(void *arg, struct gp_error *err);
 unsigned fault_each_allocation(fault_scenario *scenario, void *arg);
 

@@ -48,7 +48,7 @@ static void touch_ios(const struct gp_io *ios, uint32_t n)
 
 /* Decodes as all three kinds and reads all that came; nothing but a status may come of
  * it. */
-static void decode_all(struct gp_arena *arena, struct bytes message)
+static void decode_here(struct gp_arena *arena, struct bytes message)
 {
     struct gp_error err;
     struct gp_request request;
@@ -74,6 +74,17 @@ static void decode_all(struct gp_arena *arena, struct bytes message)
         touch_text(metadata.description);
     }
     gp_arena_reset(arena);
+}
+
+/* Where it lies, and at an odd address, where all that has to be aligned has to be copied. */
+static void decode_all(struct gp_arena *arena, struct bytes message)
+{
+    unsigned char *odd = malloc(message.size + 1);
+    assert_non_null(odd);
+    memcpy(odd + 1, message.data, message.size);
+    decode_here(arena, message);
+    decode_here(arena, (struct bytes){odd + 1, message.size});
+    free(odd);
 }
 
 static void cut_everywhere(struct gp_arena *arena, struct bytes message)
