@@ -153,7 +153,10 @@ static void site_open(struct site *site, const struct row *row)
                                   : gp_server_create_function(run, (void *)(size_t)row,
                                                               &options, &site->err);
     if (!site->server && row->engine == ONNX && site->err.status == GP_UNAVAILABLE) {
-        print_message("skipped: %s\n", site->err.message);
+        print_message(
+            "no ONNX Runtime: %s\n"
+            "skipped: the onnx engine is not built: tools/setup onnx, then make\n",
+            site->err.message);
         skip();
     }
     if (!site->server)

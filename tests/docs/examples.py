@@ -51,7 +51,7 @@ def compiled(frame, code, folder, *more):
     sanitize = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
     done = subprocess.run([compiler(), *FLAGS, *sanitize, f"-I{folder}", FRAMES / f"{frame}.c",
                            "-o", program, *more, f"-L{BUILD}/lib", f"-Wl,-rpath,{BUILD}/lib",
-                           "-lgraphpipe-server"], text=True, timeout=50,
+                           "-lgraphpipe-server"], text=True, timeout=240,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     return program

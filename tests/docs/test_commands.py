@@ -13,7 +13,8 @@ import onnx
 import pytest
 
 from examples import ADDRESS, BUILD, SOCKET, SOURCE, Server, documents, of_document
-from harness import PROGRAM, SMALL, encode, has_onnx
+from harness import PROGRAM, SMALL, encode
+from needs import lacks, need
 
 COMMAND = re.compile(r"(make|cmake|ctest|cc|curl|graphpipe[\w-]*|(?:\.ci|tools|bench)/\S+)( |$)")
 COMMANDS = "serve infer inspect decode engines".split()
@@ -24,7 +25,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 def run(line, folder=SOURCE):
-    done = subprocess.run(["bash", "-c", line], cwd=folder, env=ENVIRONMENT, text=True, timeout=50,
+    done = subprocess.run(["bash", "-c", line], cwd=folder, env=ENVIRONMENT, text=True, timeout=240,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     assert done.returncode == 0, f"{line}\n{done.stdout}"
@@ -113,8 +114,8 @@ def serve_and_ask(commands, path, folder):
     if n_before == len(commands):
         return
     words = shlex.split(commands[n_before].rstrip("& "), comments=True)
-    if "model.onnx" in words and not has_onnx():
-        pytest.skip("the onnx engine is not built, or not for this sanitizer")
+    if "model.onnx" in words:
+        need("onnx")
     n_listeners = words.count("--listen") + words.count("-l")
     server = Server(listen=[None] * max(n_listeners, 1), cwd=folder)
     server.command = [PROGRAM, *words[1:]]
@@ -139,7 +140,7 @@ def test_python(path):
     with Server() as server:
         for code in of_document(path, "python"):
             code = given + code.replace(ADDRESS, server.addresses[0])
-            done = subprocess.run([sys.executable, "-c", code], text=True, timeout=50,
+            done = subprocess.run([sys.executable, "-c", code], text=True, timeout=240,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             assert done.returncode == 0, f"{code}\n{done.stdout}"
         assert server.metrics()['requests_total{code="200"}'] >= 1
@@ -181,7 +182,7 @@ def test_help(command, asked):
     lines = shown(command)
     assert len(lines) >= 3
     for line in lines:
-        if line.endswith("model.onnx") and command != "serve" and not has_onnx():
+        if line.endswith("model.onnx") and command != "serve" and lacks("onnx"):
             continue
         if command == "serve":
             run(f"{line} --print-config", folder)

@@ -25,7 +25,7 @@ def replaced(code, *pairs):
 
 def run(program, status=0):
     done = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=50)
+                          timeout=240)
     assert done.returncode == status, done.stderr
     return done.stdout, done.stderr
 

@@ -12,7 +12,7 @@ MACHINE = {"cpu": "a CPU", "cores": 2, "kernel": "6.1.0-1", "memory_gib": 4, "na
 
 def draw(*arguments):
     return subprocess.run([sys.executable, "-B", SOURCE / "bench/draw.py", *arguments],
-                          capture_output=True, text=True, timeout=50)
+                          capture_output=True, text=True, timeout=240)
 
 
 def test_page_is_of_the_results():

@@ -1,7 +1,8 @@
 """Fixtures: servers that many tests share. The tests that need settings of their own start one."""
 import pytest
 
-from harness import MODELS, Server, assert_serves, has_onnx
+from harness import MODELS, Server, assert_serves
+from needs import need
 
 
 def pytest_configure(config):
@@ -21,11 +22,16 @@ def server(echo):
     assert_serves(echo)
 
 
+@pytest.fixture
+def gate(tmp_path):
+    """A path where no file is: held() has runs that wait for one, gate.touch() ends them."""
+    return tmp_path / "gate"
+
+
 @pytest.fixture(scope="session")
 def onnx():
     """Serves one of tests/models, by its name."""
-    if not has_onnx():
-        pytest.skip("the onnx engine is not built, or not for this sanitizer")
+    need("onnx")
 
     def serve(name, *arguments):
         return Server(*arguments, engine="onnx", model=MODELS / f"{name}.onnx")

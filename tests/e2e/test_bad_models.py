@@ -9,7 +9,8 @@ import socket
 import onnx
 import pytest
 
-from harness import BUILD, MODELS, SANITIZE, SOURCE, start_fails
+from harness import MODELS, start_fails
+from needs import need
 from test_openvino import graph_def, write_tflite
 
 LISTEN = ("--listen", "127.0.0.1:0")
@@ -17,17 +18,6 @@ LISTEN = ("--listen", "127.0.0.1:0")
 # What tells a framework's makers where they are, or sends the reader elsewhere.
 NOISE = re.compile(r"\.(cc|cpp|h|hpp):\d|0x[0-9a-f]{6}|ASSERT|https?:|report|ONNXRuntimeError|Frontend\]"
                    r"|Exception|saved_model_cli|\?\?")
-
-
-def need(engine):
-    """Skips where the engine, or its framework, is not there or not for this sanitizer."""
-    there = {"onnx": ".deps/onnxruntime", "tensorflow": ".deps/tensorflow/VERSION",
-             "pytorch": ".deps/pytorch/VERSION", "openvino": ".deps/openvino/VERSION"}[engine]
-    if not (BUILD / f"lib/graphpipe/graphpipe-engine-{engine}.so").exists() or not (
-            SOURCE / there).exists():
-        pytest.skip(f"the {engine} engine is not built: tools/setup {engine}")
-    if SANITIZE and engine == "openvino":
-        pytest.skip(f"{engine} does not run under this sanitizer")
 
 
 def refused(engine, path, *words, flags=()):

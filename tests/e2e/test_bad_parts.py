@@ -9,7 +9,8 @@ import zipfile
 import pytest
 
 from harness import MODELS, SANITIZE, Server, Tensor, start_fails
-from test_bad_models import LISTEN, content, linked, need, piped, refused, source
+from needs import need
+from test_bad_models import LISTEN, content, linked, piped, refused, source
 
 SAVED = MODELS / "tensorflow/saved"
 

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, MODELS, Server, assert_serves, has_onnx, plugin, start_fails
+from harness import BUILD, MODELS, Server, assert_serves, plugin, start_fails
+from needs import needs
 
 
 def test_port_in_use(server):
@@ -42,7 +43,7 @@ def test_address_that_cannot_be(where):
 LISTEN = ("--listen", "127.0.0.1:0")
 
 
-@pytest.mark.skipif(not has_onnx(), reason="the onnx engine is not built")
+@needs("onnx")
 @pytest.mark.parametrize("content", [None, b"", b"no model\n" * 100], ids=["missing", "empty",
                                                                            "broken"])
 def test_model_that_cannot_be_opened(tmp_path, content):
@@ -53,7 +54,7 @@ def test_model_that_cannot_be_opened(tmp_path, content):
     assert "model.onnx" in start_fails(*LISTEN, "--model", path)
 
 
-@pytest.mark.skipif(not has_onnx(), reason="the onnx engine is not built")
+@needs("onnx")
 def test_missing_runtime_library_names_the_remedy():
     line = start_fails("--engine", "onnx", *LISTEN, "--model", MODELS / "mlp.onnx",
                        "--engine-option", "library=/nonexistent")
@@ -88,7 +89,7 @@ def test_engine_that_is_not_installed(tmp_path):
                          "openvino": ".tflite"}.items():
         (tmp_path / f"model{suffix}").write_bytes(b"any")
         served = subprocess.run([program, "serve", *LISTEN, tmp_path / f"model{suffix}"],
-                                capture_output=True, text=True, timeout=20)
+                                capture_output=True, text=True, timeout=240)
         wanted = rf"engine \"{name}\" is not installed; .*tools/setup {name}\b.*, then make .*\n"
         assert served.returncode == 1 and re.fullmatch(f"graphpipe: {wanted}", served.stderr)
         assert re.search(rf"^{name} +- +not installed +tools/setup {name}\b.*, then make$", lines,

@@ -10,6 +10,7 @@ import struct
 import pytest
 
 from harness import BUILD, MODELS, SANITIZE, Server, eventually, plugin, start_fails, uint8
+from needs import need
 
 MIB = 1 << 20
 FILES = {"onnx": "mlp.onnx", "pytorch": "pytorch/mlp.pt", "tensorflow": "tensorflow/conv.pb",
@@ -17,8 +18,8 @@ FILES = {"onnx": "mlp.onnx", "pytorch": "pytorch/mlp.pt", "tensorflow": "tensorf
 
 
 def fails(engine, option, *arguments):
-    if not (BUILD / f"lib/graphpipe/graphpipe-engine-{engine}.so").exists():
-        pytest.skip(f"the {engine} engine is not built")
+    if engine != "echo":
+        need(engine)
     if "thread" in SANITIZE and engine != "echo":
         pytest.skip("the framework is not instrumented")
     return start_fails("--engine", engine, "--model", MODELS / FILES[engine], "--listen",

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness import MODELS, Server, Tensor, encode, eventually, http, settle
-from test_bad_models import need
+from needs import need
 
 CLIENTS, TURNS, PASSES = 16, 12, 3
 ROWS = [1, 1, 2, 7, 33, 500]

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from harness import MODELS, PATIENCE, PROGRAM, REPORT
-from test_bad_models import need
+from needs import need
 from test_bad_parts import BIN, DATA, INDEX, INNER, SAVED, XML
 from test_openvino import graph_def, write_tflite
 

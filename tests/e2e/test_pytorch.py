@@ -6,17 +6,15 @@ import os
 import shutil
 import struct
 import threading
-import time
 
 import pytest
 
-from harness import (BUILD, MESSAGE, MODELS, Server, Tensor, decode_metadata, encode,
+from harness import (MESSAGE, MODELS, Server, Tensor, decode_metadata, encode,
                      encode_metadata_request, eventually, http, start_fails, uint8)
+from needs import needs
 from test_bad_input import aliased_tensors
 
-pytestmark = pytest.mark.skipif(
-    not (BUILD / "lib/graphpipe/graphpipe-engine-pytorch.so").exists(),
-    reason="the pytorch engine is not built")
+pytestmark = needs("pytorch")
 
 FILES = MODELS / "pytorch"
 LISTEN = ("--listen", "127.0.0.1:0")
@@ -217,11 +215,9 @@ def test_deadline_is_answered_while_the_run_goes_on():
     """libtorch cannot be stopped: the client has its answer in time all the same, and the slot is
     free when the run has ended."""
     with serve("slow", arguments=["--instances", 1, "--timeout", "300ms"]) as server:
-        begun = time.monotonic()
         late = server.infer(floats(1), ints(600000, shape=[]))
         assert late.status in (503, 504, 408), late
         eventually(lambda: server.infer(floats(1), ints(1, shape=[])).status == 200, 20)
-        assert time.monotonic() - begun < 30
 
 
 def test_end_waits_for_the_run():

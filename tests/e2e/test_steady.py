@@ -9,7 +9,8 @@ from dataclasses import astuple, dataclass
 
 import pytest
 
-from harness import BUILD, MODELS, SANITIZE, Server, Tensor, begun, encode, has_onnx, http, uint8
+from harness import BUILD, MODELS, SANITIZE, Server, Tensor, begun, encode, http, uint8
+from needs import need
 
 pytestmark = pytest.mark.skipif(bool(SANITIZE), reason="sanitizers have a malloc of their own")
 
@@ -107,8 +108,7 @@ def test_echo_allocates_nothing(tmp_path, monkeypatch, size):
 def test_onnx_allocates_no_tensors(tmp_path, monkeypatch):
     """Inputs of 6 MiB, outputs of 4.5. ONNX Runtime makes some small objects for each run (35 in
     1.32.0); what lies between its operators stays in an arena of its own."""
-    if not has_onnx():
-        pytest.skip("the onnx engine is not built")
+    need("onnx")
     rows = 6 * MIB // 16
     with counted(tmp_path, monkeypatch, engine="onnx", model=MODELS / "mlp.onnx",
                  arguments=["--instances", 1]) as server:

@@ -1,23 +1,19 @@
 """The tensorflow engine through the wire, with the models of tests/models/make_tensorflow.py."""
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from harness import (BUILD, MESSAGE, MODELS, PATIENCE, PROGRAM, SOURCE, Server, Tensor,
+from harness import (MESSAGE, MODELS, PROGRAM, Server, Tensor,
                      begun, decode_metadata, encode, encode_metadata_request, http, settle,
                      start_fails)
+from needs import needs
 
-PLUGIN = BUILD / "lib/graphpipe/graphpipe-engine-tensorflow.so"
-LIBRARY = SOURCE / ".deps/tensorflow/libtensorflow_cc.so.2"
 FOLDER = MODELS / "tensorflow"
 LISTEN = ("--listen", "127.0.0.1:0")
 
-pytestmark = pytest.mark.skipif(
-    not PLUGIN.exists() or not LIBRARY.exists(),
-    reason="TensorFlow is not there: tools/setup tensorflow, then build")
+pytestmark = needs("tensorflow")
 
 
 def serve(name, *arguments):
@@ -281,10 +277,8 @@ LONG = tensor(10**12, np.int64)
 def test_deadline_stops_the_run():
     with serve("loop.pb", "--instances", 1) as server:
         assert server.infer(tensor(7, np.int64)).tensors == [tensor(7, np.int64)]
-        start = time.monotonic()
         answer = server.infer(LONG, fields={"X-GraphPipe-Timeout-Ms": 300, "Accept": MESSAGE})
         assert answer.status == 504 and answer.error[0] == 16
-        assert time.monotonic() - start < 2 * PATIENCE
         assert server.infer(tensor(8, np.int64)).tensors == [tensor(8, np.int64)]
 
 

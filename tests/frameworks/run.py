@@ -22,12 +22,9 @@ for folder in "tests/e2e", "tests/conformance":
 import numpy as np  # noqa: E402
 
 import client  # noqa: E402
-import harness  # noqa: E402
 import here  # noqa: E402
 import models  # noqa: E402
 from harness import PROGRAM, Server, start_fails  # noqa: E402
-
-harness.PATIENCE = 10  # frameworks are read from the disk when they are first loaded
 
 COLUMNS = ["model", "format", "engine", "batch", "top class", "max difference", "compared with",
            "limit", "ok"]

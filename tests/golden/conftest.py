@@ -25,7 +25,7 @@ class Codec:
 
     def run(self, *arguments):
         command = [str(BUILD / "tests/golden_codec"), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, timeout=240)
         assert done.returncode == 0, done.stderr.decode()
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -98,7 +98,7 @@ def verifier(tmp_path_factory):
         capture_output=True,
     )
     if made.returncode:
-        pytest.skip("the C++ FlatBuffers library is missing (libflatbuffers-dev)")
+        pytest.skip("the C++ FlatBuffers library is missing: tools/setup test")
 
     def verify(kind, message):
         path = folder / "message.bin"

@@ -53,7 +53,7 @@ int onnx_load_engine(void **state)
     if (has_runtime)
         print_message("ONNX Runtime %s, %s\n", version, path);
     else
-        print_message("skipped: %s\n", err.message);
+        print_message("no ONNX Runtime: %s\n", err.message);
     return 0;
 }
 
@@ -85,8 +85,11 @@ int onnx_tear_down(void **state)
 enum gp_status onnx_try_open(struct onnx_fixture *f, const char *name)
 {
     char path[4096];
-    if (!has_runtime)
+    if (!has_runtime) {
+        print_message(
+            "skipped: the onnx engine is not built: tools/setup onnx, then make\n");
         skip();
+    }
     (void)snprintf(path, sizeof path, "%s/tests/models/%s.onnx", getenv("GP_SOURCE_DIR"),
                    name);
     const struct gp_engine_options options =

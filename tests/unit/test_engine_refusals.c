@@ -59,11 +59,13 @@ static void test_refusals(void **state)
     const struct refused *refused = *state;
     const struct gp_engine *engine;
     const char *version, *where;
-    if (engine_load(refused->engine, NULL, &engine, NULL) != GP_OK)
-        skip();
     const struct gp_engine_options options = {.size_bytes = sizeof options};
-    if (engine->probe(&options, &version, &where, NULL) != GP_OK)
+    if (engine_load(refused->engine, NULL, &engine, NULL) != GP_OK ||
+        engine->probe(&options, &version, &where, NULL) != GP_OK) {
+        print_message("skipped: the %s engine is not built: tools/setup %s, then make\n",
+                      refused->engine, refused->engine);
         skip();
+    }
     open_all(refused, engine); /* what the framework starts stays */
     const size_t n_files = count("/proc/self/fd"), n_threads = count("/proc/self/task");
     for (int i = 0; i < TIMES; i++)
