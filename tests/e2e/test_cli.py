@@ -196,6 +196,16 @@ def test_access_lines():
         eventually(lambda: any("POST" in line for line in server.lines), what="the line")
 
 
+def test_no_access_lines_without_verbose():
+    """What the log holds back is written before the line of the drain."""
+    with Server() as server:
+        n = len(server.lines)
+        assert server.ask("PUT").status == 405
+        server.signal()
+        eventually(lambda: "draining" in server.stderr)
+        assert "draining" in server.lines[n], server.lines[n:]
+
+
 def test_json_lines():
     with Server("-v", "--log-format", "json") as server:
         succeeds("infer", server.url, "int8:1")

@@ -7,16 +7,17 @@ import time
 
 import pytest
 
-from harness import (PATIENCE, SMALL, Closed, Server, begun, echoed, encode, eventually, http,
-                     serve_slow, slow)
+from harness import (PATIENCE, SMALL, Closed, Server, begun, echoed, encode, eventually, held,
+                     http, serve_slow, slow)
 
 
 class Client(threading.Thread):
-    """Asks again and again until the server is gone; notes what was answered in part."""
+    """Asks again and again until the server is gone; notes what was answered in part, or not at all
+    though it was sent before the end began."""
 
-    def __init__(self, server, request, expected):
+    def __init__(self, server, request, expected, end):
         super().__init__()
-        self.server, self.request, self.expected = server, request, expected
+        self.server, self.request, self.expected, self.end = server, request, expected, end
         self.n_answers, self.problem = 0, None
 
     def run(self):
@@ -30,16 +31,19 @@ class Client(threading.Thread):
             self.problem = error
 
     def talk(self, connection):
-        try:
-            while True:
+        while True:
+            is_late = True
+            try:
                 connection.send(self.request)
+                is_late = self.end.is_set()
                 answer = connection.answer()
-                assert echoed(answer) == self.expected
-                self.n_answers += 1
-                if answer.fields.get("connection") == "close":
-                    return
-        except (Closed, BrokenPipeError, ConnectionResetError):
-            pass  # before any byte of an answer
+            except (Closed, BrokenPipeError, ConnectionResetError):
+                assert is_late and self.end.is_set(), "no byte of an answer"
+                return
+            assert echoed(answer) == self.expected
+            self.n_answers += 1
+            if answer.fields.get("connection") == "close":
+                return
 
 
 @pytest.mark.tsan
@@ -48,10 +52,12 @@ class Client(threading.Thread):
 def test_drain_under_load_cuts_no_answer(config, size, n_slots):
     data = bytes(range(250)) * (size // 250)
     with serve_slow("--instances", n_slots) as server:
-        clients = [Client(server, slow(config, data), data) for _ in range(8)]
+        end = threading.Event()
+        clients = [Client(server, slow(config, data), data, end) for _ in range(8)]
         for client in clients:
             client.start()
         eventually(lambda: all(client.n_answers > 2 for client in clients), 20)
+        end.set()
         server.signal()
         assert server.wait(10) == 0
         for client in clients:
@@ -68,7 +74,6 @@ def test_drain_finishes_a_request_whose_body_is_on_its_way():
         begun(server, 2)
         server.signal()
         eventually(lambda: "draining" in server.stderr)
-        time.sleep(0.2)
         connection.send(request[-10:])
         answer = connection.answer()
         assert echoed(answer) == b"small" and answer.fields["connection"] == "close"
@@ -79,13 +84,15 @@ def test_drain_finishes_a_request_whose_body_is_on_its_way():
 
 
 @pytest.mark.tsan
-def test_drain_finishes_what_waits_for_a_slot():
+def test_drain_finishes_what_waits_for_a_slot(gate):
     with serve_slow() as server:
         connections = [server.connect() for _ in range(4)]
         for i, connection in enumerate(connections):
-            connection.send(slow("sleep-ms=150", b"%d" % i))
+            connection.send(held(gate, b"%d" % i))
             begun(server, i + 1)
         server.signal()
+        eventually(lambda: "draining" in server.stderr)
+        gate.touch()
         for i, connection in enumerate(connections):
             assert echoed(connection.answer()) == b"%d" % i
             connection.close()
@@ -94,15 +101,13 @@ def test_drain_finishes_what_waits_for_a_slot():
 
 @pytest.mark.tsan
 def test_idle_clients_do_not_hold_the_end_up():
-    with Server() as server:
+    with Server("--drain-timeout", "1h") as server:
         idle = [server.connect() for _ in range(20)]
         for connection in idle[:10]:
             assert connection.ask("GET").status == 200
         idle[15].send(b"POST / HTTP/1.1\r\n")  # a head that has not arrived
-        begun_ = time.monotonic()
         server.signal()
-        assert server.wait(1) == 0
-        assert time.monotonic() - begun_ < 1 * PATIENCE
+        assert server.wait(5) == 0
         for connection in idle:
             assert connection.is_ended()
             connection.close()
@@ -110,38 +115,40 @@ def test_idle_clients_do_not_hold_the_end_up():
 
 def test_client_that_was_refused_does_not_hold_the_end_up():
     """Its answer is sent, and it keeps its side open."""
-    with Server() as server, server.connect() as connection:
+    with Server("--drain-timeout", "1h") as server, server.connect() as connection:
         connection.send(b"nonsense\r\n\r\n")
         connection.answer()
         server.signal()
-        assert server.wait(2) == 0
+        assert server.wait(5) == 0
 
 
-def test_no_new_connections_while_draining(tmp_path):
+def test_no_new_connections_while_draining(tmp_path, gate):
     path = tmp_path / "socket"
     with serve_slow(listen=["127.0.0.1:0", f"unix:{path}"]) as server, server.connect() as busy:
         address = server.address
-        busy.send(slow("sleep-ms=700"))
+        busy.send(held(gate))
         begun(server, 1)
         server.signal()
         eventually(lambda: "draining" in server.stderr)
         for family, where in ((socket.AF_INET, address), (socket.AF_UNIX, str(path))):
             with socket.socket(family) as late, pytest.raises(OSError):
-                eventually(lambda: late.connect(where), 0.1)
+                late.connect(where)
+        gate.touch()
         assert echoed(busy.answer()) == b"small"
         busy.close()
         assert server.wait(3) == 0
 
 
-def test_a_successor_keeps_its_socket(tmp_path):
+def test_a_successor_keeps_its_socket(tmp_path, gate):
     """It may listen at the same path as soon as the drain has begun."""
     listen = [f"unix:{tmp_path / 'socket'}"]
     with serve_slow(listen=listen) as old, old.connect() as busy:
-        busy.send(slow("sleep-ms=500"))
+        busy.send(held(gate))
         begun(old, 1)
         old.signal()
         eventually(lambda: "draining" in old.stderr and not (tmp_path / "socket").exists())
         with Server(listen=listen) as new:
+            gate.touch()
             assert echoed(busy.answer()) == b"small"
             busy.close()
             assert old.wait(3) == 0
@@ -153,41 +160,39 @@ def test_a_successor_keeps_its_socket(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal_ends_at_once(number):
     with serve_slow() as server, server.connect() as busy:
-        busy.send(slow("sleep-ms=20000 deaf"))
+        busy.send(slow("sleep-ms=600000 deaf"))
         begun(server, 1)
         server.signal(signal.SIGTERM)
         eventually(lambda: "draining" in server.stderr)
         server.expect_status(128 + number)
         server.signal(number)
-        assert server.wait(1) == 128 + number
+        assert server.wait(5) == 128 + number
 
 
 @pytest.mark.tsan
 def test_drain_limit_cuts_off_what_is_left():
     with serve_slow("--drain-timeout", "300ms") as server:
         with server.connect() as running, server.connect() as stalled:
-            running.send(slow("sleep-ms=20000"))
+            running.send(slow("sleep-ms=600000"))
             stalled.send(http("POST", "/", fields={"Content-Length": 100}))
             begun(server, 2)
             start = time.monotonic()
             server.signal()
-            assert server.wait(3) == 0
-            assert 0.29 < time.monotonic() - start < 1.5 * PATIENCE
+            assert server.wait(5) == 0
+            assert time.monotonic() - start >= 0.3
             assert "drain limit" in server.stderr
 
 
 @pytest.mark.tsan
 def test_drain_limit_cuts_off_what_waits_for_a_slot():
-    """What heads the queue does not begin when the run before it was stopped."""
+    """The first request in the queue does not begin when the run before it was stopped."""
     with serve_slow("--drain-timeout", "300ms") as server:
         connections = [server.connect() for _ in range(4)]
         for i, connection in enumerate(connections):
-            connection.send(slow("sleep-ms=20000"))
+            connection.send(slow("sleep-ms=600000"))
             begun(server, i + 1)
-        start = time.monotonic()
         server.signal()
-        assert server.wait(3) == 0
-        assert time.monotonic() - start < 1.5 * PATIENCE
+        assert server.wait(5) == 0
         for connection in connections:
             connection.close()
 
@@ -195,7 +200,7 @@ def test_drain_limit_cuts_off_what_waits_for_a_slot():
 @pytest.mark.tsan
 def test_run_that_never_comes_back_is_left_behind():
     with serve_slow("--drain-timeout", "300ms") as server, server.connect() as connection:
-        connection.send(slow("sleep-ms=60000 deaf"))
+        connection.send(slow("sleep-ms=600000 deaf"))
         begun(server, 1)
         server.expect_status(1)
         server.signal()
@@ -206,7 +211,7 @@ def test_run_that_never_comes_back_is_left_behind():
 def test_shutdown_route_is_over_at_the_drain_limit():
     with serve_slow("--drain-timeout", "300ms") as server:
         with server.connect() as running, server.connect() as control:
-            running.send(slow("sleep-ms=20000"))
+            running.send(slow("sleep-ms=600000"))
             begun(server, 1)
             control.send(http("POST", "/control/shutdown"))
             assert control.answer().text == "shutdown\n"

@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from harness import (MESSAGE, PATIENCE, SMALL, Closed, Connection, Server, assert_serves, begun,
-                     chunked, decode, echoed, encode, eventually, http, plugin, serve_slow, uint8)
-
+from harness import (MESSAGE, PATIENCE, SMALL, Closed, Connection, Server, assert_serves, chunked, decode,
+                     echoed, encode, eventually, held, http, plugin, serve_slow, uint8)
 
 
 def post(data, **keywords):
@@ -136,18 +135,18 @@ def test_half_closed_client_gets_its_answer(echo):
 
 def test_idle_connection_is_closed():
     with Server("--idle-timeout", "300ms") as server, server.connect() as connection:
+        start = time.monotonic()
         assert connection.ask("GET").status == 200
-        begun = time.monotonic()
         assert connection.is_ended()
-        assert 0.2 < time.monotonic() - begun < 1 * PATIENCE
+        assert time.monotonic() - start >= 0.3
 
 
 def test_silent_connection_is_closed_while_others_are_idle():
     """A new connection has the time of a head, however long others may be idle."""
-    with Server("--idle-timeout", "60s", "--head-timeout", "300ms") as server:
+    with Server("--idle-timeout", "1h", "--head-timeout", "300ms") as server:
         with server.connect() as idle:
             assert idle.ask("GET").status == 200
-            with server.connect(timeout=2) as silent:
+            with server.connect() as silent:
                 assert silent.is_ended()
             assert idle.ask("GET").status == 200
 
@@ -172,7 +171,7 @@ def test_every_full_listener_is_served_again():
     with Server("--max-connections", 1, listen=["127.0.0.1:0", "127.0.0.1:0"]) as server:
         with server.connect(0) as only:
             assert only.ask("GET").status == 200
-            waiting = [server.connect(index, timeout=1) for index in (0, 1)]
+            waiting = [server.connect(index) for index in (0, 1)]
             for connection in waiting:
                 connection.send(http("GET", fields={"Connection": "close"}))
             time.sleep(0.1)  # for both to find it full
@@ -260,7 +259,7 @@ def test_no_continue_to_http10(echo):
         connection.socket.settimeout(0.2)
         with pytest.raises(TimeoutError):
             connection.receive()
-        connection.socket.settimeout(10)
+        connection.socket.settimeout(10 * PATIENCE)
         connection.send(body)
         assert connection.answer().status == 200
 
@@ -423,15 +422,16 @@ def test_errors_of_get_follow_accept(echo):
 
 
 @pytest.mark.tsan
-def test_shutdown_answers_when_the_others_have_left():
+def test_shutdown_answers_when_the_others_have_left(gate):
     with serve_slow() as server:
         idle, busy, control = (server.connect() for _ in range(3))
         with idle, busy, control:
             assert idle.ask("GET").status == 200
-            busy.send(http("POST", "/", encode(SMALL, config="sleep-ms=400")))
+            busy.send(held(gate))
             eventually(lambda: server.metrics()["in_flight"] == 2)
             control.send(http("POST", "/control/shutdown"))
             assert idle.is_ended()
+            gate.touch()
             assert echoed(busy.answer()) == SMALL.data
             busy.close()
             answer = control.answer()
@@ -581,18 +581,13 @@ def test_access_lines_as_json():
     first = next(e for e in entries if (e["method"], e["status"]) == ("POST", 200))
     assert first["target"] == "/" and first["sent_bytes"] > 0
     assert first["received_bytes"] == len(encode(SMALL))
-    assert 0 <= first["ran_ms"] <= first["total_ms"] and "error" not in first
+    assert 0 <= first["waited_ms"] <= first["total_ms"] and "error" not in first
+    assert 0 <= first["ran_ms"] <= first["total_ms"]
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+", e["peer"]) for e in entries)
     assert [e["target"] for e in entries if "quoted" in e["target"]] == ['/"quoted"\\path']
     failed = next(e for e in entries if e["status"] == 500)
     assert "it broke" in failed["error"]
     assert any(e["status"] == 499 for e in entries)
-
-
-def test_no_access_lines_without_verbose(echo):
-    n = len(echo.lines)
-    assert_serves(echo)
-    echo.ask("PUT")
-    assert len(echo.lines) == n
 
 
 def test_answer_is_a_message_only_where_it_is_one(echo):

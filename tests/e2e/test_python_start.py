@@ -4,12 +4,11 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
-from harness import PATIENCE, encode, eventually, http, start_fails
+from harness import encode, eventually, http, start_fails
 from python_models import (ECHO, PYTHON, floats, refused, run, serve, strings,  # noqa: F401
                            words, write)
 
@@ -125,33 +124,36 @@ BREAKS = """
         what = inputs["x"][0].decode()
         if what == "exit": os._exit(7)
         if what == "crash": os.kill(os.getpid(), signal.SIGSEGV)
-        if what == "nap": time.sleep(0.5)
+        while what.startswith("/") and not os.path.exists(what): time.sleep(0.001)
         if what == "hang": time.sleep(1000)
         return what
 """
 
 
 @pytest.mark.parametrize("what, said", {"exit": "exit status 7", "crash": "signal 11"}.items())
-def test_a_process_that_ends_starts_again(serve, what, said):
+def test_a_process_that_ends_starts_again(serve, gate, what, said):
     with serve(BREAKS, n=2) as server, server.connect() as other:
-        other.send(http("POST", "/", encode(strings(b"nap"))))
+        other.send(http("POST", "/", encode(strings(bytes(gate)))))
         eventually(lambda: server.metrics()["in_flight"] >= 2)
         refused(server.infer(strings(what.encode())), 503, said, "starts again")
         eventually(lambda: server.metrics()['children{state="ready"}'] == 2)
         assert server.metrics()["child_restarts_total"] == 1
-        assert words(other.answer()) == "nap"
+        gate.touch()
+        assert words(other.answer()) == str(gate)
         assert words(server.infer(strings(b"well"))) == "well"
         assert what == "exit" or "Fatal Python error: Segmentation fault" in server.stderr
 
 
-def test_deadlines(serve):
+def test_deadlines(serve, gate):
     """A run cannot be stopped: its process is late, and ended when it does not come back."""
     late = {"X-GraphPipe-Timeout-Ms": 100}
-    with serve(BREAKS, "--hang-timeout", "1s") as server:
-        refused(server.infer(strings(b"nap"), fields=late), 504)
+    with serve(BREAKS, "--hang-timeout", "1h") as server:
+        refused(server.infer(strings(bytes(gate)), fields=late), 504)
         assert server.metrics()['children{state="late"}'] == 1
+        gate.touch()
         assert words(server.infer(strings(b"next"))) == "next"
         assert server.metrics()["child_restarts_total"] == 0
+    with serve(BREAKS, "--hang-timeout", "1s") as server:
         refused(server.infer(strings(b"hang"), fields=late), 504)
         assert words(server.infer(strings(b"next"))) == "next"
         assert server.metrics()['child_ended_total{reason="hang"}'] == 1
@@ -236,6 +238,5 @@ def test_stopping_does_not_wait_for_a_run_that_hangs(serve):
     with serve(BREAKS, "--drain-timeout", "500ms") as server, server.connect() as connection:
         connection.send(http("POST", "/", encode(strings(b"hang"))))
         eventually(lambda: server.metrics()["in_flight"] >= 2)
-        began = time.monotonic()
         server.signal()
-        assert server.wait(5) == 0 and time.monotonic() - began < 4 * PATIENCE
+        assert server.wait(5) == 0

@@ -2,7 +2,6 @@
 and descriptors given back, large bodies, and peers that are slow."""
 import random
 import resource
-import statistics
 import struct
 import threading
 import time
@@ -10,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import (CORES, MESSAGE, PATIENCE, SANITIZE, SMALL, Closed, Server, Tensor, Truncated,
-                     assert_serves, begun, echoed, encode, eventually, http, plugin, serve_slow,
-                     settle, slow, uint8)
+from harness import (CORES, MESSAGE, PATIENCE, SMALL, Closed, Server, Tensor, Truncated, assert_serves,
+                     begun, echoed, encode, eventually, held, http, plugin, serve_slow, settle, slow,
+                     uint8)
 
 DEADLINE, BUSY = 16, 13
 
@@ -26,7 +25,7 @@ def report(server):
 # --- slots and the queue ----------------------------------------------------------------
 
 @pytest.mark.tsan
-def test_requests_that_wait_are_answered_in_order_of_arrival():
+def test_requests_that_wait_are_answered_in_order_of_arrival(gate):
     with serve_slow() as server:
         connections, order = [], []
 
@@ -36,9 +35,10 @@ def test_requests_that_wait_are_answered_in_order_of_arrival():
 
         for i in range(4):
             connections.append(server.connect())
-            connections[i].send(slow("sleep-ms=150", b"%d" % i))
+            connections[i].send(held(gate, b"%d" % i) if i == 0 else slow("sleep-ms=150", b"%d" % i))
             begun(server, i + 1)
         assert server.metrics()["waiting"] == 3
+        gate.touch()
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(wait_for, range(4)))
         assert order == [0, 1, 2, 3]
@@ -66,42 +66,39 @@ def test_engine_that_asks_for_it_runs_each_slot_on_one_thread():
         assert server.metrics()["run_seconds_count"] == 400
 
 
-@pytest.mark.parametrize("work", ["sleep-ms=2000", "compute-ms=2000"])
+@pytest.mark.parametrize("work", ["sleep-ms=600000", "compute-ms=600000"])
 def test_health_answers_while_every_slot_is_busy(work):
-    """Also with fewer pollers than slots: a thread in an engine polls for nobody."""
+    """Also with fewer pollers than slots: a thread in an engine polls for nobody. How quick the
+    answers are is for bench/health.py."""
     with serve_slow("--instances", 2 * CORES, "--pollers", CORES) as server:
         connections = [server.connect() for _ in range(2 * CORES + 2)]
         for connection in connections:
             connection.send(slow(work))
         begun(server, len(connections))
-        times = []
         for _ in range(20):
-            start = time.monotonic()
             assert server.ask("GET", "/control/is_alive").text == "ok\n"
-            times.append(time.monotonic() - start)
         assert server.metrics()["in_flight"] == len(connections) + 1, "not busy any more"
         for connection in connections:
             connection.close()
-        assert statistics.median(times) < (0.25 * PATIENCE if SANITIZE else 0.25), times
         server.signal()
         assert server.wait(8) == 0
 
 
 @pytest.mark.tsan
-def test_beyond_max_waiting_requests_are_refused_at_once():
+def test_beyond_max_waiting_requests_are_refused_at_once(gate):
     with serve_slow("--max-waiting", 2) as server:
         waiting = [server.connect() for _ in range(3)]
         for i, connection in enumerate(waiting):
-            connection.send(slow("sleep-ms=400"))
+            connection.send(held(gate))
             begun(server, i + 1)
         with server.connect() as connection:
-            start = time.monotonic()
             answer = connection.ask("POST", "/", encode(SMALL))
             assert answer.status == 503 and int(answer.fields["retry-after"]) >= 1
             assert "--max-waiting" in answer.text
             answer = connection.ask("POST", "/", encode(SMALL), {"Accept": MESSAGE})
             assert answer.status == 503 and answer.error[0] == BUSY
-            assert time.monotonic() - start < 0.3 * PATIENCE
+            assert server.metrics()["waiting"] == 2, "no longer full"
+            gate.touch()
             for other in waiting:
                 assert echoed(other.answer()) == b"small"
                 other.close()
@@ -138,19 +135,17 @@ def assert_deadline(answer):
 def test_deadline_stops_the_run(flags, fields):
     with serve_slow(*flags) as server, server.connect() as connection:
         start = time.monotonic()
-        connection.send(slow("sleep-ms=5000", fields=fields))
+        connection.send(slow("sleep-ms=600000", fields=fields))
         assert_deadline(connection.answer())
-        assert 0.19 < time.monotonic() - start < 0.8 * PATIENCE
+        assert time.monotonic() - start >= 0.2
         eventually(lambda: report(server)[:3] == (1, 1, 1))
         assert echoed(connection.ask("POST", "/", encode(SMALL))) == b"small"
 
 
 def test_deadline_of_a_computing_run():
     with serve_slow() as server, server.connect() as connection:
-        start = time.monotonic()
-        connection.send(slow("compute-ms=5000", fields=timeout(200)))
+        connection.send(slow("compute-ms=600000", fields=timeout(200)))
         assert_deadline(connection.answer())
-        assert time.monotonic() - start < 0.8 * PATIENCE
 
 
 def test_run_that_cannot_be_stopped_is_late_but_not_good():
@@ -161,26 +156,27 @@ def test_run_that_cannot_be_stopped_is_late_but_not_good():
 
 
 @pytest.mark.tsan
-def test_deadline_while_waiting():
+def test_deadline_while_waiting(gate):
     with serve_slow() as server, server.connect() as first, server.connect() as second:
-        first.send(slow("sleep-ms=1000"))
+        first.send(held(gate))
         begun(server, 1)
         start = time.monotonic()
         second.send(slow("sleep-ms=1", fields=timeout(200)))
         assert_deadline(second.answer())
-        assert 0.19 < time.monotonic() - start < 0.8
+        assert time.monotonic() - start >= 0.2
         assert server.metrics()["waiting"] == 0
+        gate.touch()
         assert echoed(first.answer()) == b"small"
         assert echoed(second.ask("POST", "/", encode(SMALL))) == b"small"
         assert report(server)[0] == 2
 
 
 @pytest.mark.tsan
-def test_deadlines_of_many_that_wait():
+def test_deadlines_of_many_that_wait(gate):
     """Some are over while others wait on: the order of the rest is kept."""
     with serve_slow() as server:
         first = server.connect()
-        first.send(slow("sleep-ms=500"))
+        first.send(held(gate))
         begun(server, 1)
         waiting = [server.connect() for _ in range(12)]
         for i, connection in enumerate(waiting):
@@ -189,6 +185,7 @@ def test_deadlines_of_many_that_wait():
         for i, connection in enumerate(waiting):
             if i % 3:
                 assert_deadline(connection.answer())
+        gate.touch()
         for i, connection in enumerate(waiting):
             if i % 3 == 0:
                 assert echoed(connection.answer()) == b"%d" % i
@@ -200,7 +197,7 @@ def test_deadlines_of_many_that_wait():
 def test_deadline_counts_from_the_head():
     """The time of the body is the client's own."""
     with serve_slow() as server, server.connect() as connection:
-        request = slow("sleep-ms=5000", fields=timeout(300))
+        request = slow("sleep-ms=600000", fields=timeout(300))
         connection.send(request[:-10])
         time.sleep(0.4)
         connection.send(request[-10:])
@@ -228,25 +225,24 @@ def test_deadline_that_is_kept(echo):
 def test_client_that_leaves_stops_its_run(leave):
     with serve_slow() as server:
         connection = server.connect()
-        connection.send(slow("sleep-ms=20000"))
+        connection.send(slow("sleep-ms=600000"))
         begun(server, 1)
-        start = time.monotonic()
         getattr(connection, leave)()
         assert server.infer(SMALL).status == 200  # waits for the slot
-        assert time.monotonic() - start < 0.5 * PATIENCE
         assert report(server)[:3] == (2, 2, 1)
         eventually(lambda: server.metrics().get('requests_total{code="499"}') == 1)
 
 
 @pytest.mark.tsan
-def test_client_that_leaves_the_queue_is_not_run():
+def test_client_that_leaves_the_queue_is_not_run(gate):
     with serve_slow() as server, server.connect() as first:
-        first.send(slow("sleep-ms=300"))
+        first.send(held(gate))
         begun(server, 1)
         for i in range(5):
             with server.connect() as leaving:
                 leaving.send(slow("sleep-ms=5000"))
                 begun(server, 2 + i)
+        gate.touch()
         assert echoed(first.answer()) == b"small"
         eventually(lambda: server.metrics()["connections"] == 2)
         assert report(server)[:2] == (1, 1)
@@ -321,29 +317,27 @@ def test_without_descriptors_clients_are_refused_and_the_others_served():
             assert served.ask("GET").status == 200
         n_refused = 0
         for connection in many:
-            connection.socket.settimeout(0.02)
+            connection.socket.settimeout(0.1)
             try:
                 n_refused += connection.is_ended()
             except TimeoutError:
                 pass
         assert n_refused >= 80 - 48
-        before = server.cpu_ticks()
-        time.sleep(0.5)
-        assert server.cpu_ticks() - before <= 2
+        server.fall_asleep()  # and does not ask again and again whether there is a descriptor
         for connection in many:
             connection.close()
         eventually(lambda: served.ask("GET", "/control/client_count").text == "1\n")
         assert_serves(server)
 
 
-def test_idle_server_uses_no_cpu():
+def test_idle_server_is_never_woken():
     with serve_slow() as server, server.connect() as idle:
         assert idle.ask("GET").status == 200
         assert server.infer(SMALL, config="sleep-ms=50").status == 200
-        time.sleep(0.3)  # the watcher goes to sleep a while after the last run
-        before = server.cpu_ticks()
-        time.sleep(1)
-        assert server.cpu_ticks() - before <= 1
+        server.fall_asleep()  # the watcher does a while after the last run
+        before = server.wakeups()
+        time.sleep(2)
+        assert server.wakeups() == before
 
 
 def test_many_connections_at_a_time(echo):
@@ -374,13 +368,9 @@ def test_large_bodies_two_at_a_time():
     with Server() as server:
         with ThreadPoolExecutor(2) as pool:
             results = [pool.submit(exchange_large, server, seed) for seed in (1, 2)]
-            longest = 0
             while not all(result.done() for result in results):
-                start = time.monotonic()
                 assert server.ask("GET", "/control/is_alive").status == 200
-                longest = max(longest, time.monotonic() - start)
             assert all(result.result() for result in results)
-        assert longest < 1 * PATIENCE
         assert settle(server)['pool_bytes{state="used"}'] == 0
 
 
@@ -392,10 +382,8 @@ def test_slow_readers_do_not_stop_others():
         readers = [server.connect(receive_buffer=4096) for _ in range(4 * CORES + 4)]
         for reader in readers:
             reader.send(http("POST", "/", encode(uint8(data))))
-        start = time.monotonic()
         for _ in range(10):
             assert_serves(server)
-        assert time.monotonic() - start < 3 * PATIENCE
         assert echoed(readers[0].answer()) == data
         for reader in readers:
             reader.close()
@@ -456,7 +444,7 @@ def stalled():
             time.sleep(0.25)
         for thread in threads:
             thread.join()
-        time.sleep(max(0.0, start + 12 - time.monotonic()))
+        eventually(lambda: server.metrics()["connections"] == 1, what="the end of the unread answer")
         outcome("unread", unread)
         outcome("after a long run", after)
         assert_serves(server)
@@ -470,7 +458,7 @@ def test_body_that_stalls(stalled, name):
     answer, seconds = stalled[name]
     assert not isinstance(answer, Exception), repr(answer)
     assert answer.status == 408 and "--min-rate" in answer.text
-    assert 9.5 < seconds < 10 + 2 * PATIENCE
+    assert seconds >= 10
 
 
 def test_answer_that_is_not_read_is_cut_off(stalled):

@@ -2,12 +2,13 @@
  *
  *   sleep-ms=200    waits, as an engine on a device does
  *   compute-ms=5    keeps a core busy
+ *   until=/tmp/x    waits until that file is there
  *   deaf            does not ask to be told when the run should stop
  *   report          does nothing, returns uint64 {begun, ended, stopped, most at a time}
  *
- * separated by blanks. One slot unless the options say more; all may run at a time. With the
- * engine option "pinned" each slot wants a thread of its own, with "stuck" closing never ends, with
- * "stuck-exit" the process does not exit by itself. */
+ * separated by blanks, until= last. One slot unless the options say more; all may run at a time.
+ * With the engine option "pinned" each slot wants a thread of its own, with "stuck" closing never
+ * ends, with "stuck-exit" the process does not exit by itself. */
 #include <graphpipe/engine.h>
 
 #include <pthread.h>
@@ -67,6 +68,9 @@ static void wait_for(struct alarm *alarm, const char *config)
     while (!alarm->is_stopped && now_ns() < sleep_end_ns)
         pthread_cond_timedwait(&alarm->changed, &alarm->lock, &end);
     pthread_mutex_unlock(&alarm->lock);
+    const char *path = strstr(config, "until=");
+    while (path && !alarm->is_stopped && access(path + strlen("until="), F_OK) != 0)
+        usleep(1000);
     const int64_t compute_end_ns = now_ns() + setting(config, "compute-ms=") * MS;
     while (!alarm->is_stopped && now_ns() < compute_end_ns)
         continue;

@@ -4,7 +4,7 @@
  *   null          reads address 0
  *   abort, exit   ends the process: signal 6, exit status 3
  *   hang          never returns
- *   nap MS        returns its inputs after a while, whatever happens
+ *   until PATH    returns its inputs when that file is there, whatever happens
  *   input         writes to where the input lies
  *   inputs        ends unless mapping the inputs for writing is refused, in each way
  *   outputs       writes over all classes of the arena of outputs, and returns its inputs
@@ -134,8 +134,9 @@ static void break_process(const char *config, uint64_t id, const struct gp_call 
         _exit(3);
     else if (strcmp(config, "hang") == 0)
         hang();
-    else if (strncmp(config, "nap ", 4) == 0)
-        usleep((useconds_t)atoi(config + 4) * 1000);
+    else if (strncmp(config, "until ", 6) == 0)
+        while (access(config + 6, F_OK) != 0)
+            usleep(1000);
     else if (strcmp(config, "input") == 0)
         *(volatile unsigned char *)(uintptr_t)call->inputs[0].data = 1;
     else if (strcmp(config, "inputs") == 0)
