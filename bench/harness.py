@@ -174,8 +174,8 @@ def zeros(folder, *shape):
     return f"float32[{','.join(map(str, shape))}]:@{path}"
 
 
-def message(given):
-    """The request that our client sends for an input, for clients that are not ours."""
+def message(*arguments):
+    """The request that our client sends for inputs and flags, for clients that are not ours."""
     bodies = []
 
     class Catch(http.server.BaseHTTPRequestHandler):
@@ -188,11 +188,11 @@ def message(given):
     with socketserver.TCPServer(("127.0.0.1", 0), Catch) as listener:
         listener.timeout = 30
         client = subprocess.Popen([PROGRAM, "infer", "127.0.0.1:%d" % listener.server_address[1],
-                                   given], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                   *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         listener.handle_request()
     said = client.communicate()[1].decode()
     if not bodies:
-        raise RuntimeError(f"graphpipe infer {given} asked nothing: {said}")
+        raise RuntimeError(f"graphpipe infer {arguments} asked nothing: {said}")
     return bodies[0]
 
 

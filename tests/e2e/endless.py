@@ -1,6 +1,5 @@
-"""A client without end, in a process of its own so that it shares no interpreter with what is
-measured beside it: endless.py upload|pipeline HOST PORT, until it is killed."""
-import os
+"""A client without end, in a process of its own so that it shares no interpreter with what is asked
+beside it: endless.py upload|pipeline HOST PORT, until it is killed."""
 import socket
 import sys
 import threading
@@ -34,7 +33,6 @@ def pipeline(connection):
 
 if __name__ == "__main__":
     _, kind, host, port = sys.argv
-    os.nice(5)  # it stands for another machine: the server's cores are not for it
     while True:
         try:
             with socket.create_connection((host, int(port))) as connection:

@@ -3,7 +3,6 @@ import pathlib
 import re
 import resource
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -13,16 +12,13 @@ import pytest
 from harness import (PATIENCE, SANITIZE, SMALL, Server, Truncated, assert_serves, echoed, encode,
                      eventually, http, settle, uint8)
 
+TURN_REQUESTS = 16  # as src/server/connection.c has it
 ENDLESS = pathlib.Path(__file__).with_name("endless.py")
 
 
 def resident_bytes(server):
     status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
-
-
-def quantile(values, q):
-    return sorted(values)[int(q * len(values))]
 
 
 @pytest.fixture
@@ -54,78 +50,69 @@ def test_ten_thousand_idle_connections(many_descriptors):
             idle.append(connection)
         eventually(lambda: server.metrics()["connections"] == n + 1)
         each = (resident_bytes(server) - before) / n
-        times = []
         with server.connect() as connection:
             for _ in range(300):
-                start = time.monotonic()
                 assert echoed(connection.ask("POST", "/", encode(SMALL))) == SMALL.data
-                times.append(time.monotonic() - start)
+        server.fall_asleep()
         for connection in idle:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             connection.close()
         settle(server)
         eventually(lambda: server.descriptors() <= descriptors)
-        print(f"{n} idle connections: {each:.0f} bytes each, "
-              f"p50 {1e3 * statistics.median(times):.2f} ms")
+        print(f"{n} idle connections: {each:.0f} bytes each")
         assert each < 2048 or SANITIZE
-        assert statistics.median(times) < 0.01 * PATIENCE
-        cpu = server.cpu_ticks()
-        time.sleep(0.5)
-        assert server.cpu_ticks() - cpu <= 2
+        server.fall_asleep()
 
 
-def probe(servers, n=250):
-    """The p99 of n health calls to each in turn, every one on a connection of its own."""
-    times = [[] for _ in servers]
-    for _ in range(n):
-        for server, its in zip(servers, times):
-            start = time.monotonic()
-            assert server.ask("GET", "/control/is_alive").text == "ok\n"
-            its.append(time.monotonic() - start)
-        time.sleep(0.005)
-    print("health, busy and idle server:", "; ".join(
-        f"p50 {1e3 * statistics.median(its):.1f} p99 {1e3 * quantile(its, 0.99):.1f} "
-        f"max {1e3 * max(its):.1f} ms" for its in times))
-    return [quantile(its, 0.99) for its in times]
+def answered_between_two_turns(server):
+    """How many requests of others the server answers between two turns of one client, who sends more at
+    a time than one turn answers: the last of the first turn and the first of the next tell."""
+    with server.connect() as connection:
+        connection.send(http("GET", "/control/is_alive") * (TURN_REQUESTS - 1)
+                        + http("GET", "/metrics") * 2)
+        for _ in range(TURN_REQUESTS - 1):
+            assert connection.answer().text == "ok\n"
+        counts = [int(re.search(r"^graphpipe_request_seconds_count (\d+)", connection.answer().text,
+                                re.M)[1]) for _ in range(2)]
+    return counts[1] - counts[0] - 1  # itself
 
 
 def test_health_beside_endless_uploads_and_pipelines():
-    """Each client has its share: a probe waits for no more than a few turns of others. What the
-    machine adds is seen at a second server, which has nothing else to do, and taken off; of three
-    rounds one has to be good."""
+    """Each client has its share: who waits, waits for a turn of each other. The server counts, so that
+    no speed matters; the median, since a thread may lose its core in between. How long a health call
+    waits is for bench/health.py."""
     kinds = ["upload", "upload", "pipeline", "pipeline"]
-    limit = 0.05 * PATIENCE if SANITIZE else 0.05
-    with Server() as server, Server() as idle:
+    with Server() as server:
         clients = [subprocess.Popen([sys.executable, "-B", ENDLESS, kind,
                                      *map(str, server.address)]) for kind in kinds]
         try:
-            eventually(lambda: server.metrics()["run_seconds_count"] > 1000, 10)
-            rounds = []
-            while len(rounds) < 3 and not (rounds and rounds[-1] < limit):
-                busy, alone = probe([server, idle])
-                rounds.append(busy - alone)
+            eventually(lambda: (m := server.metrics())["run_seconds_count"] > 1000
+                       and m["connections"] > len(kinds), 10, "the clients")
+            counts = sorted(answered_between_two_turns(server) for _ in range(51))
             assert all(client.poll() is None for client in clients), "a client has ended"
-            assert server.metrics()["connections"] > len(kinds)
+            eventually(lambda: server.metrics()["connections"] > len(kinds))
         finally:
             for client in clients:
                 client.kill()
                 client.wait()
-        assert min(rounds) < limit, rounds
+        print("answered between two turns:", counts)
+        assert counts[-1] >= TURN_REQUESTS, "nobody else had a turn"
+        assert counts[25] <= 4 * TURN_REQUESTS * len(kinds)
         assert settle(server)['pool_bytes{state="used"}'] == 0
 
 
 def test_client_that_never_reads_77_mb():
     """Beside it others are served; it is cut off, and its memory given back."""
     data = bytes(77 << 20)
-    with Server("--min-rate", "1GB") as server:
+    with Server("--min-rate", "2MB") as server:
         settle(server)
         descriptors = server.descriptors()
-        with server.connect(timeout=30, receive_buffer=4096) as connection:
+        with server.connect(receive_buffer=4096) as connection:
+            start = time.monotonic()
             connection.send(http("POST", "/", encode(uint8(data))))
             eventually(lambda: server.metrics()["run_seconds_count"] == 1)
-            start = time.monotonic()
             while server.metrics()["connections"] > 1:
-                assert time.monotonic() - start < 10 + 3 * PATIENCE
+                assert time.monotonic() - start < 10 + 5 * PATIENCE
                 assert server.metrics()['pool_bytes{state="used"}'] <= len(data) + (1 << 20)
                 assert_serves(server)
                 time.sleep(0.1)
