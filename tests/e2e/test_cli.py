@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from harness import PATIENCE, PROGRAM, SOURCE, Server, eventually, plugin
+from harness import PATIENCE, PROGRAM, SOURCE, Server, begun, eventually, plugin
 
 COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines"]
 PLAIN = {k: v for k, v in os.environ.items() if not re.match("GP_", k)}
@@ -181,7 +181,7 @@ def test_signal_drains(number, tmp_path):
 def test_second_signal_ends_at_once():
     with Server() as server, server.connect() as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
-        time.sleep(0.2)  # the head has arrived: the drain waits for the rest
+        begun(server, 1)  # the head has arrived: the drain waits for the rest
         server.signal(signal.SIGTERM)
         eventually(lambda: "draining" in server.stderr, what="the drain")
         assert server.process.poll() is None
@@ -377,7 +377,7 @@ def test_infer_timeout():
         start = time.monotonic()
         fails(1, "infer", "127.0.0.1:%d" % silent.getsockname()[1], "int8:1", "--timeout",
               "300ms")
-        assert 0.2 < time.monotonic() - start < 10
+        assert time.monotonic() - start >= 0.3
 
 
 # --- inspect, engines -------------------------------------------------------------------

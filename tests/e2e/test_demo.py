@@ -9,7 +9,7 @@ SOURCE = os.environ.get("GP_SOURCE_DIR", os.path.join(os.path.dirname(__file__),
 
 def test_demo_knows_the_mug():
     run = subprocess.run([os.path.join(SOURCE, "tools", "demo")], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
     assert run.returncode == 0, run.stdout
     answers = re.findall(r"^  (0\.\d+)  (.*) \(\d+\)$", run.stdout, re.MULTILINE)
     assert len(answers) == 5, run.stdout

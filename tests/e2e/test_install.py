@@ -21,7 +21,7 @@ COMMANDS = "serve infer bench inspect decode engines".split()
 
 def run(*command, **keywords):
     done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=50, **keywords)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, **keywords)
     assert done.returncode == 0, f"{command}\n{done.stdout}"
     return done.stdout
 

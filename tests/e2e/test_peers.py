@@ -125,10 +125,10 @@ def test_names_of_a_message_together(server):
 # --- slow, within the limits ------------------------------------------------------------
 
 def test_slow_peers_within_the_limits_are_served():
-    """A head just in time, a body and a reader above the least rate."""
+    """A head in many pieces, a body and a reader above the least rate."""
     data = bytes(range(256)) * 8192  # 2 MiB
     body = encode(uint8(data))
-    with Server("--head-timeout", "2s") as server:
+    with Server() as server:
         with server.connect(receive_buffer=8192) as connection:
             request = http("POST", "/", body)
             for at in range(40):
@@ -164,14 +164,14 @@ def test_early_error_is_read_by_a_client_that_sends_it_all_first(server, start, 
 
 
 def test_refused_client_that_sends_for_ever_is_cut_off():
+    start = time.monotonic()
     with Server("--max-body", "1MiB") as server, server.connect() as connection:
-        start = time.monotonic()
         with pytest.raises(ConnectionError):
             connection.send(http("POST", "/", fields={"Content-Length": 2 << 20}))
-            while time.monotonic() < start + 20 * PATIENCE:
+            while time.monotonic() < start + 10 * PATIENCE:
                 connection.send(bytes(1 << 16))
                 time.sleep(0.01)
-        assert 9 < time.monotonic() - start < 10 + 2 * PATIENCE
+        assert time.monotonic() - start >= 10
         assert settle(server)["connections"] == 1
 
 
@@ -180,7 +180,7 @@ def test_body_is_taken_while_the_answer_before_it_is_unread():
     body = encode(uint8(bytes(24 << 20)))
     with Server() as server:
         for size in (2_000_000, 2_100_000) * 3:
-            with server.connect(timeout=2, receive_buffer=4096) as connection:
+            with server.connect(receive_buffer=4096) as connection:
                 connection.send(http("POST", "/", encode(uint8(bytes(size)))))
                 eventually(lambda: server.metrics().get('run_seconds_count'))
                 time.sleep(0.1)
@@ -188,7 +188,7 @@ def test_body_is_taken_while_the_answer_before_it_is_unread():
                 sender = threading.Thread(target=send_what_it_takes, args=[connection, body])
                 sender.start()
                 eventually(lambda: server.metrics()["received_bytes_total"]
-                           >= before + len(body), 2, "the second body")
+                           >= before + len(body), what="the second body")
                 sender.join()
                 connection.reset()
 

@@ -15,7 +15,7 @@ TOOLS = SOURCE / "tools"
 
 @pytest.fixture(scope="module")
 def components():
-    listed = subprocess.run([sys.executable, TOOLS / "sbom"], check=True, text=True, timeout=50,
+    listed = subprocess.run([sys.executable, TOOLS / "sbom"], check=True, text=True, timeout=240,
                             stdout=subprocess.PIPE).stdout
     bill = json.loads(listed)
     assert bill["bomFormat"] == "CycloneDX" and bill["specVersion"] == "1.5"
