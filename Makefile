@@ -21,7 +21,7 @@ demo: ## serve an image model and classify examples/mug.png with it
 test: ## build and run all the tests
 	@tools/setup test
 	@$(MAKE) --no-print-directory build
-	@ctest --preset release $(CTEST_FLAGS)
+	@tools/test $(CTEST_FLAGS)
 
 # flags of tests/frameworks/run.py: FLAGS="--markdown docs/engines-tested.md"
 test-engines: ## the same models through every engine, next to their frameworks (3 GB)
