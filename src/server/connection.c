@@ -201,6 +201,13 @@ static int64_t transfer_deadline(const struct connection *c, uint64_t moved_byte
                      1e9);
 }
 
+/* True when bytes have come of which none was parsed: not the beginning of a head that lacks its
+ * end. */
+static bool has_request_behind(const struct connection *c)
+{
+    return c->pending_size && !c->x;
+}
+
 static void start_timer(struct connection *c)
 {
     struct timers *timers = &c->server->timers;
@@ -208,8 +215,8 @@ static void start_timer(struct connection *c)
     struct exchange *x = c->x;
     switch (c->state) {
     case CONNECTION_HEAD:
-        if (x)
-            timers_join(timers, &c->timer, TIMER_HEAD,
+        if (x || has_request_behind(c)) /* which the drain waits for, unlike a head */
+            timers_join(timers, &c->timer, x ? TIMER_HEAD : TIMER_BODY,
                         c->since_ns + options->head_timeout_ms * CLOCK_MS);
         else
             timers_join(timers, &c->timer, TIMER_IDLE,
@@ -246,8 +253,9 @@ static bool rest(struct worker *worker, struct connection *c, enum step step)
     if (!window_save(worker, c))
         return false;
     start_timer(c);
-    /* as in connection_open */
-    if (c->state == CONNECTION_HEAD && server_is_draining(c->server))
+    /* As in connection_open. A request that was received behind the last one is still answered. */
+    if (c->state == CONNECTION_HEAD && !has_request_behind(c) &&
+        server_is_draining(c->server))
         return false;
     return poller_arm(worker->poller, &c->source, events_for(c, step));
 }

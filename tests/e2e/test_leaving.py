@@ -175,12 +175,12 @@ def test_sigterm_with_requests_in_each_state(gate):
         server.signal()
         for name in ("idle", "new", "head"):
             assert c[name].is_ended(), name
+        c["body"].send(REQUEST[-20:])  # so that there is more to do than to answer "behind"
+        c["chunk"].send(CODED[-30:])
         gate.touch()
         assert echoed(c["behind"].answer()) == b"small"
         ready = c["behind"].answer()  # received before the end began, so it is answered
         assert ready.status == 503 and ready.text == "draining\n"
-        c["body"].send(REQUEST[-20:])
-        c["chunk"].send(CODED[-30:])
         for name in ("body", "chunk", "running", "waiting"):
             answer = c[name].answer()
             assert echoed(answer) == b"small" and answer.fields["connection"] == "close", name

@@ -13,8 +13,9 @@ import time
 
 import pytest
 from harness import (MESSAGE, MODELS, SANITIZE, Closed, Server, Tensor, Truncated, encode,
-                     eventually, has_onnx, http, plugin, settle, uint8)
+                     eventually, http, plugin, settle, uint8)
 from messages import Modules2018, finish
+from needs import need
 
 import flatbuffers
 
@@ -240,8 +241,7 @@ def test_corpus(name):
                          ids=["plain", "isolated"])
 def test_corpus_onnx(arguments):
     """A model that wants none of it: what is refused has cost nothing but its body."""
-    if not has_onnx():
-        pytest.skip("the onnx engine is not built (tools/setup onnx)")
+    need("onnx")
     with warm("--instances", 2, *arguments, engine="onnx", model=MODELS / "mlp.onnx") as server:
         statuses = stay_bounded(server, list(CORPUS.values()))
         assert set(statuses) <= {400, 413, 503}
@@ -323,8 +323,7 @@ def test_long_targets():
 
 def test_repeated_output():
     """An output that is named again and again makes an answer in proportion to its request."""
-    if not has_onnx():
-        pytest.skip("the onnx engine is not built (tools/setup onnx)")
+    need("onnx")
     rows = 20_000
     tensor_ = Tensor("float32", [rows, 4], bytes(rows * 16))
     with warm(engine="onnx", model=MODELS / "mlp.onnx") as server:
