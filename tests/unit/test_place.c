@@ -1,0 +1,355 @@
+/* What this process may use: the files of control groups as the kernel, containers and nobody
+ * sane write them, below a root of our own. */
+#include "base/place.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define GIB ((uint64_t)1 << 30)
+#define V2 "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw\n"
+#define V1(what, id)                                                                     \
+    id " 31 0:28 / /sys/fs/cgroup/" what " rw,nosuid - cgroup cgroup rw," what "\n"
+
+static char root[64];
+
+/* A file below the root, and the folders on the way. */
+static void put(const char *path, const char *content)
+{
+    char whole[512];
+    (void)snprintf(whole, sizeof whole, "%s%s", root, path);
+    for (char *at = whole + strlen(root) + 1; (at = strchr(at, '/')); at++) {
+        *at = '\0';
+        (void)mkdir(whole, 0700);
+        *at = '/';
+    }
+    FILE *file = fopen(whole, "w");
+    assert_non_null(file);
+    assert_true(fputs(content, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void put_group(const char *cgroup, const char *mountinfo)
+{
+    put("/proc/self/cgroup", cgroup);
+    put("/proc/self/mountinfo", mountinfo);
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    (void)snprintf(root, sizeof root, "/tmp/gp-place-XXXXXX");
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+    char command[128];
+    (void)state;
+    (void)snprintf(command, sizeof command, "rm -r %s", root);
+    return system(command);
+}
+
+/* Of 32 cores and 64 GiB. */
+static struct place found(void)
+{
+    struct place place = {32, 32, NULL, 64 * GIB, "the memory"};
+    place_apply_cgroups(&place, root);
+    return place;
+}
+
+static void assert_found(unsigned n_cores, uint64_t memory_bytes, const char *memory_from)
+{
+    const struct place place = found();
+    assert_int_equal(place.n_cores, n_cores);
+    if (n_cores < 32)
+        assert_string_equal(place.cores_from, "cgroup quota");
+    else
+        assert_null(place.cores_from);
+    assert_int_equal(place.memory_bytes, memory_bytes);
+    assert_string_equal(place.memory_from, memory_from);
+}
+
+static void without_groups(void **state)
+{
+    (void)state;
+    assert_found(32, 64 * GIB, "the memory"); /* no /proc at all */
+    put_group("", "");
+    assert_found(32, 64 * GIB, "the memory");
+    put_group("0::/a\n", "");
+    assert_found(32, 64 * GIB, "the memory");
+    put_group("0::/a\n", V2); /* folders that are not there */
+    assert_found(32, 64 * GIB, "the memory");
+}
+
+/* The least on the way up, wherever it is: a systemd unit in a slice. */
+static void version_2(void **state)
+{
+    (void)state;
+    put_group("0::/a.slice/b.service\n", V2);
+    put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "max 100000\n");
+    put("/sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
+    put("/sys/fs/cgroup/a.slice/b.service/memory.high", "max\n");
+    assert_found(32, 64 * GIB, "the memory");
+    put("/sys/fs/cgroup/a.slice/memory.max", "2147483648\n");
+    put("/sys/fs/cgroup/a.slice/cpu.max", "400000 100000\n");
+    assert_found(4, 2 * GIB, "memory.max");
+    put("/sys/fs/cgroup/a.slice/b.service/memory.max", "536870912\n");
+    put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "100000 100000\n");
+    assert_found(1, GIB / 2, "memory.max");
+    put("/sys/fs/cgroup/a.slice/b.service/memory.high", "268435456\n");
+    assert_found(1, GIB / 4, "memory.high");
+    put("/sys/fs/cgroup/other/memory.max", "4096\n"); /* not on the way */
+    assert_found(1, GIB / 4, "memory.high");
+}
+
+static void rounds_up(void **state)
+{
+    static const struct {
+        const char *quota;
+        unsigned n_cores;
+    } cases[] = {
+        {"100001 100000", 2},   {"150000 100000", 2}, {"200000 100000", 2},
+        {"1000 100000", 1},     {"50000 25000", 2},   {"3200000 100000", 32},
+        {"9900000 100000", 32},
+    };
+    (void)state;
+    put_group("0::/\n", V2);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put("/sys/fs/cgroup/cpu.max", cases[i].quota);
+        assert_found(cases[i].n_cores, 64 * GIB, "the memory");
+    }
+}
+
+static void version_1(void **state)
+{
+    (void)state;
+    put_group("5:memory:/x/y\n3:cpu,cpuacct:/x\n1:name=systemd:/s\n",
+              V1("cpu,cpuacct", "30") V1("memory", "32"));
+    put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "-1\n");
+    put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us", "100000\n");
+    put("/sys/fs/cgroup/memory/x/y/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_found(32, 64 * GIB, "the memory");
+    put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "250000\n");
+    put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+    put("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "1073741824\n");
+    assert_found(3, GIB, "memory.limit_in_bytes");
+}
+
+/* Version 2 without controllers beside version 1. */
+static void hybrid(void **state)
+{
+    (void)state;
+    put_group("4:memory:/u\n2:cpu:/u\n0::/u\n",
+              V1("cpu", "30") V1("memory", "32") "40 31 0:30 / /sys/fs/cgroup/unified "
+                                                 "rw - cgroup2 cgroup2 rw\n");
+    put("/sys/fs/cgroup/unified/u/cgroup.procs", "1\n");
+    put("/sys/fs/cgroup/cpu/u/cpu.cfs_quota_us", "100000\n");
+    put("/sys/fs/cgroup/cpu/u/cpu.cfs_period_us", "100000\n");
+    put("/sys/fs/cgroup/memory/u/memory.limit_in_bytes", "1073741824\n");
+    assert_found(1, GIB, "memory.limit_in_bytes");
+    put("/sys/fs/cgroup/unified/memory.max", "1048576\n"); /* either may have it */
+    assert_found(1, 1 << 20, "memory.max");
+}
+
+static void namespaces(void **state)
+{
+    static const struct {
+        const char *path, *mount, *limited;
+    } cases[] = {
+        {"/", "/", "/"},                         /* of its own */
+        {"/docker/abc", "/docker/abc", "/"},     /* the host's, and its part mounted */
+        {"/docker/abc/d", "/docker/abc", "/d/"}, /* with a group below */
+        {"/docker/abc/d", "/docker/abc", "/"},
+        {"/docker/abc", "/docker/ab", "/"}, /* not below it, though it begins alike */
+        {"/../..", "/", "/"},               /* outside: what can be seen */
+        {"/../b", "/", "/"},
+        {"/", "/../..", "/"},
+        {"/gone (deleted)", "/", "/"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char cgroup[64], mountinfo[128], file[128];
+        assert_int_equal(remove_root(NULL), 0);
+        assert_int_equal(make_root(NULL), 0);
+        (void)snprintf(cgroup, sizeof cgroup, "0::%s\n", cases[i].path);
+        (void)snprintf(mountinfo, sizeof mountinfo,
+                       "31 23 0:28 %s /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+                       cases[i].mount);
+        put_group(cgroup, mountinfo);
+        (void)snprintf(file, sizeof file, "/sys/fs/cgroup%smemory.max", cases[i].limited);
+        put(file, "1073741824\n");
+        (void)snprintf(file, sizeof file, "/sys/fs/cgroup%scpu.max", cases[i].limited);
+        put(file, "200000 100000\n");
+        assert_found(2, GIB, "memory.max");
+    }
+}
+
+/* The mount that has the process's group is the one, whichever comes first. */
+static void several_mounts(void **state)
+{
+    const char *elsewhere = "30 23 0:28 /b /mnt/b rw - cgroup2 cgroup2 rw\n";
+    const char *whole = "31 23 0:28 / /mnt/with\\040space rw - cgroup2 cgroup2 rw\n";
+    char mountinfo[256];
+    (void)state;
+    put("/mnt/b/memory.max", "4096\n");
+    put("/mnt/with space/bc/memory.max", "1073741824\n");
+    (void)snprintf(mountinfo, sizeof mountinfo, "%s%s", elsewhere, whole);
+    put_group("0::/bc\n", mountinfo);
+    assert_found(32, GIB, "memory.max");
+    (void)snprintf(mountinfo, sizeof mountinfo, "%s%s", whole, elsewhere);
+    put_group("0::/bc\n", mountinfo);
+    assert_found(32, GIB, "memory.max");
+}
+
+static void garbage(void **state)
+{
+    static const char *const words[] = {
+        "",
+        "\n",
+        "max",
+        "abc",
+        "-1",
+        "12x",
+        "0x10 0x1",
+        "99999999999999999999999",
+        "99999999999999999999999 1",
+        "100000 0",
+        "100000",
+        "max max",
+        " ",
+        "\x01\xff",
+        "1e3 5",
+        "100000 -1",
+        "100000 abc",
+    };
+    (void)state;
+    put_group("0::/\n", V2);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        put("/sys/fs/cgroup/cpu.max", words[i]);
+        assert_int_equal(found().n_cores, 32);
+    }
+    for (size_t i = 0; i < 9; i++) {
+        put("/sys/fs/cgroup/memory.max", words[i]);
+        assert_found(32, 64 * GIB, "the memory");
+    }
+    put("/sys/fs/cgroup/memory.max", "0\n");
+    put("/sys/fs/cgroup/cpu.max", "0 100000\n");
+    assert_found(1, 0, "memory.max");
+}
+
+/* Lines that are no such lines, or longer than any buffer, before the one that counts. */
+static void strange_lines(void **state)
+{
+    static char lines[100000];
+    (void)state;
+    memset(lines, 'x', sizeof lines - 1);
+    (void)snprintf(lines + 50000, sizeof lines - 50000,
+                   "\n\n31\n- - -\n1 2 3 - cgroup2\n:\n::\n0:\n0::relative\n%s",
+                   V2 "0::/a\n");
+    put_group(lines, lines);
+    put("/sys/fs/cgroup/a/memory.max", "1073741824\n");
+    assert_found(32, GIB, "memory.max");
+    memset(lines + 2, 'y', 90000); /* a path that no buffer holds */
+    memcpy(lines, "0::/", 4);
+    put_group(lines, V2);
+    assert_found(32, 64 * GIB, "the memory");
+}
+
+static void set_limit(int resource, rlim_t value, struct rlimit *before)
+{
+    assert_int_equal(getrlimit(resource, before), 0);
+    const struct rlimit limit = {value, before->rlim_max};
+    assert_int_equal(setrlimit(resource, &limit), 0);
+}
+
+static void of_this_machine(void **state)
+{
+    struct place place;
+    char words[PLACE_WORDS_BYTES];
+    (void)state;
+    place_find(&place);
+    assert_in_range(place.n_cores, 1, place.n_machine_cores);
+    assert_true(place.memory_bytes > 0);
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    if (before.rlim_cur != RLIM_INFINITY)
+        skip();
+    assert_int_equal(place_pool_bytes(&place, words), place.memory_bytes / 2);
+    place.memory_from = "memory.max";
+    (void)place_pool_bytes(&place, words);
+    assert_string_equal(words, "half of memory.max");
+    assert_true(place_addresses_left() > 64 * GIB);
+}
+
+static void addresses(void **state)
+{
+    struct place place = {1, 1, NULL, 64 * GIB, "the memory"};
+    char words[PLACE_WORDS_BYTES];
+    struct rlimit before;
+    (void)state;
+    set_limit(RLIMIT_AS, 2 * GIB, &before);
+    const uint64_t pool = place_pool_bytes(&place, words), left = place_addresses_left();
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    if (!left)
+        skip(); /* a sanitizer has mapped terabytes */
+    assert_int_equal(pool, GIB / 4);
+    assert_string_equal(words, "an eighth of ulimit -v");
+    assert_in_range(left, GIB, 2 * GIB - 1);
+}
+
+static void explains(void **state)
+{
+    static const struct {
+        int error, resource;
+        rlim_t value;
+        const char *words;
+    } cases[] = {
+        {EMFILE, RLIMIT_NOFILE, 33, "Too many open files (ulimit -n is 33: raise it)"},
+        {EFBIG, RLIMIT_FSIZE, 2048, "File too large (ulimit -f is 2: raise it)"},
+        {ENOMEM, RLIMIT_DATA, 64 * GIB,
+         "Cannot allocate memory (ulimit -d is 67108864: raise it)"},
+        {EAGAIN, RLIMIT_NPROC, 5,
+         "Resource temporarily unavailable (ulimit -u is 5: raise it)"},
+        {ENOENT, RLIMIT_NOFILE, 33, "No such file or directory"},
+    };
+    char words[PLACE_WORDS_BYTES];
+    struct rlimit before;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        set_limit(cases[i].resource, cases[i].value, &before);
+        (void)place_explain(cases[i].error, words);
+        assert_int_equal(setrlimit(cases[i].resource, &before), 0);
+        assert_string_equal(words, cases[i].words);
+    }
+    set_limit(RLIMIT_NOFILE, 33, &before);
+    assert_string_equal(place_loader_limit("x.so: Too many open files", words),
+                        " (ulimit -n is 33: raise it)");
+    assert_string_equal(place_loader_limit("x.so: invalid ELF header", words), "");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+#define BELOW_A_ROOT(test) cmocka_unit_test_setup_teardown(test, make_root, remove_root)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BELOW_A_ROOT(without_groups), BELOW_A_ROOT(version_2),
+        BELOW_A_ROOT(rounds_up),      BELOW_A_ROOT(version_1),
+        BELOW_A_ROOT(hybrid),         BELOW_A_ROOT(namespaces),
+        BELOW_A_ROOT(several_mounts), BELOW_A_ROOT(garbage),
+        BELOW_A_ROOT(strange_lines),  cmocka_unit_test(of_this_machine),
+        cmocka_unit_test(explains),   cmocka_unit_test(addresses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
