@@ -3,6 +3,7 @@
  */
 #include "cli/cli.h"
 
+#include "base/place.h"
 #include "cli/about.h"
 #include "cli/engine_flags.h"
 #include "engine/engine.h"
@@ -174,11 +175,11 @@ static int inspect_file(const struct inspect_values *values, const char *path)
     const char *name = values->engine;
     if (!name && engine_guess(path, &name, &err) != GP_OK)
         return cli_fail("%s", err.message);
-    const long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct place place;
+    place_find(&place);
     const struct gp_engine_options options = {.size_bytes = sizeof options,
                                               .n_slots = 1,
-                                              .n_cores =
-                                                  n_cores > 0 ? (uint32_t)n_cores : 1,
+                                              .n_cores = place.n_cores,
                                               .model_path = path,
                                               .options = values->engine_options.items,
                                               .n_options = values->engine_options.n};

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -19,16 +18,7 @@
 /* How long unused memory of the pool stays warm, at least. */
 #define POOL_IDLE_NS (30 * CLOCK_S)
 
-enum { RESERVED_DESCRIPTORS = 64 };
-
-unsigned server_n_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    const int n = CPU_COUNT(&set);
-    return n > 0 ? (unsigned)n : 1;
-}
+enum { RESERVED_DESCRIPTORS = 64, MIB = 1 << 20 };
 
 char *server_strdup(struct gp_server *server, const char *text)
 {
@@ -71,7 +61,7 @@ static enum gp_status set_options(struct gp_server *server,
     o->head_timeout_ms = or_default(o->head_timeout_ms, 10000);
     o->idle_timeout_ms = or_default(o->idle_timeout_ms, 75000);
     o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
-    o->n_pollers = or_default(o->n_pollers, server_n_cores());
+    o->n_pollers = or_default(o->n_pollers, server->place.n_cores);
     o->hang_timeout_ms = or_default(o->hang_timeout_ms, 30000);
     return GP_OK;
 }
@@ -123,6 +113,42 @@ static bool begin_log(struct gp_server *server, const struct gp_server_options *
     return false;
 }
 
+static uint64_t pool_bytes(const struct gp_server *server, char words[PLACE_WORDS_BYTES])
+{
+    const uint64_t by_default = place_pool_bytes(&server->place, words);
+    if (!server->options.pool_bytes)
+        return by_default;
+    (void)snprintf(words, PLACE_WORDS_BYTES, "--pool");
+    return server->options.pool_bytes;
+}
+
+static enum gp_status fail_pool(uint64_t size_bytes, int error, struct gp_error *err)
+{
+    char words[PLACE_WORDS_BYTES], remedy[64] = "";
+    /* a quarter of the addresses is what surely finds a place in them */
+    const uint64_t most_mib = place_addresses_left() / 4 / MIB;
+    if (error == ENOMEM && most_mib && most_mib < size_bytes / MIB)
+        (void)snprintf(remedy, sizeof remedy, ", or set --pool %lluMiB",
+                       (unsigned long long)most_mib);
+    return gp_error_set(err, GP_NO_MEMORY, "cannot make the pool of %llu MiB: %s%s",
+                        (unsigned long long)(size_bytes / MIB),
+                        place_explain(error, words), remedy);
+}
+
+static bool open_pool(struct gp_server *server, const struct gp_server_options *options,
+                      struct gp_error *err)
+{
+    char words[PLACE_WORDS_BYTES];
+    place_find(&server->place);
+    server->options.pool_bytes = options->pool_bytes;
+    const uint64_t size_bytes = pool_bytes(server, words);
+    server->pool =
+        (options->isolate ? pool_create_split : pool_create)((size_t)size_bytes);
+    if (!server->pool)
+        (void)fail_pool(size_bytes, errno, err);
+    return server->pool;
+}
+
 /* What both ways of making a server share, before the model is opened. */
 static struct gp_server *begin(const struct gp_server_options *options,
                                struct gp_error *err)
@@ -134,12 +160,9 @@ static struct gp_server *begin(const struct gp_server_options *options,
     }
     if (server)
         server->arena = gp_arena_create();
-    if (server)
-        server->pool = (options->isolate ? pool_create_split
-                                         : pool_create)((size_t)options->pool_bytes);
-    if (!server || !server->arena || !server->pool) {
-        gp_error_set(err, GP_NO_MEMORY,
-                     "no memory or address space for a server and its pool (--pool)");
+    if (!server || !server->arena || !open_pool(server, options, err)) {
+        if (!server || !server->arena)
+            gp_error_set(err, GP_NO_MEMORY, "no memory for a server");
         if (server) {
             gp_arena_destroy(server->arena);
             pool_destroy(server->pool);
@@ -176,12 +199,14 @@ static enum gp_status finish(struct gp_server *server,
     const unsigned n_pollers = server->options.n_pollers;
     const unsigned n_workers = n_pollers + server->model.description.n_slots + 1;
     struct poller *poller = &server->poller;
+    char words[PLACE_WORDS_BYTES];
     poller->watch = watch;
     enum gp_status status = poller_init(poller, server, n_pollers, n_workers, err);
     if (status == GP_OK)
         status = timers_init(&server->timers, poller, err);
     if (status == GP_OK && !poller_add(poller, &server->stop, EPOLLIN))
-        status = gp_error_set(err, GP_IO, "cannot watch for the end");
+        status = gp_error_set(err, GP_IO, "cannot watch for the end: %s",
+                              place_explain(server->stop.fd < 0 ? EMFILE : errno, words));
     if (status == GP_OK)
         status = open_listeners(server, options, err);
     server->options.listen = NULL;
@@ -193,7 +218,7 @@ static enum gp_status open_function(struct gp_server *server, gp_infer_fn *funct
                                     void *self, const struct gp_server_options *options,
                                     struct gp_error *err)
 {
-    const uint32_t n_slots = options->n_slots ? options->n_slots : server_n_cores();
+    const uint32_t n_slots = or_default(options->n_slots, server->place.n_cores);
     if (options->isolate)
         return gp_error_set(err, GP_INVALID,
                             "a function of this process cannot be isolated from it");
@@ -262,6 +287,28 @@ const char *gp_server_address(const struct gp_server *server, size_t index)
     return listener ? listener->address : NULL;
 }
 
+/* "2 of 32 cores (cgroup quota), pool 256 MiB (half of memory.max)" */
+static void log_place(const struct gp_server *server)
+{
+    const struct place *place = &server->place;
+    char cores[64], words[PLACE_WORDS_BYTES];
+    const unsigned long long pool_mib = pool_bytes(server, words) / MIB;
+    const bool is_large = pool_mib >= 10 * 1024;
+    if (place->cores_from)
+        (void)snprintf(cores, sizeof cores, "%u of %u cores (%s)", place->n_cores,
+                       place->n_machine_cores, place->cores_from);
+    else
+        (void)snprintf(cores, sizeof cores, "%u core%s", place->n_cores,
+                       place->n_cores == 1 ? "" : "s");
+    log_line(&server->log, GP_LOG_INFO, "%s, pool %llu %s (%s)", cores,
+             is_large ? pool_mib / 1024 : pool_mib, is_large ? "GiB" : "MiB", words);
+    if (pool_mib > place->memory_bytes / MIB)
+        log_line(&server->log, GP_LOG_WARNING,
+                 "the pool of %llu MiB is more than %s, %llu MiB: set a smaller --pool",
+                 pool_mib, place->memory_from,
+                 (unsigned long long)place->memory_bytes / MIB);
+}
+
 /* "mobilenet  onnx 1.32.0  cpu  2 threads   image float32[-1,3] -> probabilities
  * float32[-1,9]" */
 static void log_start(struct gp_server *server)
@@ -285,6 +332,7 @@ static void log_start(struct gp_server *server)
     if (!line.is_short)
         log_line(&server->log, GP_LOG_INFO, "%s", line.data);
     text_finish(&line);
+    log_place(server);
     for (const struct listener *l = server->listeners; l; l = l->next)
         log_line(&server->log, GP_LOG_INFO, "listening on %s   (graphpipe inspect %s)",
                  l->address, l->address);

@@ -8,6 +8,7 @@
 #ifndef GP_SERVER_SERVER_H
 #define GP_SERVER_SERVER_H
 
+#include "base/place.h"
 #include "base/pool.h"
 #include "server/connection.h"
 #include "server/exchange.h"
@@ -24,6 +25,7 @@
 struct gp_server {
     struct gp_server_options options; /* defaults filled in; its pointers are not kept */
     struct gp_arena *arena;           /* of what lives as long as the server */
+    struct place place;               /* that it runs in */
     struct pool *pool;
     struct log log;
     struct metrics metrics;
@@ -51,9 +53,6 @@ struct gp_server {
 bool server_is_draining(const struct gp_server *server);
 unsigned server_n_connections(struct gp_server *server);
 unsigned server_n_peers(struct gp_server *server);
-
-/* Cores that this process may run on. */
-unsigned server_n_cores(void);
 
 /* A copy that lives as long as the server; NULL when memory is short. */
 char *server_strdup(struct gp_server *server, const char *text);

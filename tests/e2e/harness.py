@@ -278,6 +278,17 @@ class Server:
         return "\n".join(self.lines)
 
     @property
+    def place(self):
+        """The line about cores and the pool."""
+        (line,) = [line for line in self.lines if re.search(r"\bcores?\b.*, pool \d", line)]
+        return line
+
+    @property
+    def n_cores(self):
+        """That it found to be its own: under a CPU quota fewer than the affinity says."""
+        return int(re.match(r"\d+", self.place)[0])
+
+    @property
     def url(self):
         return self.addresses[0] + "/"
 

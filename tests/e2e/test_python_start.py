@@ -111,9 +111,9 @@ sys.version_info = (3, 7, 1, "final", 0); del sys.argv[0]; runpy.run_path(sys.ar
 
 def test_threads_of_libraries(serve):
     source = "import os\ndef infer(inputs): return os.environ['OPENBLAS_NUM_THREADS']\n"
-    for arguments, threads in ((("--threads", 3), "3"), ((), str(len(os.sched_getaffinity(0))))):
+    for arguments, threads in (("--threads", 3), 3), ((), None):
         with serve(source, *arguments) as server:
-            assert words(server.infer()) == threads
+            assert words(server.infer()) == str(threads or server.n_cores)
 
 
 # --- the process ------------------------------------------------------------------------
