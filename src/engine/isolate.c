@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/place.h"
 #include "engine/isolate_child.h"
 
 #include <errno.h>
@@ -79,6 +80,9 @@ static void isolate_close(void *model)
 static int open_read_only(int fd)
 {
     char path[32];
+    errno = EFBIG;
+    if (fd < 0)
+        return -1;
     (void)fchmod(fd, S_IRUSR);
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return open(path, O_RDONLY | O_CLOEXEC);
@@ -161,10 +165,11 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
     pthread_mutex_init(&isolate->lock, NULL);
     pthread_cond_init(&isolate->changed, NULL);
     enum gp_status status = GP_OK;
+    char words[PLACE_WORDS_BYTES];
     if (isolate->inputs_fd < 0)
         status = gp_error_set(err, GP_UNAVAILABLE,
-                              "cannot open the pool again through /proc: %s",
-                              strerror(inputs_errno));
+                              "cannot open the pool again, for another process: %s",
+                              place_explain(inputs_errno, words));
     else if (!isolate->arena)
         status = gp_error_set(err, GP_NO_MEMORY, "no memory for an isolated engine");
     else if (!spawn_find(isolate, options, err))
@@ -172,9 +177,10 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
     else if (!write_open(isolate, options) ||
              !make_children(isolate, options->engine->n_slots) || isolate->news_fd < 0 ||
              isolate->supervisor_fd < 0)
-        status =
-            gp_error_set(err, GP_NO_MEMORY, "no memory or descriptors for %u children",
-                         options->engine->n_slots);
+        status = gp_error_set(err, GP_NO_MEMORY,
+                              "no memory or descriptors for %u children: %s; fewer "
+                              "--instances need fewer",
+                              options->engine->n_slots, place_explain(errno, words));
     if (status == GP_OK)
         return isolate;
     isolate_close(isolate);
@@ -187,9 +193,13 @@ enum gp_status isolate_open(const struct isolate_options *options, struct isolat
     struct isolate *isolate = create(options, err);
     if (!isolate)
         return err->status;
-    if (pthread_create(&isolate->supervisor, NULL, supervisor_main, isolate) != 0) {
+    const int rc = pthread_create(&isolate->supervisor, NULL, supervisor_main, isolate);
+    if (rc != 0) {
+        char words[PLACE_WORDS_BYTES];
         isolate_close(isolate);
-        return gp_error_set(err, GP_UNAVAILABLE, "cannot make a thread for the children");
+        return gp_error_set(err, GP_UNAVAILABLE,
+                            "cannot make a thread for the children: %s",
+                            place_explain(rc, words));
     }
     isolate->has_supervisor = true;
     pthread_mutex_lock(&isolate->lock);

@@ -3,6 +3,7 @@
  * fetched into .deps/, what the system's loader knows, and last what the python3 on PATH
  * has installed, which costs a process. A file that is found but cannot be used is told
  * in the error, and the search goes on. Libraries are never closed. */
+#include "base/place.h"
 #include "engine/engine.h"
 #include "engine/folders.h"
 #include "engine/python.h"
@@ -39,6 +40,7 @@ static void say_path(struct search *search, const char *file)
 static bool try_file(struct search *search, const char *file)
 {
     const char *symbol = search->library->symbol;
+    char words[PLACE_WORDS_BYTES];
     void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     const bool is_good = handle && (!symbol || dlsym(handle, symbol));
     if (is_good) {
@@ -47,7 +49,7 @@ static bool try_file(struct search *search, const char *file)
     } else if (strchr(file, '/') && search->reason.size_bytes == 0) {
         const char *why = handle ? NULL : dlerror();
         if (why)
-            text_puts(&search->reason, why);
+            text_printf(&search->reason, "%s%s", why, place_loader_limit(why, words));
         else
             text_printf(&search->reason, "%s lacks %s", file, symbol);
     }

@@ -4,6 +4,7 @@
 #include "engine/python.h"
 
 #include "base/clock.h"
+#include "base/place.h"
 #include "engine/folders.h"
 
 #include <errno.h>
@@ -99,10 +100,13 @@ const char *engine_python(const struct gp_engine_options *options)
 
 enum gp_status engine_python_failure(const char *python, int reason, struct gp_error *err)
 {
-    return gp_error_set(err, GP_UNAVAILABLE,
-                        "cannot start the interpreter \"%s\": %s; install Python 3.8 or "
-                        "newer, or name it with --python PATH",
-                        python, strerror(reason));
+    char words[PLACE_WORDS_BYTES];
+    return gp_error_set(
+        err, GP_UNAVAILABLE, "cannot start the interpreter \"%s\": %s%s", python,
+        place_explain(reason, words),
+        reason == ENOENT || reason == EACCES
+            ? "; install Python 3.8 or newer, or name it with --python PATH"
+            : "");
 }
 
 enum gp_status engine_python_probe(const char *script,

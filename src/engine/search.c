@@ -2,6 +2,7 @@
  * dlopen knows what it has loaded, and a plug-in stays loaded because frameworks leave threads
  * and exit handlers behind that cannot be unloaded. An engine that is a Python program has no
  * contract here: whoever starts it (spawn.c) talks with it by records. */
+#include "base/place.h"
 #include "engine/engine.h"
 #include "engine/folders.h"
 
@@ -144,7 +145,13 @@ static enum gp_status load(const char *path, const char *name,
 {
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
+        char words[PLACE_WORDS_BYTES];
         const char *reason = dlerror(), *remedy = remedy_of(name);
+        const char *limit = place_loader_limit(reason ? reason : "", words);
+        if (*limit)
+            return gp_error_set(err, GP_UNAVAILABLE,
+                                "engine \"%s\" cannot load: %.300s%s", name, reason,
+                                limit);
         return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.300s%s%s",
                             name, reason ? reason : path,
                             *remedy ? "; to install it: " : "", remedy);

@@ -5,6 +5,7 @@
  * the server, and what it starts ends with it. */
 #include "engine/isolate_child.h"
 
+#include "base/place.h"
 #include "engine/python.h"
 
 #include <errno.h>
@@ -142,13 +143,14 @@ bool spawn_child(struct child *child, struct gp_error *err)
     struct isolate *isolate = child->isolate;
     int sockets[2], output, raised[N_GIVEN];
     eventfd_t count;
+    char words[PLACE_WORDS_BYTES];
     close_link(child);
     child->ended.message[0] = '\0';
     child->run_id = 0;
     (void)eventfd_read(child->cancel_fd, &count); /* meant for a run of another process */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
         gp_error_set(err, GP_UNAVAILABLE, "cannot make a socket for slot %u: %s",
-                     child->slot, strerror(errno));
+                     child->slot, place_explain(errno, words));
         return false;
     }
     if (!output_open(child, &output)) {
@@ -177,7 +179,8 @@ bool spawn_child(struct child *child, struct gp_error *err)
     else if (isolate->script)
         return engine_python_failure(isolate->worker, rc, err) == GP_OK;
     gp_error_set(err, GP_UNAVAILABLE, "cannot start the process of slot %u, %s: %s",
-                 child->slot, isolate->worker, rc ? strerror(rc) : child->ended.message);
+                 child->slot, isolate->worker,
+                 rc ? place_explain(rc, words) : child->ended.message);
     return false;
 }
 

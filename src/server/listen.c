@@ -1,6 +1,7 @@
 #include "server/listen.h"
 
 #include "base/mem.h"
+#include "base/place.h"
 #include "server/connection.h"
 #include "server/server.h"
 
@@ -71,10 +72,11 @@ static unsigned format_bound(int fd, char *text, size_t text_size)
 static enum gp_status fail_bind(int fd, const char *where, struct gp_error *err)
 {
     const int error = errno;
+    char words[PLACE_WORDS_BYTES];
     if (fd >= 0)
         close(fd);
     return gp_error_set(
-        err, GP_IO, "cannot listen on %s: %s%s", where, strerror(error),
+        err, GP_IO, "cannot listen on %s: %s%s", where, place_explain(error, words),
         error == EADDRINUSE ? "; another program has it (another --listen?)" : "");
 }
 

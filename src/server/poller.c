@@ -1,6 +1,7 @@
 #include "server/poller.h"
 
 #include "base/mem.h"
+#include "base/place.h"
 #include "server/server.h"
 
 #include <errno.h>
@@ -156,6 +157,7 @@ bool poller_arm(struct poller *poller, struct source *source, uint32_t events)
 enum gp_status poller_init(struct poller *poller, struct gp_server *server,
                            unsigned n_cores, unsigned n_workers, struct gp_error *err)
 {
+    char words[PLACE_WORDS_BYTES];
     poller->server = server;
     poller->n_cores = (int)n_cores;
     poller->n_workers = n_workers;
@@ -173,7 +175,7 @@ enum gp_status poller_init(struct poller *poller, struct gp_server *server,
     struct epoll_event end = {.events = EPOLLIN, .data.ptr = NULL};
     if (poller->epoll_fd < 0 || poller->end_fd < 0 ||
         epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->end_fd, &end) != 0)
-        return gp_error_set(err, GP_IO, "epoll: %s", strerror(errno));
+        return gp_error_set(err, GP_IO, "epoll: %s", place_explain(errno, words));
     for (unsigned i = 0; i < n_workers; i++) {
         poller->workers[i].server = server;
         poller->workers[i].poller = poller;
@@ -194,9 +196,13 @@ enum gp_status poller_start(struct poller *poller, struct gp_error *err)
         if (rc == 0)
             poller->n_started++;
     }
+    char words[PLACE_WORDS_BYTES];
     return rc == 0 ? GP_OK
-                   : gp_error_set(err, GP_UNAVAILABLE, "cannot make thread %u of %u: %s",
-                                  poller->n_started + 1, poller->n_workers, strerror(rc));
+                   : gp_error_set(err, GP_UNAVAILABLE,
+                                  "cannot make thread %u of %u: %s; fewer --pollers and "
+                                  "--instances need fewer threads",
+                                  poller->n_started + 1, poller->n_workers,
+                                  place_explain(rc, words));
 }
 
 void poller_stop(struct poller *poller)

@@ -1,6 +1,7 @@
 #include "server/signals.h"
 
 #include "base/clock.h"
+#include "base/place.h"
 #include "server/server.h"
 
 #include <errno.h>
@@ -165,8 +166,12 @@ enum gp_status signals_serve(struct gp_server *(*create)(const void *arg,
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         sigaddset(&set, taken[i]);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (pthread_create(&thread, NULL, serve_main, &service) != 0)
-        return gp_error_set(err, GP_UNAVAILABLE, "cannot make a thread for the server");
+    char words[PLACE_WORDS_BYTES];
+    const int rc = pthread_create(&thread, NULL, serve_main, &service);
+    if (rc != 0)
+        return gp_error_set(err, GP_UNAVAILABLE,
+                            "cannot make a thread for the server: %s",
+                            place_explain(rc, words));
     take_signals(&service, &set);
     pthread_join(thread, NULL);
     return service.status;

@@ -3,6 +3,7 @@
 #include "server/model.h"
 
 #include "base/clock.h"
+#include "base/place.h"
 #include "server/connection.h"
 #include "server/server.h"
 
@@ -274,10 +275,15 @@ enum gp_status model_start(struct model *model, struct gp_error *err)
         if (!worker)
             return gp_error_set(err, GP_NO_MEMORY, "no memory for a slot's thread");
         worker->slot = i;
-        if (pthread_create(&worker->thread, NULL, slot_main, worker) != 0) {
+        const int rc = pthread_create(&worker->thread, NULL, slot_main, worker);
+        if (rc != 0) {
+            char words[PLACE_WORDS_BYTES];
             server_free_worker(worker);
-            return gp_error_set(err, GP_UNAVAILABLE, "cannot make a thread for slot %u",
-                                i);
+            return gp_error_set(
+                err, GP_UNAVAILABLE,
+                "cannot make a thread for slot %u of %u: %s; fewer --instances need "
+                "fewer threads",
+                i, model->description.n_slots, place_explain(rc, words));
         }
         model->slots[i].worker = worker;
     }

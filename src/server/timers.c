@@ -1,6 +1,7 @@
 #include "server/timers.h"
 
 #include "base/clock.h"
+#include "base/place.h"
 
 #include <errno.h>
 #include <string.h>
@@ -27,12 +28,13 @@ static void unlink_timer(struct timer *timer)
 enum gp_status timers_init(struct timers *timers, struct poller *poller,
                            struct gp_error *err)
 {
+    char words[PLACE_WORDS_BYTES];
     pthread_mutex_init(&timers->lock, NULL);
     for (int i = 0; i < TIMER_N_KINDS; i++)
         list_init(&timers->lists[i]);
     timers->source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timers->source.fd < 0 || !poller_add(poller, &timers->source, EPOLLIN | EPOLLET))
-        return gp_error_set(err, GP_IO, "timerfd: %s", strerror(errno));
+        return gp_error_set(err, GP_IO, "timerfd: %s", place_explain(errno, words));
     return GP_OK;
 }
 
