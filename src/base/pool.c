@@ -105,8 +105,7 @@ static struct pool *create(size_t budget_bytes, int n_arenas)
     pthread_mutex_init(&pool->lock, NULL);
     pool->arenas[0].fd = pool->arenas[1].fd = -1;
     pool->n_arenas = n_arenas;
-    pool->counts.budget_bytes =
-        round_up(budget_bytes ? budget_bytes : pool_arena_default_budget(), PAGE_BYTES);
+    pool->counts.budget_bytes = round_up(budget_bytes ? budget_bytes : 1, PAGE_BYTES);
     /* A slot is up to twice as large as what is counted for it. */
     pool->class_span =
         round_up(2 * pool->counts.budget_bytes, class_bytes(N_CLASSES - 1));

@@ -32,7 +32,7 @@ struct pool_promise {
 
 /* Where an arena lies here, and the file for those who map it elsewhere. */
 struct pool_range {
-    int fd;
+    int fd; /* -1: none, where `ulimit -f` forbids one of this size */
     unsigned char *base;
     size_t size_bytes;
 };
@@ -68,8 +68,8 @@ struct pool_counts {
     uint64_t n_unpinned; /* buffers taken that could not be pinned */
 };
 
-/* A pool that never holds more than budget_bytes; 0: half of the memory that this process may
- * use. NULL when memory, address space or descriptors are short. */
+/* A pool that never holds more than budget_bytes. NULL and errno when memory, addresses or
+ * descriptors are short. */
 struct pool *pool_create(size_t budget_bytes);
 
 /* The same with a second arena, for outputs that another process writes: it need not be able to

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sysinfo.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -17,33 +17,6 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
-
-/* Memory limits of control groups, version 2 and 1; SIZE_MAX when there is none. */
-static size_t cgroup_limit(void)
-{
-    static const char *const files[] = {"/sys/fs/cgroup/memory.max",
-                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    size_t limit = SIZE_MAX;
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        FILE *file = fopen(files[i], "re");
-        unsigned long long bytes;
-        if (file && fscanf(file, "%llu", &bytes) == 1 && bytes < limit)
-            limit = (size_t)bytes;
-        if (file)
-            (void)fclose(file);
-    }
-    return limit;
-}
-
-size_t pool_arena_default_budget(void)
-{
-    struct sysinfo info;
-    size_t memory = (size_t)1 << 30;
-    if (sysinfo(&info) == 0)
-        memory = (size_t)info.totalram * info.mem_unit;
-    const size_t limit = cgroup_limit();
-    return (limit < memory ? limit : memory) / 2;
-}
 
 bool pool_arena_has_huge_pages(void)
 {
@@ -70,25 +43,44 @@ static bool map_file(struct pool_range *arena)
         return false;
     munmap(free_range, size);
     void *wish = (void *)round_up((uintptr_t)free_range, HUGE_BYTES);
-    void *base = mmap(wish, arena->size_bytes, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
+    const int flags = MAP_SHARED | MAP_NORESERVE | (arena->fd < 0 ? MAP_ANONYMOUS : 0);
+    void *base =
+        mmap(wish, arena->size_bytes, PROT_READ | PROT_WRITE, flags, arena->fd, 0);
     arena->base = base == MAP_FAILED ? NULL : base;
     return arena->base;
 }
 
-bool pool_arena_map(struct pool_range *arena, size_t size_bytes)
+static bool make_file(struct pool_range *arena)
 {
     const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
     const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    arena->size_bytes = size_bytes;
     arena->fd = memfd_create("graphpipe-pool", flags | MFD_NOEXEC_SEAL);
-    if (arena->fd < 0)
+    if (arena->fd < 0 && errno == EINVAL)
         arena->fd = memfd_create("graphpipe-pool", flags);
-    if (arena->fd < 0 || ftruncate(arena->fd, (off_t)size_bytes) != 0 ||
-        fcntl(arena->fd, F_ADD_SEALS, seals) != 0 || !map_file(arena))
-        return false;
-    (void)madvise(arena->base, size_bytes, MADV_DONTDUMP);
-    return true;
+    return arena->fd >= 0 && ftruncate(arena->fd, (off_t)arena->size_bytes) == 0 &&
+           fcntl(arena->fd, F_ADD_SEALS, seals) == 0;
+}
+
+/* `ulimit -f` is for files in memory as well, and over it comes a signal that ends the process.
+ * Shared memory without a file is free of it; only children cannot be given any of that. */
+static bool may_have_file(size_t size_bytes)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+           limit.rlim_cur >= size_bytes;
+}
+
+bool pool_arena_map(struct pool_range *arena, size_t size_bytes)
+{
+    arena->size_bytes = size_bytes;
+    if ((!may_have_file(size_bytes) || make_file(arena)) && map_file(arena)) {
+        (void)madvise(arena->base, size_bytes, MADV_DONTDUMP);
+        return true;
+    }
+    const int error = errno;
+    pool_arena_unmap(arena);
+    errno = error;
+    return false;
 }
 
 void pool_arena_unmap(struct pool_range *arena)
@@ -97,6 +89,7 @@ void pool_arena_unmap(struct pool_range *arena)
         munmap(arena->base, arena->size_bytes);
     if (arena->fd >= 0)
         close(arena->fd);
+    *arena = (struct pool_range){.fd = -1};
 }
 
 void pool_arena_choose_pages(const struct pool_range *arena, size_t small_bytes)
@@ -125,9 +118,11 @@ bool pool_arena_touch(unsigned char *data, size_t size_bytes)
     return true;
 }
 
-bool pool_arena_punch(const struct pool_range *arena, const unsigned char *data,
+bool pool_arena_punch(const struct pool_range *arena, unsigned char *data,
                       size_t size_bytes)
 {
+    if (arena->fd < 0)
+        return madvise(data, size_bytes, MADV_REMOVE) == 0;
     return fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                      data - arena->base, (off_t)size_bytes) == 0;
 }

@@ -1,5 +1,5 @@
-/* base/pool_arena.h - what the pool asks of the system: how much memory there is, an arena (a
- * sparse file of shared memory, mapped once), pages put in place and given back. */
+/* base/pool_arena.h - what the pool asks of the system: an arena (a sparse file of shared memory,
+ * mapped once), pages put in place and given back. */
 #ifndef GP_BASE_POOL_ARENA_H
 #define GP_BASE_POOL_ARENA_H
 
@@ -13,13 +13,11 @@ static inline size_t round_up(size_t size, size_t unit)
     return (size + unit - 1) / unit * unit;
 }
 
-/* Half of the memory that this process may use. */
-size_t pool_arena_default_budget(void);
-
 /* True when shared memory may have huge pages. */
 bool pool_arena_has_huge_pages(void);
 
-/* Makes an arena and maps it; false when memory, address space or descriptors are short. */
+/* Makes an arena and maps it; false and errno when memory, addresses or descriptors are short.
+ * The arena has no descriptor (-1) where the limit on the size of files is below it. */
 bool pool_arena_map(struct pool_range *arena, size_t size_bytes);
 void pool_arena_unmap(struct pool_range *arena);
 
@@ -30,7 +28,7 @@ void pool_arena_choose_pages(const struct pool_range *arena, size_t small_bytes)
 bool pool_arena_touch(unsigned char *data, size_t size_bytes);
 
 /* Gives pages back; what lies there is zeros afterwards. */
-bool pool_arena_punch(const struct pool_range *arena, const unsigned char *data,
+bool pool_arena_punch(const struct pool_range *arena, unsigned char *data,
                       size_t size_bytes);
 
 #endif

@@ -76,7 +76,7 @@ static void check_run(const struct gp_engine *engine, void *model)
     static const char *const names[] = {"doubled", "facts", "rest"};
     struct gp_tensor inputs[] = {gp_tensor_view(GP_FLOAT32, shape, 2, numbers),
                                  gp_tensor_view(GP_INT64, none, 1, rest)};
-    struct pool *pool = pool_create(0);
+    struct pool *pool = pool_create(1 << 20);
     struct gp_arena *arena = gp_arena_create();
     struct engine_run run;
     struct gp_error err = {.message = ""};

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -381,6 +382,32 @@ static void counted_is_held(void **state)
     pool_destroy(pool);
 }
 
+/* A limit on files is one on files of memory, over which a signal ends the process. */
+static void limit_on_file_sizes(void **state)
+{
+    struct rlimit before, limit;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 4096;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    struct pool *pool = pool_create(16 * MIB);
+    struct pool_buffer buffer;
+    assert_non_null(pool);
+    assert_int_equal(pool_range(pool, POOL_INPUTS)->fd, -1);
+    assert_true(pool_take(pool, 8 * MIB, NULL, &buffer));
+    assert_true(pool_touch(pool, &buffer, 8 * MIB));
+    memset(buffer.data, 1, 8 * MIB);
+    unsigned char *data = buffer.data;
+    pool_give(pool, &buffer);
+    assert_int_equal(data[0], 1);
+    pool_trim(pool, 0); /* gives the pages back, to be zeros */
+    assert_int_equal(pool_count(pool).idle_bytes, 0);
+    assert_int_equal(data[0], 0);
+    pool_destroy(pool);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +422,7 @@ int main(void)
         cmocka_unit_test(promises_are_held),
         cmocka_unit_test(surplus_is_no_share),
         cmocka_unit_test(counted_is_held),
+        cmocka_unit_test(limit_on_file_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
