@@ -1,99 +1,95 @@
-/* Classes are powers of two from 4 KiB on, each with a part of the address range that could hold
- * the whole budget alone, so nothing is ever split or joined. A class counts its slots upwards as they
- * are first needed and keeps idle ones in a list, the warmest in front. What a slot costs is the
- * memory behind its touched pages, not its size, so large classes waste nothing.
+/* Classes are powers of two from 4 KiB on, so nothing is ever split or joined; pool_space.c has
+ * their slots. Idle slots are in a list of their class, the warmest in front. What a slot costs is
+ * the memory behind its touched pages, not its size, so large classes waste nothing.
  *
  * Huge pages, where the system gives them to shared memory, come whole: classes from 2 MiB on
  * then count, touch and punch in units of 2 MiB, and no others get any, so that what is counted
  * is what is held. */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/pool_arena.h"
+#include "base/pool_space.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
 enum {
-    SMALLEST_SHIFT = 12,
-    N_CLASSES = 20,
+    N_CLASSES = POOL_N_CLASSES,
     FIRST_PINNED_CLASS = 6, /* of 256 KiB; drivers copy smaller ones aside as quickly */
-    FIRST_HUGE_CLASS = 9,   /* its slots are of one huge page */
     AHEAD_BYTES = 4 << 20
 };
 
-#define NO_SLOT UINT32_MAX
+#define NO_SLOT POOL_NONE
 
-/* Of idle slots only. */
-struct slot {
-    uint32_t next; /* in the list of idle ones */
-    size_t touched_bytes;
-    size_t pinned_bytes;
-    int64_t idle_since_ns;
-};
-
-struct class
-{
-    struct slot *slots; /* as many as were ever used */
-    uint32_t n_slots;
-    uint32_t capacity;
-    uint32_t idle; /* first of the idle, NO_SLOT: none */
-};
-
-/* Both are cut into the same classes: number N_CLASSES + i is class i of the outputs' own. */
+/* Both arenas have the same classes: number N_CLASSES + i is class i of the outputs' own. */
 struct pool {
-    struct pool_range arenas[2]; /* POOL_INPUTS, POOL_OUTPUTS */
+    struct pool_space spaces[2]; /* POOL_INPUTS, POOL_OUTPUTS */
     int n_arenas;                /* 1: one for both */
-    size_t class_span;           /* address range of each class */
     bool has_huge_pages;
     int (*pin)(void *memory, size_t size_bytes); /* NULL: nothing is pinned */
     void (*unpin)(void *memory);
     pthread_mutex_t lock;
     struct pool_counts counts;
-    struct class classes[2 * N_CLASSES];
 };
-
-static size_t class_bytes(int class)
-{
-    return (size_t)1 << (SMALLEST_SHIFT + class % N_CLASSES);
-}
 
 /* The smallest class that holds size_bytes; -1 when none does. */
 static int class_of(size_t size_bytes)
 {
     int class = 0;
-    while (class < N_CLASSES && class_bytes(class) < size_bytes)
+    while (class < N_CLASSES && (size_t)1 << (POOL_SMALLEST_SHIFT + class) < size_bytes)
         class ++;
     return class < N_CLASSES ? class : -1;
+}
+
+static struct pool_space *space_of(struct pool *pool, int class)
+{
+    return &pool->spaces[class / N_CLASSES];
+}
+
+static struct pool_class *class_at(struct pool *pool, int class)
+{
+    return &space_of(pool, class)->classes[class % N_CLASSES];
+}
+
+static struct pool_slot *slot_at(struct pool *pool, int class, uint32_t slot)
+{
+    return pool_space_slot(space_of(pool, class), class % N_CLASSES, slot);
+}
+
+static unsigned char *slot_data(struct pool *pool, int class, uint32_t slot)
+{
+    return pool_space_data(space_of(pool, class), class % N_CLASSES, slot);
 }
 
 /* What a buffer of size_bytes is counted as when its slot has no pages yet. */
 static size_t whole_pages(const struct pool *pool, size_t size_bytes)
 {
-    const bool is_huge = pool->has_huge_pages && class_of(size_bytes) >= FIRST_HUGE_CLASS;
+    const bool is_huge =
+        pool->has_huge_pages && class_of(size_bytes) >= POOL_FIRST_HUGE_CLASS;
     return round_up(size_bytes, is_huge ? HUGE_BYTES : PAGE_BYTES);
-}
-
-static unsigned char *slot_data(const struct pool *pool, int class, uint32_t slot)
-{
-    return pool->arenas[class / N_CLASSES].base +
-           (size_t)(class % N_CLASSES) * pool->class_span + slot * class_bytes(class);
 }
 
 static bool map_arenas(struct pool *pool)
 {
-    const size_t range_bytes = pool->class_span * N_CLASSES;
-    pool->has_huge_pages = pool_arena_has_huge_pages();
+    const size_t budget = pool->counts.budget_bytes;
+    const size_t size_bytes = pool_space_choose_bytes(budget, pool->n_arenas);
+    errno = ENOMEM;
+    if (!size_bytes)
+        return false;
+    pool->has_huge_pages =
+        pool_arena_has_huge_pages() && size_bytes == pool_space_most_bytes(budget);
     for (int i = 0; i < pool->n_arenas; i++) {
-        if (!pool_arena_map(&pool->arenas[i], range_bytes))
+        if (!pool_space_init(&pool->spaces[i], budget, size_bytes))
             return false;
-        if ((uintptr_t)pool->arenas[i].base % HUGE_BYTES != 0)
+        if ((uintptr_t)pool->spaces[i].range.base % HUGE_BYTES != 0)
             pool->has_huge_pages = false;
     }
     /* huge pages for the classes that can fill them, and for no others */
-    const size_t small_bytes =
-        pool->has_huge_pages ? FIRST_HUGE_CLASS * pool->class_span : range_bytes;
     for (int i = 0; i < pool->n_arenas; i++)
-        pool_arena_choose_pages(&pool->arenas[i], small_bytes);
+        pool_arena_choose_pages(&pool->spaces[i].range,
+                                pool->has_huge_pages
+                                    ? pool_space_huge_at(&pool->spaces[i])
+                                    : pool->spaces[i].range.size_bytes);
     return true;
 }
 
@@ -103,17 +99,14 @@ static struct pool *create(size_t budget_bytes, int n_arenas)
     if (!pool)
         return NULL;
     pthread_mutex_init(&pool->lock, NULL);
-    pool->arenas[0].fd = pool->arenas[1].fd = -1;
+    pool->spaces[0].range.fd = pool->spaces[1].range.fd = -1;
     pool->n_arenas = n_arenas;
     pool->counts.budget_bytes = round_up(budget_bytes ? budget_bytes : 1, PAGE_BYTES);
-    /* A slot is up to twice as large as what is counted for it. */
-    pool->class_span =
-        round_up(2 * pool->counts.budget_bytes, class_bytes(N_CLASSES - 1));
-    for (int i = 0; i < 2 * N_CLASSES; i++)
-        pool->classes[i].idle = NO_SLOT;
     if (map_arenas(pool))
         return pool;
+    const int error = errno;
     pool_destroy(pool);
+    errno = error;
     return NULL;
 }
 
@@ -145,23 +138,24 @@ static void unpin(struct pool *pool, unsigned char *data, size_t *pinned_bytes)
 
 /* Punches the slot's pages behind the first `keep` bytes out, *touched_bytes of which are in
  * place; with the lock held. A device would go on using pages that are pinned, and we others. */
-static void punch(struct pool *pool, int class, struct slot *slot, size_t keep)
+static void punch(struct pool *pool, int class, uint32_t number, size_t keep)
 {
-    const uint32_t index = (uint32_t)(slot - pool->classes[class].slots);
-    unsigned char *data = slot_data(pool, class, index);
+    struct pool_slot *slot = slot_at(pool, class, number);
+    unsigned char *data = slot_data(pool, class, number);
     if (slot->touched_bytes <= keep)
         return;
     unpin(pool, data, &slot->pinned_bytes);
-    if (pool_arena_punch(&pool->arenas[class / N_CLASSES], data + keep,
+    if (pool_arena_punch(&space_of(pool, class)->range, data + keep,
                          slot->touched_bytes - keep))
         slot->touched_bytes = keep;
 }
 
 /* Gives the pages of an idle slot back; with the lock held. */
-static void chill(struct pool *pool, int class, struct slot *slot)
+static void chill(struct pool *pool, int class, uint32_t number)
 {
+    const struct pool_slot *slot = slot_at(pool, class, number);
     pool->counts.idle_bytes -= slot->touched_bytes;
-    punch(pool, class, slot, 0);
+    punch(pool, class, number, 0);
     pool->counts.idle_bytes += slot->touched_bytes;
 }
 
@@ -170,12 +164,12 @@ static void make_room(struct pool *pool, size_t wanted)
 {
     const struct pool_counts *n = &pool->counts;
     for (int i = pool->n_arenas * N_CLASSES - 1; i >= 0 && n->idle_bytes; i--) {
-        struct class *class = &pool->classes[i];
-        for (uint32_t at = class->idle; at != NO_SLOT; at = class->slots[at].next) {
+        uint32_t at = class_at(pool, i)->idle;
+        for (; at != NO_SLOT; at = slot_at(pool, i, at)->next) {
             if (n->budget_bytes - n->used_bytes - n->reserved_bytes - n->idle_bytes >=
                 wanted)
                 return;
-            chill(pool, i, &class->slots[at]);
+            chill(pool, i, at);
         }
     }
 }
@@ -253,44 +247,69 @@ void pool_unreserve(struct pool *pool, struct pool_promise *promise)
     promise->size_bytes = 0;
 }
 
-/* A new slot's number, NO_SLOT when memory or the class's range is short; with the lock held. */
-static uint32_t add_slot(struct pool *pool, int number)
+/* Gives up chunks of idle slots, where that makes addresses for a slot of this class; with the
+ * lock held. */
+static bool clear_chunks(struct pool *pool, int class)
 {
-    struct class *class = &pool->classes[number];
-    if (class->n_slots >= pool->class_span / class_bytes(number))
-        return NO_SLOT;
-    if (class->n_slots == class->capacity) {
-        const uint32_t capacity = class->capacity ? 2 * class->capacity : 16;
-        struct slot *slots = mem_resize(class->slots, capacity * sizeof *slots);
-        if (!slots)
-            return NO_SLOT;
-        class->slots = slots;
-        class->capacity = capacity;
+    struct pool_space *space = space_of(pool, class);
+    const uint32_t n = space->classes[class % N_CLASSES].n_chunks;
+    const uint32_t at = pool_space_idle_chunks(space, class % N_CLASSES);
+    for (uint32_t i = 0; i < n && at != POOL_NONE; i++) {
+        const struct pool_chunk *chunk = &space->chunks[at + i];
+        if (chunk->class < 0)
+            continue;
+        const uint32_t first = chunk->first;
+        const int owner = class / N_CLASSES * N_CLASSES + chunk->class;
+        for (uint32_t k = 0; k < space->chunks[first].n_made; k++) {
+            const uint32_t slot = (first << class_at(pool, owner)->slots_shift) + k;
+            chill(pool, owner, slot);
+            if (slot_at(pool, owner, slot)->touched_bytes)
+                return false;
+        }
+        pool_space_drop(space, first);
     }
-    class->slots[class->n_slots] = (struct slot){.next = NO_SLOT};
-    return class->n_slots++;
+    return at != POOL_NONE;
 }
 
-/* Takes the warmest idle slot of the class, or a new one. */
+/* Takes the warmest idle slot of the class, or a new one; NO_SLOT when memory or addresses are
+ * short. */
 static uint32_t take_slot(struct pool *pool, int number)
 {
-    struct class *class = &pool->classes[number];
-    const uint32_t slot = class->idle;
-    if (slot == NO_SLOT)
-        return add_slot(pool, number);
-    class->idle = class->slots[slot].next;
-    pool->counts.idle_bytes -= class->slots[slot].touched_bytes;
+    struct pool_class *class = class_at(pool, number);
+    struct pool_space *space = space_of(pool, number);
+    uint32_t slot = class->idle;
+    if (slot != NO_SLOT) {
+        class->idle = slot_at(pool, number, slot)->next;
+        pool->counts.idle_bytes -= slot_at(pool, number, slot)->touched_bytes;
+    } else {
+        slot = pool_space_add(space, number % N_CLASSES);
+        if (slot == NO_SLOT && clear_chunks(pool, number))
+            slot = pool_space_add(space, number % N_CLASSES);
+    }
+    if (slot != NO_SLOT)
+        pool_space_chunk(space, number % N_CLASSES, slot)->n_live++;
     return slot;
 }
 
 static void give_slot(struct pool *pool, int number, uint32_t slot, size_t touched_bytes,
                       size_t pinned_bytes)
 {
-    struct class *class = &pool->classes[number];
-    class->slots[slot] =
-        (struct slot){class->idle, touched_bytes, pinned_bytes, clock_now_ns()};
+    struct pool_class *class = class_at(pool, number);
+    *slot_at(pool, number, slot) =
+        (struct pool_slot){class->idle, touched_bytes, pinned_bytes, clock_now_ns()};
     class->idle = slot;
     pool->counts.idle_bytes += touched_bytes;
+    pool_space_chunk(space_of(pool, number), number % N_CLASSES, slot)->n_live--;
+}
+
+/* True when the budget has room for it, idle memory aside: a slot that cannot be paid for must
+ * not be made either. */
+static bool is_affordable(const struct pool *pool, size_t wanted,
+                          const struct pool_promise *promise)
+{
+    const struct pool_counts *n = &pool->counts;
+    const size_t paid = promise->size_bytes < wanted ? promise->size_bytes : wanted;
+    return wanted - paid <= n->budget_bytes - n->used_bytes - n->reserved_bytes;
 }
 
 /* Counts the buffer, first against what was promised; false when it does not fit. */
@@ -349,15 +368,18 @@ static enum pool_answer take_buffer(struct pool *pool, int arena, bool is_by_sha
         return POOL_FULL;
     class += arena * N_CLASSES;
     const size_t size = whole_pages(pool, size_bytes ? size_bytes : 1);
-    enum pool_answer answer = POOL_FULL;
     pthread_mutex_lock(&pool->lock);
-    const uint32_t slot = take_slot(pool, class);
+    const bool is_over = is_by_share && is_beyond_share(pool, promise, size);
+    const uint32_t slot =
+        !is_over && is_affordable(pool, size, promise) ? take_slot(pool, class) : NO_SLOT;
+    enum pool_answer answer = is_over ? POOL_OVER_SHARE : POOL_FULL;
+    pool->counts.n_refused += slot == NO_SLOT && !is_over;
     if (slot != NO_SLOT) {
-        struct slot *warm = &pool->classes[class].slots[slot];
+        const struct pool_slot *warm = slot_at(pool, class, slot);
         /* What an earlier taker left there must not cost this one its share. */
         if (warm->touched_bytes > size &&
             is_over_share(pool, promise->peer, warm->touched_bytes - size))
-            punch(pool, class, warm, size);
+            punch(pool, class, slot, size);
         const size_t touched = warm->touched_bytes, pinned = warm->pinned_bytes;
         const size_t counted = touched > size ? touched : size;
         if (is_by_share && is_beyond_share(pool, promise, counted))
@@ -431,7 +453,7 @@ bool pool_touch_zeroed(struct pool *pool, struct pool_buffer *buffer, size_t end
 /* Which arena a buffer is of. */
 static int arena_of(const struct pool *pool, const struct pool_buffer *buffer)
 {
-    const struct pool_range *outputs = &pool->arenas[POOL_OUTPUTS];
+    const struct pool_range *outputs = &pool->spaces[POOL_OUTPUTS].range;
     return pool->n_arenas > 1 &&
            (uintptr_t)buffer->data - (uintptr_t)outputs->base < outputs->size_bytes;
 }
@@ -449,10 +471,12 @@ void pool_give(struct pool *pool, struct pool_buffer *buffer)
     if (!buffer->data)
         return;
     const int arena = arena_of(pool, buffer);
-    const size_t offset = (size_t)(buffer->data - pool->arenas[arena].base);
-    const int class = arena * N_CLASSES + (int)(offset / pool->class_span);
-    const uint32_t slot = (uint32_t)(offset % pool->class_span / class_bytes(class));
+    const struct pool_space *space = &pool->spaces[arena];
+    const size_t offset = (size_t)(buffer->data - space->range.base);
     pthread_mutex_lock(&pool->lock);
+    const int number = space->chunks[offset >> space->chunk_shift].class;
+    const uint32_t slot = (uint32_t)(offset >> space->classes[number].unit_shift);
+    const int class = arena * N_CLASSES + number;
     pool->counts.used_bytes -= buffer->counted_bytes;
     let_go(buffer->peer, buffer->counted_bytes);
     give_slot(pool, class, slot, buffer->touched_bytes, buffer->pinned_bytes);
@@ -465,22 +489,22 @@ void pool_trim(struct pool *pool, int64_t idle_ns)
     const int64_t now = clock_now_ns();
     pthread_mutex_lock(&pool->lock);
     for (int i = 0; i < pool->n_arenas * N_CLASSES && pool->counts.idle_bytes; i++) {
-        struct class *class = &pool->classes[i];
-        for (uint32_t at = class->idle; at != NO_SLOT; at = class->slots[at].next)
-            if (now - class->slots[at].idle_since_ns >= idle_ns)
-                chill(pool, i, &class->slots[at]);
+        uint32_t at = class_at(pool, i)->idle;
+        for (; at != NO_SLOT; at = slot_at(pool, i, at)->next)
+            if (now - slot_at(pool, i, at)->idle_since_ns >= idle_ns)
+                chill(pool, i, at);
     }
     pthread_mutex_unlock(&pool->lock);
 }
 
 const struct pool_range *pool_range(const struct pool *pool, enum pool_arena arena)
 {
-    return &pool->arenas[pool->n_arenas > 1 ? arena : 0];
+    return &pool->spaces[pool->n_arenas > 1 ? arena : 0].range;
 }
 
 size_t pool_offset(const struct pool *pool, const struct pool_buffer *buffer)
 {
-    return (size_t)(buffer->data - pool->arenas[arena_of(pool, buffer)].base);
+    return (size_t)(buffer->data - pool->spaces[arena_of(pool, buffer)].range.base);
 }
 
 struct pool_counts pool_count(struct pool *pool)
@@ -495,14 +519,16 @@ void pool_destroy(struct pool *pool)
 {
     if (!pool)
         return;
-    for (int i = 0; i < 2 * N_CLASSES; i++)
-        for (uint32_t slot = 0; slot < pool->classes[i].n_slots; slot++)
-            unpin(pool, slot_data(pool, i, slot),
-                  &pool->classes[i].slots[slot].pinned_bytes);
-    for (int i = 0; i < 2; i++)
-        pool_arena_unmap(&pool->arenas[i]);
-    for (int i = 0; i < 2 * N_CLASSES; i++)
-        mem_free(pool->classes[i].slots);
+    for (int i = 0; i < pool->n_arenas * N_CLASSES; i++) {
+        uint32_t at = class_at(pool, i)->idle;
+        for (; pool->spaces[i / N_CLASSES].n_chunks && at != NO_SLOT;
+             at = slot_at(pool, i, at)->next)
+            unpin(pool, slot_data(pool, i, at), &slot_at(pool, i, at)->pinned_bytes);
+    }
+    for (int i = 0; i < 2; i++) {
+        pool_space_finish(&pool->spaces[i]);
+        pool_arena_unmap(&pool->spaces[i].range);
+    }
     pthread_mutex_destroy(&pool->lock);
     mem_free(pool);
 }
