@@ -312,6 +312,18 @@ static void plan_threads(pytorch_model &model, const struct gp_engine_options *o
 
 /* --- the engine ------------------------------------------------------------------------ */
 
+/* What opening runs, and what modules fork, which is for the whole process and settled by its first
+ * model. PyTorch would take the machine's cores, whatever the quota. */
+static void limit_threads(const struct gp_engine_options *options)
+{
+    const int n_cores = options->n_cores ? static_cast<int>(options->n_cores) : 1;
+    at::set_num_threads(n_cores);
+    try {
+        at::set_num_interop_threads(n_cores);
+    } catch (const c10::Error &) {
+    }
+}
+
 static void load(pytorch_model &model, const struct gp_engine_options *options)
 {
     const c10::InferenceMode guard;
@@ -324,6 +336,7 @@ static void load(pytorch_model &model, const struct gp_engine_options *options)
     torch::jit::setFusionStrategy(none);
     model.log = options->log;
     model.log_context = options->log_context;
+    limit_threads(options);
     if (!options->model_path || !*options->model_path)
         refuse("the pytorch engine needs a model: a .pt file");
     const std::string path = options->model_path;
