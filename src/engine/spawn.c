@@ -155,7 +155,7 @@ bool spawn_child(struct child *child, struct gp_error *err)
     }
     if (!output_open(child, &output)) {
         gp_error_set(err, GP_UNAVAILABLE, "cannot make a pipe for slot %u: %s",
-                     child->slot, strerror(errno));
+                     child->slot, place_explain(errno, words));
         close(sockets[0]);
         close(sockets[1]);
         return false;

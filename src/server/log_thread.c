@@ -5,6 +5,7 @@
 #include "server/log_thread.h"
 
 #include "base/clock.h"
+#include "base/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -149,8 +150,9 @@ static enum gp_status copy_fd(struct log *log, int fd, struct gp_error *err)
     if (log->fd >= 0)
         return GP_OK;
     log->fd = 0;
+    char words[PLACE_WORDS_BYTES];
     return gp_error_set(err, GP_UNAVAILABLE, "cannot copy log_fd %d: %s", fd,
-                        strerror(errno));
+                        place_explain(errno, words));
 }
 
 enum gp_status log_begin(struct log *log, int fd, enum gp_log_level level,
@@ -174,8 +176,9 @@ enum gp_status log_begin(struct log *log, int fd, enum gp_log_level level,
         return GP_OK;
     close(log->fd);
     log->fd = 0;
+    char words[PLACE_WORDS_BYTES];
     return gp_error_set(err, GP_UNAVAILABLE, "cannot make a thread for the log: %s",
-                        strerror(rc));
+                        place_explain(rc, words));
 }
 
 /* With the lock held. */

@@ -288,7 +288,7 @@ const char *gp_server_address(const struct gp_server *server, size_t index)
 }
 
 /* "2 of 32 cores (cgroup quota), pool 256 MiB (half of memory.max)" */
-static void log_place(const struct gp_server *server)
+static void log_place(struct gp_server *server)
 {
     const struct place *place = &server->place;
     char cores[64], words[PLACE_WORDS_BYTES];

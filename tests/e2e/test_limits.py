@@ -69,7 +69,7 @@ def test_affinity():
         assert all_.n_cores <= N_CORES
         assert n_threads(all_) > n_threads(one)
     with Server("--instances", 1, **one_core()) as server:
-        assert n_threads(server) == 1 + 1 + 1 + 3  # a poller, a slot, one more; watcher, signals, main
+        assert n_threads(server) == 1 + 1 + 1 + 4  # a poller, a slot, one more; watcher, log, server, signals
 
 
 # --- addresses --------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_cpu_quota(group):
     set_quota(cpu, cpu.outer, 0.6)
     with Server("--instances", 1, **cpu.place()) as server:
         assert re.match(r"1 of \d+ cores \(cgroup quota\), pool", server.place)
-        assert n_threads(server) == 1 + 1 + 1 + 3
+        assert n_threads(server) == 1 + 1 + 1 + 4
         assert_serves(server)
     with Server("--isolate", **cpu.place()) as server:  # a process for each core
         children = [pathlib.Path(f"/proc/{server.pid}/task/{task}/children").read_text().split()
