@@ -17,6 +17,8 @@
 #ifndef GRAPHPIPE_STATUS_H
 #define GRAPHPIPE_STATUS_H
 
+#include <graphpipe/text.h>
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -56,8 +58,8 @@ enum gp_status {
 #undef GP_STATUS_ENUM
 };
 
-/* The detail of a failure, in the caller's storage. The message is always terminated, cut
- * to fit, and has no line break at its end. */
+/* The detail of a failure, in the caller's storage. The message is one line, terminated;
+ * one that does not fit is cut at a character and ends with "...". */
 struct gp_error {
     enum gp_status status;
     char message[508];
@@ -95,23 +97,33 @@ static inline int gp_status_http(enum gp_status status)
 #define GP_PRINTF(text, args)
 #endif
 
-/* Fills *err (unless NULL) and returns `status`. Control characters, which names from
- * outside may hold, become '?': a message is one line. So is the code of a failure:
+/* As gp_error_set, with the arguments as a list. */
+static inline enum gp_status gp_error_setv(struct gp_error *err, enum gp_status status,
+                                           const char *format, va_list args)
+{
+    if (err) {
+        /* Larger, so that a character cut off at its end is never shown. */
+        char text[sizeof err->message + 8];
+        err->status = status;
+        if (vsnprintf(text, sizeof text, format, args) < 0)
+            text[0] = '\0';
+        (void)gp_text_show(err->message, sizeof err->message, text, strlen(text));
+    }
+    return status;
+}
+
+/* Fills *err (unless NULL) and returns `status`. A message is one line of UTF-8: what
+ * cannot be seen of it, as names from outside may hold, is escaped (text.h). So is the code
+ * of a failure:
  *     return gp_error_set(err, GP_INVALID, "rank %u is over %u", rank, GP_MAX_RANK); */
 GP_PRINTF(3, 4)
 static inline enum gp_status gp_error_set(struct gp_error *err, enum gp_status status,
                                           const char *format, ...)
 {
-    if (err) {
-        va_list args;
-        va_start(args, format);
-        err->status = status;
-        (void)vsnprintf(err->message, sizeof err->message, format, args);
-        for (char *at = err->message; *at; at++)
-            if ((unsigned char)*at < 0x20 || *at == 0x7f)
-                *at = '?';
-        va_end(args);
-    }
+    va_list args;
+    va_start(args, format);
+    (void)gp_error_setv(err, status, format, args);
+    va_end(args);
     return status;
 }
 

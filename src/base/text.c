@@ -44,11 +44,10 @@ void text_puts(struct text *text, const char *string)
     text_add(text, string, strlen(string));
 }
 
-void text_printf(struct text *text, const char *format, ...)
+void text_vprintf(struct text *text, const char *format, va_list args)
 {
-    va_list args, again;
+    va_list again;
     const size_t room = text->is_short ? 0 : text->capacity_bytes - text->size_bytes;
-    va_start(args, format);
     va_copy(again, args);
     const int n =
         vsnprintf(room ? text->data + text->size_bytes : NULL, room, format, args);
@@ -59,6 +58,13 @@ void text_printf(struct text *text, const char *format, ...)
         text->size_bytes += (size_t)n;
     }
     va_end(again);
+}
+
+void text_printf(struct text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    text_vprintf(text, format, args);
     va_end(args);
 }
 
@@ -73,52 +79,90 @@ void text_number(struct text *text, uint64_t number)
     text_add(text, digits + at, sizeof digits - at);
 }
 
-/* Bytes of the well-formed character at the start, 0 when there is none. */
-static size_t utf8_length(const unsigned char *s, size_t n)
-{
-    if (s[0] < 0x80)
-        return 1;
-    const size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || n < length)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    const bool is_long = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    const bool is_outside =
-        (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f);
-    return is_long || is_outside ? 0 : length;
-}
-
 bool text_is_utf8(const char *bytes, size_t size_bytes)
 {
-    const unsigned char *s = (const unsigned char *)bytes;
+    uint32_t character;
     while (size_bytes) {
-        const size_t length = utf8_length(s, size_bytes);
+        const size_t length = gp_text_next(bytes, size_bytes, &character);
         if (!length)
             return false;
-        s += length;
+        bytes += length;
         size_bytes -= length;
     }
     return true;
 }
 
+/* How many bytes at the start are visible ASCII other than those two. */
+static size_t plain_size(const char *bytes, size_t size_bytes, char but, char or_but)
+{
+    size_t n = 0;
+    while (n < size_bytes && bytes[n] >= ' ' && bytes[n] < 0x7f && bytes[n] != but &&
+           bytes[n] != or_but)
+        n++;
+    return n;
+}
+
+static void show(struct text *text, const char *bytes, size_t size_bytes,
+                 bool doubles_backslash)
+{
+    char piece[GP_TEXT_PIECE_BYTES];
+    const char but = doubles_backslash ? '\\' : 0x7f;
+    for (size_t n; size_bytes; bytes += n, size_bytes -= n) {
+        n = plain_size(bytes, size_bytes, but, but);
+        if (n) {
+            text_add(text, bytes, n);
+        } else if (doubles_backslash && *bytes == '\\') {
+            text_puts(text, "\\\\");
+            n = 1;
+        } else {
+            n = gp_text_piece(piece, bytes, size_bytes);
+            text_puts(text, piece);
+        }
+    }
+}
+
+void text_show(struct text *text, const char *bytes, size_t size_bytes)
+{
+    show(text, bytes, size_bytes, false);
+}
+
+void text_foreign(struct text *text, const char *bytes, size_t size_bytes)
+{
+    show(text, bytes, size_bytes, true);
+}
+
+void text_foreign_puts(struct text *text, const char *string)
+{
+    text_foreign(text, string, strlen(string));
+}
+
+/* The first character, as JSON has it; returns its bytes. */
+static size_t json_piece(struct text *text, const char *bytes, size_t size_bytes)
+{
+    uint32_t c;
+    const size_t length = gp_text_next(bytes, size_bytes, &c);
+    if (!length)
+        text_puts(text, "\\ufffd");
+    else if (c == '"' || c == '\\')
+        text_printf(text, "\\%c", (char)c);
+    else if (gp_text_is_visible(c))
+        text_add(text, bytes, length);
+    else if (c < 0x10000)
+        text_printf(text, "\\u%04x", c);
+    else
+        text_printf(text, "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 + (c & 0x3ff));
+    return length ? length : 1;
+}
+
 void text_json(struct text *text, const char *bytes, size_t size_bytes)
 {
-    const unsigned char *s = (const unsigned char *)bytes;
     text_puts(text, "\"");
-    for (size_t length; size_bytes; s += length, size_bytes -= length) {
-        length = utf8_length(s, size_bytes);
-        if (!length) {
-            text_puts(text, "\\ufffd");
-            length = 1;
-        } else if (*s == '"' || *s == '\\') {
-            text_printf(text, "\\%c", *s);
-        } else if (*s < 0x20 || *s == 0x7f) {
-            text_printf(text, "\\u%04x", *s);
-        } else {
-            text_add(text, (const char *)s, length);
-        }
+    for (size_t n; size_bytes; bytes += n, size_bytes -= n) {
+        n = plain_size(bytes, size_bytes, '"', '\\');
+        if (n)
+            text_add(text, bytes, n);
+        else
+            n = json_piece(text, bytes, size_bytes);
     }
     text_puts(text, "\"");
 }

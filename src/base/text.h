@@ -24,11 +24,21 @@ void text_finish(struct text *text);
 void text_add(struct text *text, const char *bytes, size_t size_bytes);
 void text_puts(struct text *text, const char *string);
 void text_printf(struct text *text, const char *format, ...) GP_PRINTF(2, 3);
+void text_vprintf(struct text *text, const char *format, va_list args);
 
 /* In decimal; far quicker than text_printf. */
 void text_number(struct text *text, uint64_t number);
 
-/* The bytes as a JSON string, in quotes; what is not UTF-8 becomes U+FFFD. */
+/* Text of others, on one line and with every character visible, as <graphpipe/text.h> has it.
+ * A backslash is doubled, so that an escape cannot be forged. */
+void text_foreign(struct text *text, const char *bytes, size_t size_bytes);
+void text_foreign_puts(struct text *text, const char *string);
+
+/* The same of a line of ours that quotes such text: what was escaped in it stays as it is. */
+void text_show(struct text *text, const char *bytes, size_t size_bytes);
+
+/* The bytes as a JSON string, in quotes; what cannot be seen is escaped, and what is not UTF-8
+ * becomes U+FFFD. */
 void text_json(struct text *text, const char *bytes, size_t size_bytes);
 void text_json_puts(struct text *text, const char *string);
 

@@ -11,14 +11,10 @@ int http_refuse(struct http_message *message, enum gp_status status, const char 
                 ...)
 {
     message->refusal = status;
-    if (message->err) {
-        va_list args;
-        va_start(args, format);
-        message->err->status = status;
-        (void)vsnprintf(message->err->message, sizeof message->err->message, format,
-                        args);
-        va_end(args);
-    }
+    va_list args;
+    va_start(args, format);
+    (void)gp_error_setv(message->err, status, format, args);
+    va_end(args);
     return HPE_USER;
 }
 

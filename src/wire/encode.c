@@ -44,6 +44,19 @@ static void put_text(struct flat_writer *flat, size_t from, const char *text)
     flat_put_string(flat, from, text ? text : "", text ? strlen(text) : 0);
 }
 
+/* What a model says of itself. Readers refuse what is not UTF-8, as a file's name may be. */
+static void put_about(struct flat_writer *flat, size_t from, const char *text)
+{
+    struct text shown = {0};
+    if (!text || text_is_utf8(text, strlen(text))) {
+        put_text(flat, from, text);
+        return;
+    }
+    text_show(&shown, text, strlen(text));
+    put_text(flat, from, shown.is_short ? "" : shown.data);
+    text_finish(&shown);
+}
+
 static bool is_named(const struct gp_tensor *tensor)
 {
     return tensor->name && tensor->name[0];
@@ -147,27 +160,13 @@ enum gp_status gp_response_encode(struct gp_arena *arena, const struct gp_tensor
     return wire_finish(&writer, put_response, NULL, out);
 }
 
-/* Readers of 2018 fail on text that is not UTF-8, and a message may quote anything, or
- * have been cut within a character. */
-static void make_utf8(char *text)
-{
-    size_t size = strlen(text);
-    for (size_t cut = size; cut && size - cut < 4; cut--)
-        if (text_is_utf8(text, cut)) {
-            text[cut] = '\0';
-            return;
-        }
-    for (; *text; text++)
-        if ((unsigned char)*text >= 0x80)
-            *text = '?';
-}
-
 enum gp_status gp_error_encode(struct gp_arena *arena, const struct gp_error *failure,
                                struct gp_encoding *out, struct gp_error *err)
 {
     struct wire_writer writer;
-    struct gp_error clean = *failure;
-    make_utf8(clean.message);
+    struct gp_error clean;
+    /* Readers of 2018 fail on text that is not UTF-8, and a caller may have written it. */
+    gp_error_set(&clean, failure->status, "%s", failure->message);
     GP_TRY(wire_writer_init(&writer, arena, NULL, 0, err));
     return wire_finish(&writer, put_response, &clean, out);
 }
@@ -188,7 +187,7 @@ static void put_ios(struct flat_writer *flat, size_t from, const struct gp_io *i
         const size_t table = flat_put_table(flat, &IO, vtable_at);
         flat_link(flat, offset_at, table);
         put_text(flat, flat_field(&IO, table, IO_NAME), io->name);
-        put_text(flat, flat_field(&IO, table, IO_DESCRIPTION), io->description);
+        put_about(flat, flat_field(&IO, table, IO_DESCRIPTION), io->description);
         flat_put_head(flat, flat_field(&IO, table, IO_SHAPE), io->rank, 8);
         flat_put(flat, io->shape, io->rank * sizeof *io->shape);
         flat_set(flat, flat_field(&IO, table, IO_TYPE), &type, sizeof type);
@@ -201,11 +200,11 @@ static void put_metadata(struct wire_writer *writer, const void *message)
     const struct gp_metadata *metadata = said->metadata;
     struct flat_writer *flat = &writer->flat;
     const size_t root = put_root(flat, &METADATA);
-    put_text(flat, flat_field(&METADATA, root, METADATA_NAME), metadata->name);
-    put_text(flat, flat_field(&METADATA, root, METADATA_VERSION), metadata->version);
-    put_text(flat, flat_field(&METADATA, root, METADATA_SERVER), metadata->server);
-    put_text(flat, flat_field(&METADATA, root, METADATA_DESCRIPTION),
-             metadata->description);
+    put_about(flat, flat_field(&METADATA, root, METADATA_NAME), metadata->name);
+    put_about(flat, flat_field(&METADATA, root, METADATA_VERSION), metadata->version);
+    put_about(flat, flat_field(&METADATA, root, METADATA_SERVER), metadata->server);
+    put_about(flat, flat_field(&METADATA, root, METADATA_DESCRIPTION),
+              metadata->description);
     size_t vtable_at = 0;
     put_ios(flat, flat_field(&METADATA, root, METADATA_INPUTS), metadata->inputs,
             metadata->n_inputs, said->is_for_2018, &vtable_at);

@@ -12,7 +12,7 @@ from examples import ADDRESS, SOURCE, Server, compiled, documents, of_document, 
 from harness import Tensor
 
 HEADERS = {path.stem: of_header(path) for path in sorted(SOURCE.glob("include/graphpipe/*.h"))}
-TRIED = {"client", "engine", "message", "server", "status", "tensor"}
+TRIED = {"client", "engine", "message", "server", "status", "tensor", "text"}
 FLOATS = Tensor("float32", [3], np.array([1, 2, 3], np.float32).tobytes())
 
 
@@ -41,6 +41,11 @@ def test_tensor(tmp_path):
 def test_status(tmp_path):
     _, said = run(compiled("status", HEADERS["status"], tmp_path))
     assert "/nobody/listens" in said and said.endswith(" (input/output)\n")
+
+
+def test_text(tmp_path):
+    said, _ = run(compiled("text", HEADERS["text"], tmp_path))
+    assert said == "evil\\r\\n\\x1b[2Jname \\u{202e}\nevil...\n"
 
 
 def test_message(tmp_path):

@@ -315,7 +315,7 @@ static void test_faults(void **state)
         enum gp_status status;
         const char *says;
     } faults[] = {
-        {"fail", 1, GP_ENGINE, "it broke?in two lines"},
+        {"fail", 1, GP_ENGINE, "it broke\\nin two lines"},
         {"silent", 1, GP_ENGINE, "does not say why"},
         {"unknown", 1, GP_ENGINE, "does not say why"},
         {"unset", 1, GP_INTERNAL, "unset"},
