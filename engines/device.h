@@ -31,8 +31,8 @@ static inline const char *device_value(const char *option)
 static inline enum gp_status device_refuse(const char *value, const char *why,
                                            struct gp_error *err)
 {
-    return gp_error_set(err, GP_INVALID, "device=%.80s %s; there are " DEVICE_GRAMMAR,
-                        value, why);
+    return gp_error_set(err, GP_INVALID, "device=%.*s %s; there are " DEVICE_GRAMMAR,
+                        gp_cut(value, 80), value, why);
 }
 
 /* "0,1" of "cuda:0,1". */

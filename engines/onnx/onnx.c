@@ -110,8 +110,9 @@ static void read_metadata(struct onnx_model *model)
             metadata_text(model, metadata, api->ModelMetadataGetGraphName);
         const char *producer =
             metadata_text(model, metadata, api->ModelMetadataGetProducerName);
-        (void)snprintf(text, sizeof text, "%s%s%s", graph,
-                       *graph && *producer ? ", made by " : "", producer);
+        (void)snprintf(text, sizeof text, "%.*s%s%.*s", gp_cut(graph, 240), graph,
+                       *graph && *producer ? ", made by " : "", gp_cut(producer, 240),
+                       producer);
         description = plugin_keep_text(&model->blocks, text, NULL);
     }
     model->description = description ? description : "";

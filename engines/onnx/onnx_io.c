@@ -94,8 +94,9 @@ static void warn_left_out(const struct onnx_model *model, const char *name,
                           const char *kind)
 {
     char line[256];
-    (void)snprintf(line, sizeof line, "output \"%s\" is left out: it is %s, not a tensor",
-                   name, kind);
+    (void)snprintf(line, sizeof line,
+                   "output \"%.*s\" is left out: it is %s, not a tensor",
+                   gp_cut(name, 150), name, kind);
     if (model->listener.log)
         model->listener.log(model->listener.log_context, GP_LOG_WARNING, line);
 }

@@ -68,7 +68,8 @@ static void open_one(struct opening *opening)
     struct OrtSessionOptions *options = NULL;
     char what[256];
     struct OrtStatus *failed = api->CreateSessionOptions(&options);
-    (void)snprintf(what, sizeof what, "cannot load the model %.200s", opening->path);
+    (void)snprintf(what, sizeof what, "cannot load the model %.*s",
+                   gp_cut(opening->path, 200), opening->path);
     if (!failed)
         failed = set_options(opening, options);
     if (!failed && opening->device >= 0) {

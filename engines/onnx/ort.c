@@ -31,7 +31,7 @@ static pthread_mutex_t listeners_lock = PTHREAD_MUTEX_INITIALIZER;
 static void one_line(const char *text, char *line, size_t line_size)
 {
     size_t n = 0;
-    for (const char *c = text; *c && n + 1 < line_size; c++) {
+    for (const char *c = text; *c && gp_text_has_room(*c, n, line_size); c++) {
         const int is_blank = (unsigned char)*c <= ' ';
         if (!is_blank)
             line[n++] = *c;
@@ -108,8 +108,8 @@ static void hear(void *context, int severity, const char *category, const char *
     (void)category;
     (void)id;
     (void)location;
-    (void)snprintf(line + n, sizeof line - n, "%.*s", (int)strcspn(message, "\n"),
-                   message);
+    const size_t size = gp_text_cut(message, strcspn(message, "\n"), sizeof line - n - 1);
+    (void)snprintf(line + n, sizeof line - n, "%.*s", (int)size, message);
     const bool is_error = severity >= ORT_LOG_ERROR;
     pthread_mutex_lock(&listeners_lock);
     if (listeners && listeners->is_opening && is_error)

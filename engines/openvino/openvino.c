@@ -67,7 +67,8 @@ static enum gp_status read_graph(struct ov_model *model, const char *path,
 {
     const struct ov_runtime *ov = model->ov;
     char what[256], *name = NULL;
-    (void)snprintf(what, sizeof what, "cannot load the model %.200s", path);
+    (void)snprintf(what, sizeof what, "cannot load the model %.*s", gp_cut(path, 200),
+                   path);
     FILE *const before = plugin_mute(); /* its protobuf prints where it fails */
     const ov_status_e failed =
         ov->ov_core_read_model(ov->core, path, NULL, &model->graph);

@@ -119,7 +119,8 @@ static enum gp_status add_folder(struct ov_model *model, const char *path,
     for (size_t i = 0; i < MAX_FILES && status == GP_OK; i++) {
         if (snprintf(inner, sizeof inner, "%s/%s", path, saved_model[i]) >=
             (int)sizeof inner)
-            return gp_error_set(err, GP_INVALID, "the path %.200s... is too long", path);
+            return gp_error_set(err, GP_INVALID, "the path %.*s... is too long",
+                                gp_cut(path, 200), path);
         if (i == 0 && access(inner, F_OK) != 0)
             return gp_error_set(err, GP_INVALID,
                                 "the folder %s holds no saved_model.pb; of other models "

@@ -128,7 +128,8 @@ static enum gp_status lane_compile(struct ov_lane *lane, struct gp_error *err)
     char streams[16], threads[16], what[256];
     (void)snprintf(streams, sizeof streams, "%u", lane->n_streams);
     (void)snprintf(threads, sizeof threads, "%u", lane->n_threads);
-    (void)snprintf(what, sizeof what, "cannot compile the model %.200s", model->files[0]);
+    (void)snprintf(what, sizeof what, "cannot compile the model %.*s",
+                   gp_cut(model->files[0], 200), model->files[0]);
     const char *const p[][2] = {{"INFERENCE_PRECISION_HINT", model->precision},
                                 {"NUM_STREAMS", streams},
                                 {"INFERENCE_NUM_THREADS", threads},

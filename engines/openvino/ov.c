@@ -99,7 +99,8 @@ static void one_line(const char *text, char *line, size_t line_size)
             text += strncmp(text, reader, strlen(reader)) == 0 ? strlen(reader) : 0;
             for (; text < end; text++) {
                 const bool is_blank = (unsigned char)*text <= ' ';
-                if ((!is_blank || (n > 0 && line[n - 1] != ' ')) && n + 1 < line_size)
+                if ((!is_blank || (n > 0 && line[n - 1] != ' ')) &&
+                    gp_text_has_room(*text, n, line_size))
                     line[n++] = is_blank ? ' ' : *text;
             }
             if (n > 0 && line[n - 1] != ' ' && n + 1 < line_size)

@@ -177,10 +177,11 @@ static enum gp_status open_folder(struct tf_model *model, const char *path,
     const TF_Code code = api->GetCode(model->status);
     if (code == TF_OUT_OF_RANGE || code == TF_DATA_LOSS)
         (void)snprintf(what, sizeof what,
-                       "the variables of the SavedModel %.180s are cut off or broken",
-                       path);
+                       "the variables of the SavedModel %.*s are cut off or broken",
+                       gp_cut(path, 180), path);
     else
-        (void)snprintf(what, sizeof what, "cannot load the SavedModel %.200s", path);
+        (void)snprintf(what, sizeof what, "cannot load the SavedModel %.*s",
+                       gp_cut(path, 200), path);
     status = tf_check(model->tf, model->status, what, err);
     if (status == GP_OK)
         status = check_variables(model, path, err);
@@ -223,7 +224,8 @@ static enum gp_status open_file(struct tf_model *model, const char *path,
         TF_ImportGraphDefOptions *import = api->NewImportGraphDefOptions();
         api->GraphImportGraphDef(model->graph, &graph_def, import, model->status);
         api->DeleteImportGraphDefOptions(import);
-        (void)snprintf(what, sizeof what, "cannot load the GraphDef %.200s", path);
+        (void)snprintf(what, sizeof what, "cannot load the GraphDef %.*s",
+                       gp_cut(path, 200), path);
         status = tf_check(model->tf, model->status, what, err);
     }
     plugin_unmap(&file);

@@ -59,7 +59,8 @@ static enum gp_status check_input(const struct gp_io *io, const struct gp_tensor
     if (fits)
         return GP_OK;
     return gp_error_set(
-        err, GP_INVALID, "input \"%.100s\" is %s; the model wants %s", io->name,
+        err, GP_INVALID, "input \"%.*s\" is %s; the model wants %s",
+        gp_cut(io->name, 100), io->name,
         format(came, sizeof came, tensor->dtype, tensor->shape, tensor->rank, 0),
         format(wanted, sizeof wanted, io->dtype, io->shape, io->rank, io->flags));
 }
@@ -87,9 +88,9 @@ static enum gp_status find_input(const struct tf_model *model, struct tf_slot *s
     if (io)
         return check_input(io, tensor, err);
     if (!tf_place_find(model, tensor->name, place))
-        return gp_error_set(
-            err, GP_INVALID,
-            "no input, and no operation of the graph, is named \"%.100s\"", tensor->name);
+        return gp_error_set(err, GP_INVALID,
+                            "no input, and no operation of the graph, is named \"%.*s\"",
+                            gp_cut(tensor->name, 100), tensor->name);
     const enum gp_status status =
         tf_place_describe(model, *place, slot->status, &there, shape, err);
     return status == GP_OK ? check_input(&there, tensor, err) : status;
@@ -104,9 +105,10 @@ static enum gp_status find_inputs(const struct tf_model *model, struct tf_slot *
     enum gp_status status = GP_OK;
     if (!is_named && call->n_inputs != signature->inputs.n)
         return gp_error_set(err, GP_INVALID,
-                            "%u tensors came without names; signature \"%.100s\" has %u "
+                            "%u tensors came without names; signature \"%.*s\" has %u "
                             "inputs",
-                            call->n_inputs, signature->name, signature->inputs.n);
+                            call->n_inputs, gp_cut(signature->name, 100), signature->name,
+                            signature->inputs.n);
     for (uint32_t i = 0; i < call->n_inputs && status == GP_OK; i++) {
         if (is_named) {
             status = find_input(model, slot, signature, &call->inputs[i],
@@ -137,13 +139,13 @@ static enum gp_status find_outputs(const struct tf_model *model, TF_Output *plac
         if (!tf_place_find(model, name, &places[i]))
             return gp_error_set(err, GP_INVALID,
                                 "no output, and no operation of the graph, is named "
-                                "\"%.100s\"",
-                                name);
+                                "\"%.*s\"",
+                                gp_cut(name, 100), name);
         const TF_DataType type = api->OperationOutputType(places[i]);
         if (tf_dtype(type) == GP_NULL)
             return gp_error_set(err, GP_UNSUPPORTED,
-                                "\"%.100s\" is of type %s, which GraphPipe does not have",
-                                name, tf_type_name(type));
+                                "\"%.*s\" is of type %s, which GraphPipe does not have",
+                                gp_cut(name, 100), name, tf_type_name(type));
     }
     return GP_OK;
 }
@@ -187,8 +189,8 @@ static const struct tf_signature *signature_of(const struct tf_model *model,
     if (strncmp(call->config, key, sizeof key - 1) == 0)
         return tf_signature_find(model, call->config + sizeof key - 1, err);
     gp_error_set(err, GP_INVALID,
-                 "the config \"%.100s\" is not understood; it may be signature=NAME",
-                 call->config);
+                 "the config \"%.*s\" is not understood; it may be signature=NAME",
+                 gp_cut(call->config, 100), call->config);
     return NULL;
 }
 

@@ -107,9 +107,10 @@ static void leave_out(struct tf_model *model, struct tf_signature *signature,
                       bool is_input, const char *name, const char *why)
 {
     char line[256];
-    const int n = snprintf(line, sizeof line, "signature \"%.60s\": %s \"%.60s\" %s%.60s",
-                           signature->name, is_input ? "input" : "output", name,
-                           is_input ? "" : "is left out: it ", why);
+    const int n = snprintf(line, sizeof line, "signature \"%.*s\": %s \"%.*s\" %s%.*s",
+                           gp_cut(signature->name, 60), signature->name,
+                           is_input ? "input" : "output", gp_cut(name, 60), name,
+                           is_input ? "" : "is left out: it ", gp_cut(why, 60), why);
     if (is_input && !signature->unusable && n > 0)
         signature->unusable = plugin_keep_text(&model->blocks, line, NULL);
     else if (!is_input && model->listener.log)
@@ -260,7 +261,8 @@ static enum gp_status add_end(struct tf_model *model, TF_Operation *op, int inde
     char name[1100];
     if (ends->n == GP_MAX_TENSORS)
         return too_many(ends->n + 1, "inputs or outputs", err);
-    (void)snprintf(name, sizeof name, "%.1000s:%d", api->OperationName(op), index);
+    (void)snprintf(name, sizeof name, "%.*s:%d", gp_cut(api->OperationName(op), 1000),
+                   api->OperationName(op), index);
     int64_t *shape = plugin_keep(&model->blocks, GP_MAX_RANK * sizeof *shape, err);
     *io = (struct gp_io){.description = "",
                          .name = plugin_keep_text(&model->blocks, name, err)};
@@ -349,8 +351,9 @@ const struct tf_signature *tf_signature_find(const struct tf_model *model,
         const int n = snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "",
                                signature->name);
         used = n > 0 && used + (size_t)n < sizeof list ? used + (size_t)n : used;
+        list[used] = '\0';
     }
-    gp_error_set(err, GP_INVALID, "the model has no signature \"%.100s\"; it has %s",
-                 name, model->is_saved_model && *list ? list : "none");
+    gp_error_set(err, GP_INVALID, "the model has no signature \"%.*s\"; it has %s",
+                 gp_cut(name, 100), name, model->is_saved_model && *list ? list : "none");
     return NULL;
 }

@@ -81,8 +81,8 @@ static enum gp_status choose(struct tf_model *model, const char *name,
         return gp_error_set(err, why.status, "%s%s", why.message,
                             model->is_saved_model ? "; --signature NAME chooses" : "");
     if (*name)
-        (void)snprintf(model->description, sizeof model->description, "signature %.80s",
-                       name);
+        (void)snprintf(model->description, sizeof model->description, "signature %.*s",
+                       gp_cut(name, 80), name);
     return GP_OK;
 }
 

@@ -48,8 +48,8 @@ static pthread_mutex_t listeners_lock = PTHREAD_MUTEX_INITIALIZER;
 static void hear(const char *message)
 {
     char line[400];
-    (void)snprintf(line, sizeof line, "the model prints: %.*s",
-                   (int)strcspn(message, "\n"), message);
+    const size_t size = gp_text_cut(message, strcspn(message, "\n"), sizeof line - 32);
+    (void)snprintf(line, sizeof line, "the model prints: %.*s", (int)size, message);
     pthread_mutex_lock(&listeners_lock);
     if (listeners && listeners->log)
         listeners->log(listeners->log_context, GP_LOG_INFO, line);
@@ -155,7 +155,8 @@ static void first_line(const char *message, char *line, size_t line_size)
         begin = message;
     }
     begin += strspn(begin, " \t\n");
-    (void)snprintf(line, line_size, "%.*s", (int)strcspn(begin, "\n"), begin);
+    const size_t size = gp_text_cut(begin, strcspn(begin, "\n"), line_size - 1);
+    (void)snprintf(line, line_size, "%.*s", (int)size, begin);
     /* "Op type not registered 'X' in binary running on HOST. Make sure ..." */
     char *host = strstr(line, " in binary running on ");
     if (host)

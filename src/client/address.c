@@ -11,7 +11,8 @@
 
 static enum gp_status refuse(struct gp_error *err, const char *text, const char *why)
 {
-    return gp_error_set(err, GP_INVALID, "address \"%.200s\" %s", text, why);
+    return gp_error_set(err, GP_INVALID, "address \"%.*s\" %s", gp_cut(text, 200), text,
+                        why);
 }
 
 static bool unix_init(struct client_address *address, const char *text, const char *path,

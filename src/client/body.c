@@ -157,7 +157,8 @@ static enum gp_status chunk_feed(struct client_body *body, struct client_source 
     const enum http_progress progress =
         http_chunked(head, bytes, size, used, &payload, &why);
     if (progress == HTTP_BAD)
-        return gp_error_set(err, GP_MALFORMED, "%s: answer: %.300s", label, why.message);
+        return gp_error_set(err, GP_MALFORMED, "%s: answer: %.*s", label,
+                            gp_cut(why.message, 300), why.message);
     *is_complete = progress == HTTP_DONE;
     if (payload.iov_len == 0)
         return GP_OK;

@@ -145,8 +145,8 @@ static enum gp_status ask(struct gp_client *client,
     status = decode(client, result, &reply->body, &why);
     if (status == GP_MALFORMED) { /* whatever it was, it does not speak GraphPipe */
         link_close(&client->link);
-        return gp_error_set(err, status, "%s: answer: %.400s", client->link.address.label,
-                            why.message);
+        return gp_error_set(err, status, "%s: answer: %.*s", client->link.address.label,
+                            gp_cut(why.message, 400), why.message);
     }
     return status == GP_OK ? GP_OK : gp_error_set(err, status, "%s", why.message);
 }

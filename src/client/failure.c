@@ -71,8 +71,10 @@ enum gp_status client_refusal(const struct client_link *link,
 static void text_flatten(const struct client_body *body, char *line, size_t line_size)
 {
     size_t at = 0;
-    for (size_t i = 0; i < body->size_bytes && at + 1 < line_size; i++) {
+    for (size_t i = 0; i < body->size_bytes; i++) {
         const unsigned char byte = body->data[i];
+        if (!gp_text_has_room((char)byte, at, line_size))
+            break;
         if (byte > ' ' && byte != 0x7f)
             line[at++] = (char)byte;
         else if (at > 0 && line[at - 1] != ' ')

@@ -94,8 +94,8 @@ static enum gp_status head_parse(struct trip *trip)
             trip->fed_bytes = source->scratch_end;
             break;
         case HTTP_BAD:
-            return gp_error_set(trip->err, GP_MALFORMED, "%s: answer: %.300s",
-                                label_of(trip), why.message);
+            return gp_error_set(trip->err, GP_MALFORMED, "%s: answer: %.*s",
+                                label_of(trip), gp_cut(why.message, 300), why.message);
         case HTTP_DONE:
             if (trip->answer.status < 200) {
                 status = interim_drop(trip, head_size);

@@ -287,8 +287,9 @@ bool isolate_is_alive(struct isolate *isolate, struct gp_error *err)
         gp_error_set(
             err, GP_UNAVAILABLE,
             "every process of the engine has ended and waits to start again; try "
-            "again later%s%.300s",
-            isolate->failure.message[0] ? ": " : "", isolate->failure.message);
+            "again later%s%.*s",
+            isolate->failure.message[0] ? ": " : "",
+            gp_cut(isolate->failure.message, 300), isolate->failure.message);
     pthread_mutex_unlock(&isolate->lock);
     return is_alive;
 }

@@ -164,6 +164,12 @@ static const char *before_remedy(const struct search *search)
     return *remedy(search) ? "; to install it: " : "";
 }
 
+/* Why the file that was found, or the folder, is not it. */
+static const char *reason(const struct search *search)
+{
+    return search->reason.size_bytes ? search->reason.data : "no file in it matches";
+}
+
 /* Nothing but the named file or folder: who names one wants that one. */
 static void try_named(struct search *search, const char *named, struct gp_error *err)
 {
@@ -172,12 +178,11 @@ static void try_named(struct search *search, const char *named, struct gp_error 
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s%s", slash, named) >= (int)sizeof path ||
         stat(path, &info) != 0)
-        gp_error_set(err, GP_NOT_FOUND, "library=%.300s: there is no such file%s%s",
-                     named, before_remedy(search), remedy(search));
+        gp_error_set(err, GP_NOT_FOUND, "library=%.*s: there is no such file%s%s",
+                     gp_cut(named, 300), named, before_remedy(search), remedy(search));
     else if (S_ISDIR(info.st_mode) ? !try_folder(search, path) : !try_file(search, path))
-        gp_error_set(err, GP_UNAVAILABLE, "library=%.100s: %.250s%s%s", named,
-                     search->reason.size_bytes ? search->reason.data
-                                               : "no file in it matches",
+        gp_error_set(err, GP_UNAVAILABLE, "library=%.*s: %.*s%s%s", gp_cut(named, 100),
+                     named, gp_cut(reason(search), 250), reason(search),
                      before_remedy(search), remedy(search));
 }
 
@@ -185,13 +190,13 @@ static void not_found(const struct search *search, struct gp_error *err)
 {
     const char *looked = search->looked.size_bytes ? search->looked.data : "nowhere";
     if (search->reason.size_bytes)
-        gp_error_set(err, GP_UNAVAILABLE, "%s cannot be used: %.300s%s%s",
-                     search->library->pattern, search->reason.data, before_remedy(search),
-                     remedy(search));
+        gp_error_set(err, GP_UNAVAILABLE, "%s cannot be used: %.*s%s%s",
+                     search->library->pattern, gp_cut(reason(search), 300),
+                     reason(search), before_remedy(search), remedy(search));
     else
-        gp_error_set(err, GP_UNAVAILABLE, "%s is not there: looked in %.300s%s%s",
-                     search->library->pattern, looked, before_remedy(search),
-                     remedy(search));
+        gp_error_set(err, GP_UNAVAILABLE, "%s is not there: looked in %.*s%s%s",
+                     search->library->pattern, gp_cut(looked, 300), looked,
+                     before_remedy(search), remedy(search));
 }
 
 void *engine_library_open(const struct gp_library *library,

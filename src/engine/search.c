@@ -104,14 +104,14 @@ static enum gp_status not_found(const struct text *folders, const char *name,
     if (*remedy)
         gp_error_set(err, GP_NOT_FOUND,
                      "engine \"%s\" is not installed; to install it: %s, then make "
-                     "(looked in %.240s)",
-                     name, remedy, where);
+                     "(looked in %.*s)",
+                     name, remedy, gp_cut(where, 240), where);
     else
         gp_error_set(
             err, GP_NOT_FOUND,
-            "no engine \"%s\": looked in %.360s; \"graphpipe engines\" lists what is "
+            "no engine \"%s\": looked in %.*s; \"graphpipe engines\" lists what is "
             "there",
-            name, where);
+            name, gp_cut(where, 360), where);
     text_finish(&looked);
     return GP_NOT_FOUND;
 }
@@ -150,11 +150,12 @@ static enum gp_status load(const char *path, const char *name,
         const char *limit = place_loader_limit(reason ? reason : "", words);
         if (*limit)
             return gp_error_set(err, GP_UNAVAILABLE,
-                                "engine \"%s\" cannot load: %.300s%s", name, reason,
-                                limit);
-        return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.300s%s%s",
-                            name, reason ? reason : path,
-                            *remedy ? "; to install it: " : "", remedy);
+                                "engine \"%s\" cannot load: %.*s%s", name,
+                                gp_cut(reason, 300), reason, limit);
+        return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.*s%s%s",
+                            name, gp_cut(reason ? reason : path, 300),
+                            reason ? reason : path, *remedy ? "; to install it: " : "",
+                            remedy);
     }
     const struct gp_engine *(*entry)(const struct gp_host *host);
     *(void **)&entry = dlsym(handle, "gp_engine_entry");

@@ -9,20 +9,25 @@
 
 #include <string.h>
 
-/* "image float32[-1,3,224,224], mask bool[-1]": what the model wants, cut to fit. */
+/* "image float32[-1,3,224,224], mask bool[-1]": what the model wants, as many as fit. */
 static const char *list_io(const struct gp_io *ios, uint32_t n, char *text,
                            size_t text_size)
 {
+    static const char more[] = ", ...";
     size_t used = 0;
     text[0] = '\0';
-    for (uint32_t i = 0; i < n && used + 40 < text_size; i++) {
-        char shape[96];
-        const int length = snprintf(text + used, text_size - used, "%s%.64s %s",
-                                    i ? ", " : "", ios[i].name,
-                                    gp_shape_format(ios[i].dtype, ios[i].shape,
-                                                    ios[i].rank, shape, sizeof shape));
-        used += length > 0 ? (size_t)length : 0;
-        used = used < text_size ? used : text_size - 1;
+    for (uint32_t i = 0; i < n; i++) {
+        char shape[96], one[192];
+        const int size = snprintf(one, sizeof one, "%s%.*s %s", i ? ", " : "",
+                                  gp_cut(ios[i].name, 64), ios[i].name,
+                                  gp_shape_format(ios[i].dtype, ios[i].shape, ios[i].rank,
+                                                  shape, sizeof shape));
+        if (used + (size_t)size + sizeof more > text_size) {
+            memcpy(text + used, more, sizeof more);
+            break;
+        }
+        memcpy(text + used, one, (size_t)size + 1);
+        used += (size_t)size;
     }
     return text;
 }
@@ -49,7 +54,8 @@ static bool bind_input(struct exchange *x, const struct gp_io *io,
     if (!is_type || !fits_shape(io, given)) {
         char wanted[160], got[160];
         gp_error_set(
-            &x->error, GP_INVALID, "input \"%.64s\" is %s; the model wants %s", io->name,
+            &x->error, GP_INVALID, "input \"%.*s\" is %s; the model wants %s",
+            gp_cut(io->name, 64), io->name,
             gp_shape_format(given->dtype, given->shape, given->rank, got, sizeof got),
             gp_shape_format(io->dtype, io->shape, io->rank, wanted, sizeof wanted));
         return false;
@@ -82,23 +88,25 @@ static bool place_by_name(struct model *model, struct exchange *x, int64_t *posi
     for (uint32_t t = 0; t < call->n_inputs; t++) {
         uint32_t index = 0;
         if (!find_io(d->inputs, d->n_inputs, call->inputs[t].name, &index)) {
-            gp_error_set(
-                &x->error, GP_INVALID, "no input is named \"%.64s\"; the model has: %s",
-                call->inputs[t].name, list_io(d->inputs, d->n_inputs, list, sizeof list));
+            gp_error_set(&x->error, GP_INVALID,
+                         "no input is named \"%.*s\"; the model has: %s",
+                         gp_cut(call->inputs[t].name, 64), call->inputs[t].name,
+                         list_io(d->inputs, d->n_inputs, list, sizeof list));
             return false;
         }
         if (positions[index] >= 0) {
-            gp_error_set(&x->error, GP_INVALID, "input \"%.64s\" came twice",
-                         call->inputs[t].name);
+            gp_error_set(&x->error, GP_INVALID, "input \"%.*s\" came twice",
+                         gp_cut(call->inputs[t].name, 64), call->inputs[t].name);
             return false;
         }
         positions[index] = t;
     }
     for (uint32_t i = 0; i < d->n_inputs; i++)
         if (positions[i] < 0 && !(d->inputs[i].flags & GP_IO_OPTIONAL)) {
-            gp_error_set(
-                &x->error, GP_INVALID, "input \"%.64s\" is missing; the model wants: %s",
-                d->inputs[i].name, list_io(d->inputs, d->n_inputs, list, sizeof list));
+            gp_error_set(&x->error, GP_INVALID,
+                         "input \"%.*s\" is missing; the model wants: %s",
+                         gp_cut(d->inputs[i].name, 64), d->inputs[i].name,
+                         list_io(d->inputs, d->n_inputs, list, sizeof list));
             return false;
         }
     return true;
@@ -200,7 +208,8 @@ static bool bind_outputs(struct model *model, struct exchange *x)
             !find_io(d->outputs, d->n_outputs, names[i], &at)) {
             char list[300];
             gp_error_set(&x->error, GP_INVALID,
-                         "no output is named \"%.64s\"; the model has: %s", names[i],
+                         "no output is named \"%.*s\"; the model has: %s",
+                         gp_cut(names[i], 64), names[i],
                          list_io(d->outputs, d->n_outputs, list, sizeof list));
             return false;
         }

@@ -59,9 +59,9 @@ static enum gp_status name_inputs(struct wire_reader *reader,
         if (first[i] >= n_tensors)
             return flat_refuse(
                 message, &place, GP_MALFORMED,
-                ": %u input names for %u tensors, and \"%.100s\" repeats none "
+                ": %u input names for %u tensors, and \"%.*s\" repeats none "
                 "of those before it",
-                n_names, n_tensors, names[i]);
+                n_names, n_tensors, gp_cut(names[i], 100), names[i]);
     for (uint32_t i = 0; i < n_tensors; i++)
         tensors[i].name = names[i];
     return GP_OK;
