@@ -296,11 +296,11 @@ static void send_log(void *context, enum gp_log_level level, const char *message
 {
     struct worker *worker = context;
     struct text line = {0};
-    char cut[512];
-    (void)snprintf(cut, sizeof cut, "%s", message);
+    char shown[512];
+    (void)gp_text_show(shown, sizeof shown, message, strlen(message));
     record_begin(&line, RECORD_LOG, 0);
     record_put_u32(&line, (uint32_t)level);
-    record_put_text(&line, cut);
+    record_put_text(&line, shown);
     pthread_mutex_lock(&worker->send_lock);
     if (record_end(&line)) /* so short that it is sent as a whole or not at all */
         (void)send(worker->link.fd, line.data, line.size_bytes,

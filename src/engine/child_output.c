@@ -61,9 +61,9 @@ static void take_byte(struct child *child, char byte)
     struct child_output *output = &child->output;
     if (byte == '\n' || byte == '\r')
         end_line(child);
-    else if (output->n_bytes < sizeof output->line - 1)
-        output->line[output->n_bytes++] =
-            (unsigned char)byte < ' ' || byte == 0x7f ? '?' : byte;
+    else if (!output->is_cut &&
+             gp_text_has_room(byte, output->n_bytes, sizeof output->line))
+        output->line[output->n_bytes++] = byte ? byte : '?';
     else
         output->is_cut = true;
 }

@@ -300,7 +300,8 @@ void isolate_pass_log(const struct isolate *isolate, struct record *record)
     const uint32_t level = record_u32(record);
     const char *message = record_text(record);
     if (!record->is_bad && level <= GP_LOG_DEBUG)
-        isolate_log(isolate, (enum gp_log_level)level, "%s", message);
+        isolate_log(isolate, (enum gp_log_level)level, "%.*s", gp_cut(message, 512),
+                    message);
 }
 
 /* One record; ANSWERED with *is_over false when more is to come. */

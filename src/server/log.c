@@ -7,10 +7,15 @@
 
 #include <arpa/inet.h>
 #include <stdarg.h>
+#include <string.h>
+#include <time.h>
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
 enum { HAND_OVER_BYTES = 4096, LONG_LINE_BYTES = 512 };
+
+/* Of a message, and of a target, before what cannot be seen of it is escaped. */
+enum { MAX_MESSAGE_BYTES = 2048, MAX_TARGET_BYTES = 1024 };
 
 /* The date is made once a second. */
 static void put_time(struct log_lines *lines)
@@ -50,11 +55,12 @@ void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
 {
     if (log->fd <= 0 || level > log->level)
         return;
-    char message[1024];
     va_list args;
+    struct text message = {0};
     va_start(args, format);
-    (void)vsnprintf(message, sizeof message, format, args);
+    text_vprintf(&message, format, args);
     va_end(args);
+    message.size_bytes = gp_text_cut(message.data, message.size_bytes, MAX_MESSAGE_BYTES);
 
     struct log_lines line = {0};
     struct text *text = &line.text;
@@ -62,16 +68,18 @@ void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
         text_puts(text, "{\"time\":\"");
         put_time(&line);
         text_printf(text, "\",\"level\":\"%s\",\"message\":", level_names[level]);
-        text_json_puts(text, message);
+        text_json(text, message.data, message.size_bytes);
         text_puts(text, "}\n");
     } else {
         if (level < GP_LOG_INFO) {
             put_time(&line);
             text_printf(text, " %s: ", level_names[level]);
         }
-        text_puts(text, message);
+        text_show(text, message.data, message.size_bytes);
         text_puts(text, "\n");
     }
+    text->is_short |= message.is_short;
+    text_finish(&message);
     log_write(log, &line);
     log_lines_finish(&line);
 }
@@ -96,6 +104,11 @@ static void put_peer(struct text *text, const struct sockaddr_in6 *peer)
     }
 }
 
+static size_t target_size(const struct log_access *access)
+{
+    return gp_text_cut(access->target, strlen(access->target), MAX_TARGET_BYTES);
+}
+
 static void put_json_access(struct log_lines *lines, const struct log_access *access)
 {
     struct text *text = &lines->text;
@@ -104,7 +117,7 @@ static void put_json_access(struct log_lines *lines, const struct log_access *ac
     text_puts(text, "\",\"level\":\"debug\",\"peer\":\"");
     put_peer(text, access->peer);
     text_printf(text, "\",\"method\":\"%s\",\"target\":", access->method);
-    text_json_puts(text, access->target);
+    text_json(text, access->target, target_size(access));
     text_printf(
         text,
         ",\"status\":%d,\"received_bytes\":%llu,\"sent_bytes\":%llu,\"total_ms\":%.3f,"
@@ -133,12 +146,14 @@ static void put_ms(struct text *text, const char *before, int64_t ns)
 static void put_text_access(struct log_lines *lines, const struct log_access *access)
 {
     struct text *text = &lines->text;
-    const char *const words[] = {" ", access->method, " ", access->target, " "};
     put_time(lines);
     text_puts(text, " ");
     put_peer(text, access->peer);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        text_puts(text, words[i]);
+    text_puts(text, " ");
+    text_puts(text, access->method);
+    text_puts(text, " ");
+    text_foreign(text, access->target, target_size(access));
+    text_puts(text, " ");
     text_number(text, (uint64_t)access->status);
     text_puts(text, "  in ");
     text_number(text, access->received_bytes);
@@ -148,7 +163,7 @@ static void put_text_access(struct log_lines *lines, const struct log_access *ac
     put_ms(text, " ms (waited ", access->waited_ns);
     put_ms(text, ", ran ", access->ran_ns);
     text_puts(text, access->note[0] ? ")  " : ")");
-    text_puts(text, access->note);
+    text_show(text, access->note, strlen(access->note));
     text_puts(text, "\n");
 }
 

@@ -1,6 +1,7 @@
 /* An engine that breaks its contract on request. A request's config says how:
  *
  *   fail          fails as an engine may, with a message of two lines
+ *   hostile       logs, and fails with, a message that would drive a terminal and forge lines
  *   silent        fails without a message
  *   unknown       fails with a status that is none
  *   unset         succeeds and sets no output
@@ -20,6 +21,8 @@
 #include <string.h>
 
 static const char *describe_option;
+static void (*log_line)(void *context, enum gp_log_level level, const char *message);
+static void *log_context;
 
 static const char *option(const struct gp_engine_options *options, const char *key)
 {
@@ -43,6 +46,8 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
                       : strcmp(option(options, "describe="), "none") == 0 ? "none"
                                                                           : "";
     *model = NULL;
+    log_line = options->log;
+    log_context = options->log_context;
     return GP_OK;
 }
 
@@ -104,6 +109,15 @@ static enum gp_status run(void *model, uint32_t slot, const struct gp_call *call
     (void)slot;
     if (strcmp(config, "fail") == 0)
         return gp_error_set(err, GP_ENGINE, "it broke\nin two lines");
+    if (strcmp(config, "hostile") == 0) {
+        static const char text[] = "\x1b[2J\a\xc2\x9b\xe2\x80\xae\xff\xd0"
+                                   "\nlistening on http://forged.example\r";
+        if (log_line)
+            log_line(log_context, GP_LOG_WARNING, text);
+        err->status = GP_ENGINE; /* as a plug-in may write it that has no gp_error_set */
+        (void)strcpy(err->message, text);
+        return GP_ENGINE;
+    }
     if (strcmp(config, "silent") == 0)
         return GP_ENGINE;
     if (strcmp(config, "unknown") == 0)
