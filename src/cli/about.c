@@ -16,7 +16,8 @@ static void write_row(struct text *text, const char *key, const char *value)
     const size_t start = text->size_bytes;
     text_puts(text, key);
     cli_pad(text, start, KEY_COLUMN);
-    text_printf(text, "%s\n", value);
+    text_foreign_puts(text, value);
+    text_puts(text, "\n");
 }
 
 static void write_io_type(struct text *text, const struct gp_io *io)
@@ -33,11 +34,13 @@ static void measure(const struct gp_io *ios, uint32_t n, size_t *name_width,
                     size_t *type_width)
 {
     for (uint32_t i = 0; i < n; i++) {
-        struct text type = {0};
+        struct text name = {0}, type = {0};
+        text_foreign_puts(&name, ios[i].name);
         write_io_type(&type, &ios[i]);
-        const size_t name = strlen(ios[i].name);
-        *name_width = name > *name_width ? name : *name_width;
+        const size_t width = cli_width(name.data, name.size_bytes);
+        *name_width = width > *name_width ? width : *name_width;
         *type_width = type.size_bytes > *type_width ? type.size_bytes : *type_width;
+        text_finish(&name);
         text_finish(&type);
     }
 }
@@ -53,13 +56,16 @@ static void write_ios(struct text *text, const char *heading, const struct gp_io
         const char *description = ios[i].description ? ios[i].description : "";
         const bool is_optional = ios[i].flags & GP_IO_OPTIONAL;
         const size_t start = text->size_bytes;
-        text_printf(text, "  %s", ios[i].name);
+        text_puts(text, "  ");
+        text_foreign_puts(text, ios[i].name);
         cli_pad(text, start, name_width + 4);
         write_io_type(text, &ios[i]);
         if (is_optional || *description)
             cli_pad(text, start, name_width + type_width + 6);
-        text_printf(text, "%s%s%s\n", is_optional ? "optional" : "",
-                    is_optional && *description ? ": " : "", description);
+        text_printf(text, "%s%s", is_optional ? "optional" : "",
+                    is_optional && *description ? ": " : "");
+        text_foreign_puts(text, description);
+        text_puts(text, "\n");
     }
 }
 

@@ -123,8 +123,11 @@ static void write_differences(struct text *text, const char *part, const struct 
     const struct json *ours = json_member(a, part, JSON_OBJECT);
     const struct json *theirs = json_member(b, part, JSON_OBJECT);
     for (const struct json *at = ours ? ours->first : NULL; at; at = at->next)
-        if (!is_same(at, json_member(theirs, at->name, at->kind)))
-            text_printf(text, "note: %s.%s is not the same\n", part, at->name);
+        if (!is_same(at, json_member(theirs, at->name, at->kind))) {
+            text_printf(text, "note: %s.", part);
+            text_foreign_puts(text, at->name);
+            text_puts(text, " is not the same\n");
+        }
 }
 
 static enum gp_status read_result(struct gp_arena *arena, const char *path,
@@ -140,7 +143,8 @@ static enum gp_status read_result(struct gp_arena *arena, const char *path,
                             !json_member(*result, "slices", JSON_ARRAY)))
         status = gp_error_set(&why, GP_MALFORMED, "no result of graphpipe bench");
     return status == GP_OK ? GP_OK
-                           : gp_error_set(err, status, "%.300s: %s", path, why.message);
+                           : gp_error_set(err, status, "%.*s: %s", gp_cut(path, 300),
+                                          path, why.message);
 }
 
 enum gp_status bench_compare(struct text *text, struct gp_arena *arena,

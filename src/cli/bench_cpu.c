@@ -69,7 +69,7 @@ static void read_table(struct sockets *sockets, const char *path, unsigned serve
 static bool holds_one(const struct sockets *sockets, const char *pid)
 {
     char path[64], target[64];
-    (void)snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
+    (void)snprintf(path, sizeof path, "/proc/%.*s/fd", 20, pid);
     DIR *folder = opendir(path);
     bool is_found = false;
     for (struct dirent *entry; folder && !is_found && (entry = readdir(folder));) {

@@ -69,8 +69,8 @@ static enum gp_status fill(struct gp_tensor *tensor, struct random *random,
             n = SIZE_MAX;
     if (!checked_mul(n, size, &tensor->size_bytes) ||
         tensor->size_bytes > GP_MAX_MESSAGE_BYTES)
-        return gp_error_set(err, GP_TOO_LARGE, "input \"%.100s\" is over 2 GiB",
-                            tensor->name);
+        return gp_error_set(err, GP_TOO_LARGE, "input \"%.*s\" is over 2 GiB",
+                            gp_cut(tensor->name, 100), tensor->name);
     char *data = gp_arena_alloc(arena, tensor->size_bytes);
     if (!data)
         return gp_error_set(err, GP_NO_MEMORY, "out of memory");
@@ -111,8 +111,8 @@ static enum gp_status read_shape(const char *sizes, int64_t *shape, uint32_t *ra
         if (!is_number || size > GP_MAX_MESSAGE_BYTES || *rank == GP_MAX_RANK ||
             (*end && *end != ','))
             return gp_error_set(err, GP_INVALID,
-                                "--shape wants sizes such as 1,3,224,224, not \"%.200s\"",
-                                sizes);
+                                "--shape wants sizes such as 1,3,224,224, not \"%.*s\"",
+                                gp_cut(sizes, 200), sizes);
         shape[(*rank)++] = size;
         if (!*end)
             break;
@@ -134,9 +134,10 @@ static enum gp_status choose_shape(int64_t *shape, uint32_t *rank, const struct 
         shape[i] = is_open ? source->n_rows : io->shape[i];
         if (is_open && i > 0)
             return gp_error_set(err, GP_INVALID,
-                                "the model leaves open how large input \"%.100s\" is: "
-                                "say it, as --shape %.100s=1,3,224,224",
-                                io->name, io->name);
+                                "the model leaves open how large input \"%.*s\" is: "
+                                "say it, as --shape %.*s=1,3,224,224",
+                                gp_cut(io->name, 100), io->name, gp_cut(io->name, 100),
+                                io->name);
     }
     return GP_OK;
 }
@@ -152,9 +153,9 @@ static enum gp_status check_shapes(const struct gp_metadata *metadata,
             is_used = find_shape(&one, metadata->inputs[j].name, metadata->n_inputs == 1);
         if (!is_used)
             return gp_error_set(err, GP_INVALID,
-                                "--shape %.200s: the model has no such "
+                                "--shape %.*s: the model has no such "
                                 "input",
-                                shapes->items[i]);
+                                gp_cut(shapes->items[i], 200), shapes->items[i]);
     }
     return GP_OK;
 }

@@ -91,8 +91,9 @@ static const char *describe(const struct gp_call *call, struct gp_arena *arena)
     for (uint32_t i = 0; i < call->n_inputs && i < 4; i++) {
         const struct gp_tensor *input = &call->inputs[i];
         const bool has_name = input->name && *input->name;
-        text_printf(&text, "%s%s%s", i ? ", " : "", has_name ? input->name : "",
-                    has_name ? " " : "");
+        text_puts(&text, i ? ", " : "");
+        text_foreign_puts(&text, has_name ? input->name : "");
+        text_puts(&text, has_name ? " " : "");
         tensor_write_type(&text, input->dtype, input->shape, input->rank);
     }
     text_puts(&text, call->n_inputs > 4 ? ", ..." : call->n_inputs ? "" : "no inputs");
@@ -131,7 +132,8 @@ static enum gp_status make_recorded(struct bench_message *message, const char *p
         status =
             gp_request_decode(arena, capture.body, capture.size_bytes, 0, &request, &why);
     if (status != GP_OK)
-        return gp_error_set(err, status, "%.200s: %s", path, why.message);
+        return gp_error_set(err, status, "%.*s: %s", gp_cut(path, 200), path,
+                            why.message);
     const bool is_call = request.kind == GP_REQUEST_INFER;
     message->kind = request.kind;
     message->n_rows = is_call ? count_rows(&request.call) : 0;

@@ -4,28 +4,35 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* Names and messages come from other machines, and control characters in them could drive
- * the terminal. JSON has escaped its own. */
-static void tame(char *bytes, size_t size_bytes)
+/* Lines of ours, in which names and messages of other machines may be quoted. */
+static void show_lines(struct text *shown, const char *bytes, size_t size_bytes)
 {
-    for (size_t i = 0; i < size_bytes; i++)
-        if (((unsigned char)bytes[i] < ' ' && bytes[i] != '\n') || bytes[i] == 0x7f)
-            bytes[i] = '?';
+    while (size_bytes) {
+        const char *end = memchr(bytes, '\n', size_bytes);
+        const size_t size = end ? (size_t)(end - bytes) : size_bytes;
+        text_show(shown, bytes, size);
+        if (!end)
+            return;
+        text_puts(shown, "\n");
+        bytes = end + 1;
+        size_bytes -= size + 1;
+    }
 }
 
 /* One write for the whole line, so that lines of other threads and processes do not mix
  * in. */
 static void say(const char *prefix, const char *format, va_list args)
 {
-    char line[1024];
-    int n = snprintf(line, sizeof line, "%s", prefix);
-    const int room = (int)sizeof line - n - 1;
-    const int more = vsnprintf(line + n, (size_t)room, format, args);
-    n += more < 0 ? 0 : more < room ? more : room - 1;
-    line[n++] = '\n';
-    tame(line, (size_t)n);
+    struct text line = {0}, shown = {0};
+    text_puts(&line, prefix);
+    text_vprintf(&line, format, args);
+    text_puts(&line, "\n");
+    show_lines(&shown, line.data, line.size_bytes);
     (void)fflush(stdout);
-    (void)fwrite(line, 1, (size_t)n, stderr);
+    if (shown.size_bytes && !line.is_short)
+        (void)fwrite(shown.data, 1, shown.size_bytes, stderr);
+    text_finish(&shown);
+    text_finish(&line);
 }
 
 int cli_fail(const char *format, ...)
@@ -65,11 +72,14 @@ void cli_warn(const char *format, ...)
 
 bool cli_flush(struct text *text)
 {
-    tame(text->data, text->size_bytes);
-    if (text->size_bytes)
-        (void)fwrite(text->data, 1, text->size_bytes, stdout);
+    struct text shown = {0};
+    show_lines(&shown, text->data, text->size_bytes);
+    if (shown.size_bytes)
+        (void)fwrite(shown.data, 1, shown.size_bytes, stdout);
+    const bool is_whole = !text->is_short && !shown.is_short;
+    text_finish(&shown);
     text->size_bytes = 0;
-    return !text->is_short;
+    return is_whole;
 }
 
 const char *cli_address(struct gp_arena *arena, const char *word)
@@ -82,8 +92,18 @@ const char *cli_address(struct gp_arena *arena, const char *word)
     return address ? address : word;
 }
 
+size_t cli_width(const char *bytes, size_t size_bytes)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < size_bytes; i++)
+        n += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+    return n;
+}
+
 void cli_pad(struct text *text, size_t line_start, size_t width)
 {
-    const size_t used = text->size_bytes - line_start;
+    const size_t used =
+        text->data ? cli_width(text->data + line_start, text->size_bytes - line_start)
+                   : 0;
     text_printf(text, "%*s", used + 2 < width ? (int)(width - used) : 2, "");
 }

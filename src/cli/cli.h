@@ -51,14 +51,17 @@ int cli_broken(const char *format, ...) GP_PRINTF(1, 2);
 /* "graphpipe: warning: ..." on standard error. */
 void cli_warn(const char *format, ...) GP_PRINTF(1, 2);
 
-/* Writes what `text` holds to standard output, without control characters, and empties
- * it. False when memory was short; main.c reports that, and a standard output that cannot
+/* Writes what `text` holds to standard output, what cannot be seen but its line breaks
+ * escaped, and empties it. False when memory was short; main.c reports that, and a standard output that cannot
  * be written. */
 bool cli_flush(struct text *text);
 
 /* An address as gp_client_create takes it: "http://" is put in front of a bare HOST:PORT.
  */
 const char *cli_address(struct gp_arena *arena, const char *word);
+
+/* How many characters the bytes are, which is how many columns most of them take. */
+size_t cli_width(const char *bytes, size_t size_bytes);
 
 /* A line of "key  value" columns: pads `text` with blanks up to column `width` of the
  * line that began at byte `line_start`, two at least. */

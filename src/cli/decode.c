@@ -46,8 +46,10 @@ static void write_tensors(struct text *text, const char *heading,
     text_printf(text, "%s%s\n", heading, n ? "" : ": none");
     for (uint32_t i = 0; i < n; i++) {
         text_printf(text, "  [%u] ", i);
-        if (tensors[i].name)
-            text_printf(text, "%s  ", tensors[i].name);
+        if (tensors[i].name) {
+            text_foreign_puts(text, tensors[i].name);
+            text_puts(text, "  ");
+        }
         tensor_write_type(text, tensors[i].dtype, tensors[i].shape, tensors[i].rank);
         text_printf(text, "  %zu bytes  ", element_bytes(&tensors[i]));
         tensor_write_summary(text, &tensors[i]);
@@ -77,8 +79,11 @@ static enum gp_status show_request(struct gp_arena *arena, const struct capture 
     write_tensors(text, "inputs", call->inputs, call->n_inputs);
     text_printf(text, "outputs asked for%s\n",
                 call->n_outputs ? "" : ": the default ones");
-    for (uint32_t i = 0; i < call->n_outputs; i++)
-        text_printf(text, "  [%u] %s\n", i, call->output_names[i]);
+    for (uint32_t i = 0; i < call->n_outputs; i++) {
+        text_printf(text, "  [%u] ", i);
+        text_foreign_puts(text, call->output_names[i]);
+        text_puts(text, "\n");
+    }
     return GP_OK;
 }
 
@@ -91,12 +96,14 @@ static enum gp_status show_response(struct gp_arena *arena, const struct capture
     if (status != GP_OK)
         return status;
     text_printf(text, "inference response, %zu bytes\n", capture->size_bytes);
-    if (response.error_message)
-        text_printf(text, "error  %lld (%s)  %s\n", (long long)response.error_code,
-                    gp_status_name((enum gp_status)response.error_code),
-                    response.error_message);
-    else
+    if (!response.error_message) {
         write_tensors(text, "outputs", response.outputs, response.n_outputs);
+        return GP_OK;
+    }
+    text_printf(text, "error  %lld (%s)  ", (long long)response.error_code,
+                gp_status_name((enum gp_status)response.error_code));
+    text_foreign_puts(text, response.error_message);
+    text_puts(text, "\n");
     return GP_OK;
 }
 

@@ -50,12 +50,14 @@ static void write_line(struct text *text, const char *name, const char *version,
     const size_t start = text->size_bytes;
     text_puts(text, name);
     cli_pad(text, start, 14);
-    text_puts(text, version && *version ? version : "-");
+    text_foreign_puts(text, version && *version ? version : "-");
     cli_pad(text, start, 24);
     text_puts(text, state);
-    if (where && *where)
+    if (where && *where) {
         cli_pad(text, start, 47);
-    text_printf(text, "%s\n", where ? where : "");
+        text_show(text, where, strlen(where));
+    }
+    text_puts(text, "\n");
 }
 
 static void list_plugin(struct text *text, const struct engine_known *known,

@@ -161,13 +161,16 @@ static void write_lines(struct text *text, const struct session *s)
     if (n == 0)
         text_puts(text, "no outputs\n");
     for (uint32_t i = 0; i < n; i++) {
-        const size_t size = strlen(output_name(s, i, name, sizeof name));
+        struct text shown = {0};
+        text_foreign_puts(&shown, output_name(s, i, name, sizeof name));
+        const size_t size = cli_width(shown.data, shown.size_bytes);
         width = size > width ? size : width;
+        text_finish(&shown);
     }
     for (uint32_t i = 0; i < n; i++) {
         const struct gp_tensor *tensor = gp_result_output(s->result, i);
         const size_t start = text->size_bytes;
-        text_puts(text, output_name(s, i, name, sizeof name));
+        text_foreign_puts(text, output_name(s, i, name, sizeof name));
         cli_pad(text, start, width + 2);
         tensor_write_type(text, tensor->dtype, tensor->shape, tensor->rank);
         text_puts(text, "  ");
@@ -185,7 +188,7 @@ static enum gp_status save_one(struct session *s, uint32_t i, const char *path,
     if (status == GP_OK)
         return file_write(path, &content, err);
     const struct gp_error cause = *err;
-    return gp_error_set(err, status, "%.200s: %s", path, cause.message);
+    return gp_error_set(err, status, "%.*s: %s", gp_cut(path, 200), path, cause.message);
 }
 
 /* DIR/NAME.npy, with what no file's name should hold replaced; a name that came before
@@ -199,10 +202,9 @@ static void output_path(const struct session *s, uint32_t i, char *path, size_t 
         is_taken = strcmp(output_name(s, j, earlier, sizeof earlier), name) == 0;
     int n = snprintf(path, size, "%s/", s->values->save_dir);
     const int start = n;
-    n += snprintf(path + n, size - (size_t)n, "%.200s", name);
+    n += (int)gp_text_show(path + n, 200, name, strlen(name));
     for (char *c = path + start; *c; c++)
-        if (*c == '/' || *c == ':' || (unsigned char)*c < ' ' ||
-            (*c == '.' && c == path + start))
+        if (strchr("/:\\", *c) || (*c == '.' && c == path + start))
             *c = '_';
     if (is_taken)
         n += snprintf(path + n, size - (size_t)n, "-%u", i);

@@ -32,7 +32,7 @@ static enum gp_status split(struct gp_arena *arena, const char *word, const char
 static enum gp_status prefix(const char *label, struct gp_error *err)
 {
     const struct gp_error cause = *err;
-    return gp_error_set(err, cause.status, "%.80s%s: %s", label,
+    return gp_error_set(err, cause.status, "%.*s%s: %s", gp_cut(label, 80), label,
                         strlen(label) > 80 ? "..." : "", cause.message);
 }
 

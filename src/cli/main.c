@@ -117,8 +117,10 @@ static int run_parsed(const struct command *command, struct options *options)
         return misuse(command, message);
     }
     if (options->words.n > command->max_words) {
-        (void)snprintf(message, sizeof message, "unexpected argument \"%.200s\"",
-                       options->words.items[command->max_words]);
+        const char *word = options->words.items[command->max_words];
+        char shown[200];
+        (void)gp_text_show(shown, sizeof shown, word, strlen(word));
+        (void)snprintf(message, sizeof message, "unexpected argument \"%s\"", shown);
         return misuse(command, message);
     }
     return command->run(options);
@@ -156,8 +158,10 @@ static int unknown_command(const char *word)
             best = commands[i];
         }
     }
-    return cli_misuse("there is no %s \"%.200s\"%s%s%s\nTry: graphpipe --help",
-                      word[0] == '-' ? "option" : "command", word,
+    char shown[200];
+    (void)gp_text_show(shown, sizeof shown, word, strlen(word));
+    return cli_misuse("there is no %s \"%s\"%s%s%s\nTry: graphpipe --help",
+                      word[0] == '-' ? "option" : "command", shown,
                       best ? "; did you mean \"" : "", best ? best->name : "",
                       best ? "\"?" : "");
 }

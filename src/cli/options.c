@@ -222,8 +222,8 @@ static enum gp_status join(struct options *options, const struct option *option,
         write_label(one, sizeof one, options, option);
         write_label(other, sizeof other, options, to);
         return gp_error_set(err, GP_INVALID,
-                            "%s=%.100s and %s %.150s contradict each other: give one",
-                            one, value, other, item);
+                            "%s=%.*s and %s %.*s contradict each other: give one", one,
+                            gp_cut(value, 100), value, other, gp_cut(item, 150), item);
     }
     if (is_off)
         return GP_OK;

@@ -126,7 +126,9 @@ void tensor_write_json(struct text *text, const struct gp_tensor *tensor, size_t
 static void write_element(struct text *text, const struct gp_tensor *tensor, size_t i)
 {
     if (tensor->dtype == GP_STRING && AT(struct gp_string).size_bytes > LONG_STRING) {
-        text_json(text, AT(struct gp_string).data, LONG_STRING);
+        text_json(text, AT(struct gp_string).data,
+                  gp_text_cut(AT(struct gp_string).data, AT(struct gp_string).size_bytes,
+                              LONG_STRING));
         text_printf(text, "... (%zu bytes)", AT(struct gp_string).size_bytes);
     } else if (is_float(tensor->dtype) && !isfinite((double)value_at(tensor, i))) {
         text_printf(text, "%g", (double)value_at(tensor, i));
