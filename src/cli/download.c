@@ -58,6 +58,16 @@ void download_write_size(char *text, size_t text_size, uint64_t n_bytes)
 
 /* --- callbacks ------------------------------------------------------------------------ */
 
+/* What a field of a head may hold. libcurl sends what it is given, and what it was given by a
+ * server would end the line, for some that read it. */
+static bool is_value(const char *value, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (((unsigned char)value[i] < ' ' && value[i] != '\t') || value[i] == 0x7f)
+            return false;
+    return true;
+}
+
 /* "ETag: x" of the answer is "If-None-Match: x" of the next question. */
 static void keep_condition(struct transfer *transfer, const char *line, size_t size,
                            const char *field, const char *condition)
@@ -69,6 +79,8 @@ static void keep_condition(struct transfer *transfer, const char *line, size_t s
     value += strspn(value, " \t");
     while (end > value && strchr(" \t\r\n", end[-1]))
         end--;
+    if (!is_value(value, (size_t)(end - value)))
+        return;
     const size_t room = sizeof transfer->conditions - used;
     const int added = snprintf(transfer->conditions + used, room, "%s%.*s\n", condition,
                                (int)(end - value), value);
@@ -278,14 +290,15 @@ static enum gp_status judge(struct transfer *transfer, CURLcode code, const char
     return GP_OK;
 }
 
-/* The conditions as libcurl takes them. */
+/* The conditions as libcurl takes them; those of a file that another release may have written. */
 static struct curl_slist *list_conditions(const struct curl *curl, char *lines)
 {
     struct curl_slist *list = NULL;
     char *rest = NULL;
     for (char *line = strtok_r(lines, "\n", &rest); line;
          line = strtok_r(NULL, "\n", &rest)) {
-        struct curl_slist *more = curl->slist_append(list, line);
+        struct curl_slist *more =
+            is_value(line, strlen(line)) ? curl->slist_append(list, line) : NULL;
         list = more ? more : list;
     }
     return list;

@@ -49,12 +49,14 @@ static const char *after_scheme(const char *url)
 static void show(struct fetched *entry)
 {
     const char *host = after_scheme(entry->url);
-    const int scheme = (int)(host - entry->url);
+    const size_t scheme = (size_t)(host - entry->url);
     const char *at = memrchr(host, '@', strcspn(host, "/?#"));
     host = at ? at + 1 : host;
     const size_t size = strcspn(host, "?#");
-    (void)snprintf(entry->shown, sizeof entry->shown, "%.*s%.*s%s", scheme, entry->url,
-                   (int)size, host, host[size] == '?' ? "?..." : "");
+    size_t n = gp_text_show(entry->shown, sizeof entry->shown, entry->url, scheme);
+    n += gp_text_show(entry->shown + n, sizeof entry->shown - n, host, size);
+    if (host[size] == '?')
+        (void)gp_text_show(entry->shown + n, sizeof entry->shown - n, "?...", 4);
 }
 
 static int hex(char digit)
@@ -63,6 +65,21 @@ static int hex(char digit)
            : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
            : digit >= 'A' && digit <= 'F' ? digit - 'A' + 10
                                           : -1;
+}
+
+/* An underscore in place of each character that cannot be seen, and of what is not UTF-8. */
+static void tame(char *name)
+{
+    char *to = name;
+    for (size_t n; *name; name += n) {
+        uint32_t c = 0;
+        n = gp_text_next(name, strlen(name), &c);
+        const bool is_kept = n && gp_text_is_visible(c);
+        n = n ? n : 1;
+        memmove(to, is_kept ? name : "_", is_kept ? n : 1);
+        to += is_kept ? n : 1;
+    }
+    *to = '\0';
 }
 
 /* The last part of the path, as a file may be called; of a long one the end. */
@@ -81,12 +98,12 @@ static void name_file(struct fetched *entry)
             c = (char)(hex(from[1]) * 16 + hex(from[2]));
             from += 2;
         }
-        const bool is_odd = (unsigned char)c < ' ' || c == 0x7f || c == '/' ||
-                            (c == '.' && to == entry->name);
-        *to++ = is_odd ? '_' : c;
+        *to = c == '/' || !c || (c == '.' && to == entry->name) ? '_' : c;
+        to++;
     }
     *to = '\0';
-    if (to == entry->name)
+    tame(entry->name);
+    if (!*entry->name)
         (void)strcpy(entry->name, "model.bin");
 }
 
@@ -104,8 +121,8 @@ static uint64_t hash(const char *text)
 static enum gp_status fail_at(const char *path, struct gp_error *err)
 {
     return gp_error_set(err, GP_UNAVAILABLE,
-                        "%.300s: %s; models are fetched into the folder of --cache-dir",
-                        path, strerror(errno));
+                        "%.*s: %s; models are fetched into the folder of --cache-dir",
+                        gp_cut(path, 300), path, strerror(errno));
 }
 
 /* As mkdir -p; a failure leaves the path cut where it was. */
@@ -150,7 +167,8 @@ static enum gp_status open_folder(struct fetched *entry, const char *cache_dir,
     const char *dot = strrchr(entry->name, '.');
     const int stem = (int)(dot ? dot - entry->name : (ptrdiff_t)strlen(entry->name));
     if (cache + MAX_ENTRY > sizeof entry->path)
-        return gp_error_set(err, GP_INVALID, "%.200s: the path is too long", entry->path);
+        return gp_error_set(err, GP_INVALID, "%.*s: the path is too long",
+                            gp_cut(entry->path, 200), entry->path);
     char *end = entry->path + cache;
     end += sprintf(end, "/%.*s-%016llx", stem, entry->name,
                    (unsigned long long)hash(entry->url));

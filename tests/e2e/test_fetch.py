@@ -124,6 +124,38 @@ def test_unchanged_model_is_not_fetched_again(site, cache, said):
     assert not site.asked[-1][1]["If-Modified-Since"]
 
 
+@pytest.mark.parametrize("field", ["etag", "modified"])
+@pytest.mark.parametrize("value", ['"a\rX-Evil: 1"', '"a\x0bb"', '"a\x1b[2J"', '"a\x7f"'])
+def test_what_would_end_a_line_is_not_sent_back(site, cache, field, value):
+    site.answers["/m.onnx"] = page(**{field: value})
+    for _ in range(2):
+        with Server(model=site.url + "/m.onnx"):
+            pass
+    assert ".conditions" not in kept(cache) or not kept(cache)[".conditions"]
+    fields = ("If-None-Match", "If-Modified-Since", "X-Evil")
+    assert not any(head[name] for _, head in site.asked for name in fields)
+
+
+def test_conditions_of_another_release_are_not_trusted(site, cache):
+    site.answers["/m.onnx"] = page(etag='"one"')
+    with Server(model=site.url + "/m.onnx"):
+        pass
+    (model_in(cache).parent / ".conditions").write_bytes(b'If-None-Match: "a\rX-Evil: 1"\n')
+    with Server(model=site.url + "/m.onnx"):
+        pass
+    assert [head["If-None-Match"] for _, head in site.asked] == [None, None]
+    assert not any(head["X-Evil"] for _, head in site.asked)
+
+
+@pytest.mark.parametrize("name", ["a%C2%9B%E2%80%AE%FF%D0.onnx", "%D0%B6" * 60 + ".onnx"])
+def test_name_of_what_cannot_be_seen(site, cache, name):
+    site.answers["/" + name] = page()
+    with Server(model=f"{site.url}/{name}") as server:
+        assert_serves(server)
+    path = model_in(cache)
+    assert path.name.isprintable() and re.fullmatch("(a_+|_?.?ж+)[.]onnx", path.name), path.name
+
+
 def test_model_that_the_server_says_nothing_of_is_fetched_again(site, cache):
     site.answers["/m.onnx"] = page(etag='"one"')
     with Server(model=site.url + "/m.onnx"):
