@@ -50,7 +50,8 @@ extern "C" {
     X(GP_DEADLINE, 16, "deadline exceeded", 504) /* the request's own time is over */    \
     X(GP_CANCELLED, 17, "cancelled", 499)        /* the caller left or gave up */        \
     X(GP_EXPECTATION, 18, "expectation failed",                                          \
-      417) /* an Expect that is not understood */
+      417)                                    /* an Expect that is not understood */     \
+    X(GP_MISDIRECTED, 19, "misdirected", 421) /* for a host that this server is not */
 
 enum gp_status {
 #define GP_STATUS_ENUM(symbol, number, name, http) symbol = number,

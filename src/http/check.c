@@ -39,6 +39,7 @@ static int field_check(struct http_message *message, const struct http_field *fi
     case sizeof "Host" - 1:
         if (http_equals(name, field->name.size, "Host")) {
             seen->n_host++;
+            message->authority = field->value;
             if (message->llhttp.type != HTTP_REQUEST)
                 break;
             if (size == 0)
@@ -102,7 +103,8 @@ static int framing_check(struct http_message *message, const struct seen *seen)
     return 0;
 }
 
-/* The path of an absolute target, "http://host/path"; "/" where it has none. */
+/* Parts an absolute target, "http://host/path", into its authority, which counts more than the
+ * Host field (RFC 9112, 3.2.2), and its path, "/" where it has none. */
 static int target_check(struct http_message *message)
 {
     struct http_span *target = &message->target;
@@ -129,6 +131,7 @@ static int target_check(struct http_message *message)
     if (at == scheme)
         return http_refuse(message, GP_MALFORMED,
                            "the target of an HTTP request has no host");
+    message->authority = (struct http_span){target->start + scheme, at - scheme};
     if (at < target->size && text[at] == '/')
         *target = (struct http_span){target->start + at, target->size - at};
     else

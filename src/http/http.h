@@ -62,7 +62,10 @@ struct http_message {
     /* What a complete head said. */
     enum http_method method;
     struct http_span
-        target;         /* of a request: "/a/b?c"; of an absolute one the path alone */
+        target; /* of a request: "/a/b?c"; of an absolute one the path alone */
+    /* Of a request, who it is for: of an absolute target its authority, else the Host
+     * field; without either, in HTTP/1.0, nothing. */
+    struct http_span authority;
     int status;         /* of a response */
     bool is_http10;     /* HTTP/1.0; anything but 1.0 and 1.1 is refused */
     bool is_kept_alive; /* the connection may carry another message */

@@ -184,6 +184,27 @@ static void heads_are_accepted(void **state)
     }
 }
 
+static void requests_are_for_a_host(void **state)
+{
+    (void)state;
+    static const char *const heads[][2] = {
+        {"GET / HTTP/1.1\r\nX: y\r\nhost: \ta:1 \r\n\r\n", "a:1"},
+        {"GET / HTTP/1.0\r\n\r\n", ""},
+        {"GET / HTTP/1.0\r\nHost: a\r\n\r\n", "a"},
+        {"GET http://h:1/p HTTP/1.1\r\n" H "\r\n", "h:1"},
+        {"GET http://h?q HTTP/1.1\r\n" H "\r\n", "h"},
+        {"GET HTTPS://u@[::1]:2 HTTP/1.0\r\n\r\n", "u@[::1]:2"},
+    };
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        struct outcome *o = parse_request(heads[i][0]);
+        const struct http_span *authority = &o->message.authority;
+        assert_int_equal(o->progress, HTTP_DONE);
+        assert_int_equal(authority->size, strlen(heads[i][1]));
+        assert_memory_equal(o->base + authority->start, heads[i][1], authority->size);
+        end(o);
+    }
+}
+
 static void expectations(void **state)
 {
     (void)state;
@@ -227,6 +248,7 @@ static const struct refused {
     {"GET / HTTP/1.1\r\n" H H "\r\n", GP_MALFORMED, "\"Host\" came 2 times"},
     {"GET / HTTP/1.1\r\nHost:\r\n\r\n", GP_MALFORMED, "\"Host\" is empty"},
     {"GET / HTTP/1.0\r\n" H H "\r\n", GP_MALFORMED, "\"Host\" came 2 times"},
+    {"GET https://?q HTTP/1.1\r\n" H "\r\n", GP_MALFORMED, "has no host"},
     {"GET / HTTP/0.9\r\n" H "\r\n", GP_MALFORMED, ""},
     {"GET / HTTP/1.2\r\n" H "\r\n", GP_MALFORMED, ""},
     {"GET / HTTP/2.0\r\n" H "\r\n", GP_MALFORMED, ""},
@@ -488,10 +510,15 @@ static void answers_are_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(heads_are_accepted),     cmocka_unit_test(expectations),
-        cmocka_unit_test(fields_are_found),       cmocka_unit_test(heads_are_refused),
-        cmocka_unit_test(nul_bytes_are_refused),  cmocka_unit_test(limits_hold),
-        cmocka_unit_test(errors_may_be_unwanted), cmocka_unit_test(answers_are_read),
+        cmocka_unit_test(heads_are_accepted),
+        cmocka_unit_test(expectations),
+        cmocka_unit_test(requests_are_for_a_host),
+        cmocka_unit_test(fields_are_found),
+        cmocka_unit_test(heads_are_refused),
+        cmocka_unit_test(nul_bytes_are_refused),
+        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(errors_may_be_unwanted),
+        cmocka_unit_test(answers_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
