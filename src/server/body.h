@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-/* GET and HEAD have their bodies read and dropped up to this. */
+/* GET, HEAD and requests that are refused have their bodies read and dropped up to this. */
 enum { BODY_MAX_IGNORED_BYTES = 64 * 1024 };
 
 /* The limit on the body of this request. */

@@ -75,9 +75,9 @@ static void clear(struct exchange *x)
     x->connection = NULL;
     x->run.promise.peer = x->run.unplanned.peer = x->run.heap.peer = NULL;
     x->target = "";
+    x->route = NULL;
     x->allow = NULL;
-    x->is_head = x->accepts_graphpipe = x->accepts_json = x->is_from_page =
-        x->is_counted = false;
+    x->is_head = x->accepts_graphpipe = x->accepts_json = x->is_counted = false;
     x->head_fed = x->body_size = x->body_length = 0;
     x->request = (struct gp_request){0};
     x->expanded_bytes = 0;
@@ -129,7 +129,7 @@ static bool read_deadline(struct exchange *x, const char *base)
             gp_error_set(
                 &x->error, GP_INVALID,
                 "X-GraphPipe-Timeout-Ms is \"%.*s\"; wanted milliseconds from 1 to %u",
-                (int)(size < 32 ? size : 32), value, UINT32_MAX);
+                (int)gp_text_cut(value, size, 32), value, UINT32_MAX);
             return false;
         }
         ms = ms * 10 + (uint64_t)(value[i] - '0');
@@ -155,8 +155,6 @@ bool exchange_read_head(struct exchange *x, const char *base)
     x->accepts_graphpipe =
         accept && http_has_token(accept, size, "application/x-graphpipe");
     x->accepts_json = accept && http_has_token(accept, size, "application/json");
-    x->is_from_page = http_field(&x->http, base, "Origin", &size) ||
-                      http_field(&x->http, base, "Sec-Fetch-Site", &size);
     const struct http_span span = x->http.target;
     char *target = gp_arena_alloc(x->arena, (size_t)span.size + 1);
     if (!target) {

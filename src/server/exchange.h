@@ -19,6 +19,7 @@ enum { EXCHANGE_HEAD_BYTES = 512 };
 
 struct connection;
 struct exchange;
+struct route;
 
 struct exchange {
     struct exchange *next; /* in the model's queue, or in the list of spare ones */
@@ -33,9 +34,9 @@ struct exchange {
     bool is_head;       /* of an answer without body */
     bool accepts_graphpipe;
     bool accepts_json;
-    bool is_from_page; /* a web page asks: browsers say so by Origin or Sec-Fetch-Site */
-    const char *allow; /* with 405: the methods that would do */
-    bool is_counted;   /* in flight */
+    const struct route *route; /* NULL: the model's */
+    const char *allow;         /* with 405: the methods that would do */
+    bool is_counted;           /* in flight */
     struct pool_buffer body;
     size_t body_size;   /* received */
     size_t body_length; /* announced */
@@ -86,7 +87,7 @@ struct exchange *exchange_take(struct gp_server *server, struct connection *conn
 /* Drops outputs and body, and makes it spare. */
 void exchange_give(struct exchange *x);
 
-/* Reads what the complete head says beyond HTTP's own: Accept, Origin, the deadline.
+/* Reads what the complete head says beyond HTTP's own: Accept, the deadline.
  * False: the exchange has failed. */
 bool exchange_read_head(struct exchange *x, const char *base);
 

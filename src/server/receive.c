@@ -139,6 +139,13 @@ static bool check_head(struct exchange *x)
     return false;
 }
 
+/* Of a request that its route refuses: a small body is dropped first, so that the connection can
+ * be kept; none is waited for that is large, or of unknown size. */
+static bool is_refused_early(const struct http_message *http)
+{
+    return http->is_chunked || http->content_length > BODY_MAX_IGNORED_BYTES;
+}
+
 /* The head is complete and stands at the window's start. */
 static enum step head_done(struct worker *worker, struct connection *c, size_t head_size)
 {
@@ -148,8 +155,13 @@ static enum step head_done(struct worker *worker, struct connection *c, size_t h
     x->is_counted = true;
     const char *head = worker->window + worker->window_start;
     const bool is_read = exchange_read_head(x, head);
+    const bool is_found = is_read && routes_find(x, head);
     worker->window_start += head_size;
-    if (!is_read || !check_head(x))
+    if (is_read && !is_found && is_refused_early(&x->http)) {
+        x->must_close = true;
+        return routes_dispatch(worker, c);
+    }
+    if (!is_read || (is_found && !check_head(x)))
         return receive_refuse(c);
     c->since_ns = x->arrived_ns;
     if (x->http.is_chunked) {

@@ -1,7 +1,13 @@
 /* POST to any path but the reserved ones is an inference; GET of such a path is the
- * metadata as JSON for people. The reserved ones: /control, /metrics, /v1, /v2, /ui. */
+ * metadata as JSON for people. The reserved ones: /control, /metrics, /v1, /v2, /ui.
+ *
+ * A route that changes the server's state is for this machine, and never for a web page or for
+ * those behind a proxy. Either may look like a client of this machine: a browser runs on it, and
+ * a proxy often does. They are told by the fields that they add, and by the name that they ask
+ * for. */
 #include "server/routes.h"
 
+#include "server/host.h"
 #include "server/infer.h"
 #include "server/listen.h"
 #include "server/server.h"
@@ -22,14 +28,6 @@ static bool is_path(const char *target, const char *path)
 {
     const size_t n = strlen(path);
     return strncmp(target, path, n) == 0 && (!target[n] || target[n] == '?');
-}
-
-static enum answered answer_error(struct exchange *x, enum gp_status status,
-                                  const char *message)
-{
-    gp_error_set(&x->error, status, "%s", message);
-    exchange_answer_error(x);
-    return ANSWERED;
 }
 
 /* "ok" as text, or {"status":"ok"} where JSON is accepted. */
@@ -105,72 +103,149 @@ static enum answered get_metrics(struct exchange *x)
     return ANSWERED;
 }
 
-/* Routes that change the server's state are for this machine, and never for a web
- * page. */
-static bool may_control(struct exchange *x)
+static enum answered get_is_ready(struct exchange *x)
 {
-    const struct connection *c = x->connection;
-    if (x->is_from_page)
-        gp_error_set(&x->error, GP_FORBIDDEN,
-                     "control is not for web pages (the request has an Origin or "
-                     "Sec-Fetch-Site field)");
-    else if (!c->listener->is_local && !x->server->options.allow_remote_control)
-        gp_error_set(&x->error, GP_FORBIDDEN,
-                     "control from other machines needs --allow-remote-control");
-    else
-        return true;
-    exchange_answer_error(x);
-    return false;
-}
-
-static enum answered control(struct exchange *x)
-{
-    const char *target = x->target;
     const bool is_draining = server_is_draining(x->server);
-    if (is_path(target, "/control/is_ready")) {
-        answer_word(x, is_draining ? 503 : 200, is_draining ? "draining" : "ok");
-    } else if (is_path(target, "/control/is_alive")) {
-        answer_word(x, 200, "ok");
-    } else if (is_path(target, "/control/client_count")) {
-        char count[16];
-        (void)snprintf(count, sizeof count, "%u", server_n_connections(x->server));
-        answer_word(x, 200, count);
-    } else if (is_path(target, "/control/shutdown")) {
-        if (!may_control(x))
-            return ANSWERED;
-        answer_word(x, 200, "shutdown");
-        server_shutdown_for(x->server, x);
-        return PAUSED;
-    } else {
-        return answer_error(
-            x, GP_NOT_FOUND,
-            "no such route; there are /control/is_ready, /control/is_alive, "
-            "/control/client_count and /control/shutdown");
-    }
+    answer_word(x, is_draining ? 503 : 200, is_draining ? "draining" : "ok");
     return ANSWERED;
 }
 
-static enum answered reserved(struct exchange *x)
+static enum answered get_is_alive(struct exchange *x)
 {
-    const bool is_get = x->http.method != HTTP_METHOD_POST;
-    if (is_under(x->target, "/control"))
-        return control(x);
-    if (is_path(x->target, "/metrics") && is_get)
-        return get_metrics(x);
-    if (is_path(x->target, "/metrics")) {
-        x->allow = "Allow: GET, HEAD\r\n";
-        return answer_error(x, GP_METHOD, "/metrics is for GET and HEAD");
-    }
-    return answer_error(x, GP_NOT_FOUND, "no such route: this path is reserved");
+    answer_word(x, 200, "ok");
+    return ANSWERED;
 }
 
-static bool is_reserved(const char *target)
+static enum answered get_client_count(struct exchange *x)
 {
-    static const char *const folders[] = {"/control", "/metrics", "/v1", "/v2", "/ui"};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (is_under(target, folders[i]))
-            return true;
+    char count[16];
+    (void)snprintf(count, sizeof count, "%u", server_n_connections(x->server));
+    answer_word(x, 200, count);
+    return ANSWERED;
+}
+
+static enum answered shut_down(struct exchange *x)
+{
+    answer_word(x, 200, "shutdown");
+    server_shutdown_for(x->server, x);
+    return PAUSED;
+}
+
+#define ANY_METHOD "Allow: GET, HEAD, POST\r\n"
+
+struct route {
+    const char *path;
+    const char *allow; /* the methods, as 405 tells them */
+    bool changes_state;
+    enum answered (*serve)(struct exchange *x);
+};
+
+static const struct route routes[] = {
+    {"/control/is_ready", ANY_METHOD, false, get_is_ready},
+    {"/control/is_alive", ANY_METHOD, false, get_is_alive},
+    {"/control/client_count", ANY_METHOD, false, get_client_count},
+    {"/control/shutdown", "Allow: POST\r\n", true, shut_down},
+    {"/metrics", "Allow: GET, HEAD\r\n", false, get_metrics},
+};
+
+static const struct route *find_route(const char *target)
+{
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (is_path(target, routes[i].path))
+            return &routes[i];
+    return NULL;
+}
+
+static bool refuse(struct exchange *x, enum gp_status status, const char *message)
+{
+    gp_error_set(&x->error, status, "%s", message);
     return false;
+}
+
+/* False for what lies where routes are, and is none. */
+static bool check_path(struct exchange *x)
+{
+    static const char *const folders[] = {"/metrics", "/v1", "/v2", "/ui"};
+    if (is_under(x->target, "/control"))
+        return refuse(x, GP_NOT_FOUND,
+                      "no such route; there are /control/is_ready, /control/is_alive, "
+                      "/control/client_count and /control/shutdown");
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (is_under(x->target, folders[i]))
+            return refuse(x, GP_NOT_FOUND, "no such route: this path is reserved");
+    return true;
+}
+
+static bool check_method(struct exchange *x)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "?"};
+    if (strstr(x->route->allow, names[x->http.method]))
+        return true;
+    x->allow = x->route->allow;
+    gp_error_set(&x->error, GP_METHOD, "method not allowed; %s has %.*s", x->route->path,
+                 (int)strcspn(x->allow + sizeof "Allow:", "\r"),
+                 x->allow + sizeof "Allow:");
+    return false;
+}
+
+/* A field that browsers add for pages, or proxies for their clients; NULL: there is none. One
+ * that ends in "-" stands for all that begin so. */
+static const struct http_span *find_trace(const struct exchange *x, const char *head)
+{
+    static const char *const traces[] = {"Origin",    "Referer", "Sec-Fetch-",
+                                         "Forwarded", "Via",     "X-Forwarded-",
+                                         "X-Real-IP"};
+    for (uint32_t i = 0; i < x->http.n_fields; i++) {
+        const struct http_span *name = &x->http.fields[i].name;
+        for (size_t k = 0; k < sizeof traces / sizeof *traces; k++) {
+            const size_t size = strlen(traces[k]);
+            if (strncasecmp(head + name->start, traces[k], size) == 0 &&
+                (name->size == size || traces[k][size - 1] == '-'))
+                return name;
+        }
+    }
+    return NULL;
+}
+
+/* A route that changes state; see above. */
+static bool check_control(struct exchange *x, const char *head, const char *host,
+                          size_t host_size)
+{
+    const struct listener *listener = x->connection->listener;
+    const struct http_span *trace = find_trace(x, head);
+    if (trace)
+        gp_error_set(&x->error, GP_FORBIDDEN,
+                     "control is not for web pages, nor through proxies (the request has "
+                     "a field \"%.*s\")",
+                     (int)(trace->size < 64 ? trace->size : 64), head + trace->start);
+    else if (!listener->is_local && !x->server->options.allow_remote_control)
+        return refuse(x, GP_FORBIDDEN,
+                      "control from other machines needs --allow-remote-control");
+    else if (!listener->is_local || listener->unix_path)
+        return true;
+    else if (x->http.is_http10)
+        return refuse(x, GP_FORBIDDEN,
+                      "control on a loopback address wants HTTP/1.1 (this is 1.0, which "
+                      "proxies speak that do not tell whom they ask for)");
+    else if (host_is_loopback(host, host_size))
+        return true;
+    else
+        gp_error_set(&x->error, GP_FORBIDDEN,
+                     "control on a loopback address is for the host localhost, 127.0.0.1 "
+                     "or [::1], and not for \"%.*s\" (Host)",
+                     (int)gp_text_cut(host, host_size, 100), host);
+    return false;
+}
+
+bool routes_find(struct exchange *x, const char *head)
+{
+    const struct http_span *authority = &x->http.authority;
+    const char *host = head + authority->start;
+    x->route = find_route(x->target);
+    if (!x->route)
+        return check_path(x);
+    return check_method(x) &&
+           (!x->route->changes_state || check_control(x, head, host, authority->size));
 }
 
 enum step routes_dispatch(struct worker *worker, struct connection *c)
@@ -179,8 +254,12 @@ enum step routes_dispatch(struct worker *worker, struct connection *c)
     c->state = CONNECTION_ANSWER;
     atomic_fetch_add_explicit(&c->server->metrics.received_bytes, x->body_size,
                               memory_order_relaxed);
-    if (is_reserved(x->target))
-        return reserved(x) == PAUSED ? STEP_GONE : STEP_NEXT;
+    if (x->error.status != GP_OK) { /* refused when its head came */
+        exchange_answer_error(x);
+        return STEP_NEXT;
+    }
+    if (x->route)
+        return x->route->serve(x) == PAUSED ? STEP_GONE : STEP_NEXT;
     if (x->http.method != HTTP_METHOD_POST) {
         get_metadata(x);
         return STEP_NEXT;

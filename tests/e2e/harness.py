@@ -123,7 +123,7 @@ def http(method="POST", target="/", body=b"", fields=(), version="1.1", length=T
     fields = list(dict(fields).items() if isinstance(fields, dict) else fields)
     names = [name.lower() for name, _ in fields]
     if "host" not in names and version == "1.1":
-        fields.insert(0, ("Host", "x"))
+        fields.insert(0, ("Host", "localhost"))
     if length and (body or method == "POST") and not {"content-length",
                                                       "transfer-encoding"} & set(names):
         fields.append(("Content-Length", str(len(body))))

@@ -291,7 +291,7 @@ static void shutdown_answer(void **state)
 {
     (void)state;
     static const char request[] =
-        "POST /control/shutdown HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n";
+        "POST /control/shutdown HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     for (unsigned from = 0; from < 4; from++) {
         struct site site;
         struct peer peer;
