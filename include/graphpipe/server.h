@@ -102,6 +102,11 @@ struct gp_server_options {
                                  30 000 */
     const char *worker; /* the graphpipe program that they run; default: this one if it is
                            graphpipe, else the one beside it or on PATH */
+
+    /* Requests over TCP have to be for one of these hosts: "NAME" with any port, or
+     * "NAME:PORT". Default: for any. */
+    const char *const *allow_hosts;
+    size_t n_allow_hosts;
 };
 
 /* Opens the model and the listeners; requests are answered once it runs. NULL and

@@ -157,6 +157,8 @@ static void fill(struct gp_server_options *server, const struct serve_values *va
         .min_rate_bytes = values->min_rate_bytes,
         .n_pollers = values->n_pollers,
         .allow_remote_control = values->allow_remote_control,
+        .allow_hosts = values->allow_hosts.items,
+        .n_allow_hosts = values->allow_hosts.n,
         .log_fd = STDERR_FILENO,
         .log_level = values->is_quiet     ? GP_LOG_ERROR
                      : values->is_verbose ? GP_LOG_DEBUG

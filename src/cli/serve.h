@@ -26,6 +26,7 @@ struct serve_values {
 
     struct option_list listen;
     bool allow_remote_control;
+    struct option_list allow_hosts;
 
     uint64_t max_body_bytes;
     uint64_t pool_bytes;
@@ -44,7 +45,7 @@ struct serve_values {
     bool print_config;
 };
 
-enum { SERVE_N_OPTIONS = 33 };
+enum { SERVE_N_OPTIONS = 34 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* Serves until a signal or /control/shutdown ends it; gives the exit status. A model that a URL

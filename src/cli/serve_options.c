@@ -119,6 +119,13 @@ const struct option serve_options[] = {
      .kind = OPTION_FLAG,
      AT(allow_remote_control),
      .help = "let other machines POST /control/shutdown"},
+    {.name = "allow-host",
+     .env = "GP_ALLOW_HOST",
+     .argument = "NAME[:PORT]",
+     .kind = OPTION_LIST,
+     AT(allow_hosts),
+     .help = "refuse requests that are not for this host, repeatable\n"
+             "(default: any host; over TCP)"},
 
     {.group = "Limits",
      .name = "max-body",

@@ -188,6 +188,21 @@ static bool check_method(struct exchange *x)
     return false;
 }
 
+/* The names that --allow-host gives hold for every route. What comes by a unix socket was let in
+ * by the socket's file. */
+static bool check_host(struct exchange *x, const char *host, size_t size)
+{
+    const struct gp_server_options *o = &x->server->options;
+    bool is_allowed = o->n_allow_hosts == 0 || x->connection->listener->unix_path;
+    for (size_t i = 0; i < o->n_allow_hosts && !is_allowed; i++)
+        is_allowed = host_is_named(host, size, o->allow_hosts[i]);
+    if (!is_allowed)
+        gp_error_set(&x->error, GP_MISDIRECTED,
+                     "this server is not \"%.*s\" (Host); --allow-host names what it is",
+                     (int)gp_text_cut(host, size, 100), host);
+    return is_allowed;
+}
+
 /* A field that browsers add for pages, or proxies for their clients; NULL: there is none. One
  * that ends in "-" stands for all that begin so. */
 static const struct http_span *find_trace(const struct exchange *x, const char *head)
@@ -241,6 +256,8 @@ bool routes_find(struct exchange *x, const char *head)
 {
     const struct http_span *authority = &x->http.authority;
     const char *host = head + authority->start;
+    if (!check_host(x, host, authority->size))
+        return false;
     x->route = find_route(x->target);
     if (!x->route)
         return check_path(x);

@@ -42,6 +42,26 @@ static uint32_t most_connections(void)
                : RESERVED_DESCRIPTORS;
 }
 
+/* Copies the names of --allow-host, which may be no URLs. */
+static enum gp_status keep_hosts(struct gp_server *server, struct gp_error *err)
+{
+    struct gp_server_options *o = &server->options;
+    const char **kept = gp_arena_alloc(server->arena, o->n_allow_hosts * sizeof *kept);
+    for (size_t i = 0; kept && i < o->n_allow_hosts; i++) {
+        const char *name = o->allow_hosts[i];
+        if (!*name || strpbrk(name, "/@ "))
+            return gp_error_set(err, GP_INVALID,
+                                "--allow-host is \"%.*s\"; wanted the name of a host, as "
+                                "clients write it in a URL: NAME, NAME:PORT or [IPV6]",
+                                gp_cut(name, 100), name);
+        kept[i] = server_strdup(server, name);
+        if (!kept[i])
+            kept = NULL;
+    }
+    o->allow_hosts = kept;
+    return kept ? GP_OK : gp_error_set(err, GP_NO_MEMORY, "no memory for --allow-host");
+}
+
 static enum gp_status set_options(struct gp_server *server,
                                   const struct gp_server_options *given,
                                   struct gp_error *err)
@@ -63,7 +83,7 @@ static enum gp_status set_options(struct gp_server *server,
     o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
     o->n_pollers = or_default(o->n_pollers, server->place.n_cores);
     o->hang_timeout_ms = or_default(o->hang_timeout_ms, 30000);
-    return GP_OK;
+    return keep_hosts(server, err);
 }
 
 static void timer_fired(struct worker *worker, struct source *source)
@@ -338,6 +358,23 @@ static void log_start(struct gp_server *server)
                  l->address, l->address);
 }
 
+/* Once, however many listeners there are. */
+static void warn_of_listeners(struct gp_server *server)
+{
+    const struct listener *l = server->listeners;
+    while (l && l->is_local)
+        l = l->next;
+    if (!l || server->options.n_allow_hosts)
+        return;
+    log_line(
+        &server->log, GP_LOG_WARNING,
+        "%s is open to other machines, without a password and in the clear: whoever "
+        "reaches it may use the model and read /metrics%s; put a proxy with TLS and "
+        "access control in front, and name the hosts that are served with --allow-host",
+        l->address,
+        server->options.allow_remote_control ? ", and shut the server down" : "");
+}
+
 struct worker *server_make_worker(struct gp_server *server)
 {
     struct worker *worker = mem_zalloc(sizeof *worker);
@@ -362,8 +399,10 @@ static enum gp_status start(struct gp_server *server, struct gp_error *err)
     for (struct listener *l = server->listeners; l && status == GP_OK; l = l->next)
         if (!poller_add(&server->poller, &l->source, EPOLLIN))
             status = gp_error_set(err, GP_IO, "cannot watch %s", l->address);
-    if (status == GP_OK)
+    if (status == GP_OK) {
         log_start(server);
+        warn_of_listeners(server);
+    }
     return status;
 }
 

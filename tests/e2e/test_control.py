@@ -1,10 +1,12 @@
 """Who may control a server: a person or a program of this machine, by POST; not a page that a
 browser of this machine shows, nor those who come through a proxy on it."""
 import json
+import re
+import subprocess
 
 import pytest
 
-from harness import SMALL, Connection, Server, encode, http
+from harness import PROGRAM, SMALL, Connection, Server, encode, http, start_fails
 
 SHUTDOWN = "/control/shutdown"
 STATE = [SHUTDOWN]  # the routes that change state
@@ -183,3 +185,62 @@ def test_a_mapped_loopback_listener_is_loopback():
         with Connection(("::1", server.port)) as connection:
             connection.send(shutdown("evil.example"))
             assert connection.answer().status == 403
+
+
+# --- --allow-host -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("route", OTHERS)
+def test_allowed_hosts_bind_each_route(route):
+    flags = ["--allow-host", "models.example", "--allow-host", "[2001:db8::1]:9000"]
+    with Server(*flags) as server:
+        for host, status in (("models.example", 200), ("MODELS.example:123", 200),
+                             ("[2001:db8::1]:9000", 200), ("[2001:db8::1]:9001", 421),
+                             ("localhost", 421), ("127.0.0.1", 421), ("models.example.evil", 421)):
+            answer = ask(server, http("GET", route, fields={"Host": host}))
+            assert answer.status == status, host
+            assert status == 200 or f'"{host}"' in answer.text
+        target = f"http://evil.example{route}"
+        assert ask(server, http("GET", target, fields={"Host": "models.example"})).status == 421
+        assert ask(server, http("GET", route, version="1.0")).status == 421
+        fields = {"Host": "evil.example", "Accept": "application/x-graphpipe"}
+        answer = ask(server, http("POST", "/", encode(SMALL), fields))
+        assert answer.status == 421 and answer.error[0] == 19
+
+
+def test_allowed_hosts_do_not_widen_control():
+    with Server("--allow-host", "models.example", "--allow-host", "localhost") as server:
+        assert ask(server, shutdown("models.example")).status == 403
+        assert ask(server, shutdown("localhost")).text == "shutdown\n"
+
+
+@pytest.mark.parametrize("name", ["", "http://models.example", "models.example/", "a b", "u@h"])
+def test_what_is_no_host_is_refused(name):
+    said = start_fails("--engine", "echo", "--listen", "127.0.0.1:0", "--allow-host", name)
+    assert "--allow-host" in said
+
+
+def test_allowed_hosts_come_from_the_environment(tmp_path):
+    run = subprocess.run([PROGRAM, "serve", "--print-config"], capture_output=True, text=True,
+                         env={"GP_ALLOW_HOST": "a.example,b.example"}, timeout=20)
+    assert re.search("allow-host = a.example,b.example .*GP_ALLOW_HOST", run.stdout)
+
+
+def test_a_unix_socket_is_not_asked_for_a_host(tmp_path):
+    with Server("--allow-host", "models.example", listen=[f"unix:{tmp_path}/socket"]) as server:
+        assert server.ask("GET", "/").status == 200
+
+
+# --- the warning at start ---------------------------------------------------------------
+
+@pytest.mark.parametrize("listen, flags, wanted", [
+    (["127.0.0.1:0"], [], []),
+    (["127.0.0.1:0", "0.0.0.0:0", "0.0.0.0:0"], [], ["0.0.0.0", "--allow-host"]),
+    (["0.0.0.0:0"], ["--allow-remote-control"], ["shut the server down"]),
+    (["0.0.0.0:0"], ["--allow-host", "localhost"], []),
+])
+def test_open_to_other_machines_is_warned_of(listen, flags, wanted):
+    with Server(*flags, listen=listen) as server:
+        pass
+    lines = [line for line in server.lines if "other machines" in line]
+    assert len(lines) == (1 if wanted else 0)
+    assert all(word in lines[0] for word in wanted)
