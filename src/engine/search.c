@@ -149,9 +149,8 @@ static enum gp_status load(const char *path, const char *name,
         const char *reason = dlerror(), *remedy = remedy_of(name);
         const char *limit = place_loader_limit(reason ? reason : "", words);
         if (*limit)
-            return gp_error_set(err, GP_UNAVAILABLE,
-                                "engine \"%s\" cannot load: %.*s%s", name,
-                                gp_cut(reason, 300), reason, limit);
+            return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.*s%s",
+                                name, gp_cut(reason, 300), reason, limit);
         return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.*s%s%s",
                             name, gp_cut(reason ? reason : path, 300),
                             reason ? reason : path, *remedy ? "; to install it: " : "",
