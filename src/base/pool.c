@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/pool_space.h"
+#include "base/share.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -193,26 +194,28 @@ size_t pool_share(const struct pool *pool)
     return pool->counts.budget_bytes / 4; /* constant: no lock */
 }
 
-/* True when the peer would hold more than a quarter, and the others be left with less. */
+/* True when the peer, or its site, must leave what is left to others. */
 static bool is_over_share(const struct pool *pool, const struct pool_peer *peer,
                           size_t more)
 {
     const struct pool_counts *n = &pool->counts;
-    const size_t share = pool_share(pool);
-    const size_t held = n->used_bytes + n->reserved_bytes;
-    return peer && (more > share || peer->held_bytes > share - more) &&
-           (more > n->budget_bytes - held || n->budget_bytes - held - more < share);
+    const size_t used = n->used_bytes + n->reserved_bytes;
+    enum share_of whose = SHARE_OF_ADDRESS;
+    for (; peer; peer = peer->site, whose = SHARE_OF_SITE)
+        if (share_is_over(whose, n->budget_bytes, used, peer->held_bytes, more))
+            return true;
+    return false;
 }
 
 static void hold(struct pool_peer *peer, size_t size_bytes)
 {
-    if (peer)
+    for (; peer; peer = peer->site)
         peer->held_bytes += size_bytes;
 }
 
 static void let_go(struct pool_peer *peer, size_t size_bytes)
 {
-    if (peer)
+    for (; peer; peer = peer->site)
         peer->held_bytes -= size_bytes;
 }
 

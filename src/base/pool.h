@@ -7,8 +7,8 @@
  * half times as much as into warm ones), and given back when others need them or after a
  * while. Any thread may call.
  *
- * Takers are counted by peer. A peer may hold more than a quarter of the budget, but then the
- * last quarter is not for it: whoever comes new finds that much, whatever the others hold.
+ * Takers are counted by peer, and peers by the site that they are of: neither may hold more than
+ * its share (share.h) when others would find too little.
  */
 #ifndef GP_BASE_POOL_H
 #define GP_BASE_POOL_H
@@ -21,7 +21,8 @@ struct pool;
 
 /* One of those who share the pool; the owner's storage, zero at first, the pool's lock. */
 struct pool_peer {
-    size_t held_bytes; /* used, and promised */
+    size_t held_bytes;      /* used, and promised */
+    struct pool_peer *site; /* which is counted with it; or NULL */
 };
 
 /* What is promised to a taker, for buffers to come. */

@@ -287,6 +287,32 @@ static void last_quarter_is_for_others(void **state)
     pool_destroy(pool);
 }
 
+/* Many addresses of one site: each within its quarter, together no more than seven eighths. */
+static void last_eighth_is_for_other_sites(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(16 * UNIT);
+    struct pool_peer site = {0}, other = {0};
+    struct pool_peer of_site[5] = {
+        {0, &site}, {0, &site}, {0, &site}, {0, &site}, {0, &site}};
+    struct pool_buffer buffers[5][4], last[2];
+    size_t n[5], n_all = 0;
+    for (int i = 0; i < 5; i++) {
+        struct pool_promise promise = {.peer = &of_site[i]};
+        n[i] = take_all(pool, &promise, buffers[i], i < 2 ? 4 : 3, POOL_OVER_SHARE);
+        n_all += n[i];
+    }
+    assert_int_equal(n_all, 14);
+    assert_int_equal(site.held_bytes, 14 * UNIT);
+    struct pool_promise promise = {.peer = &other};
+    assert_int_equal(take_all(pool, &promise, last, 2, POOL_FULL), 2);
+    for (int i = 0; i < 5; i++)
+        give_all(pool, buffers[i], n[i]);
+    give_all(pool, last, 2);
+    assert_int_equal(site.held_bytes, 0);
+    pool_destroy(pool);
+}
+
 /* A promise is held from the start, moves into buffers, and what is left of it goes back. */
 static void promises_are_held(void **state)
 {
@@ -419,6 +445,7 @@ int main(void)
         cmocka_unit_test(disowned),
         cmocka_unit_test(of_threads),
         cmocka_unit_test(last_quarter_is_for_others),
+        cmocka_unit_test(last_eighth_is_for_other_sites),
         cmocka_unit_test(promises_are_held),
         cmocka_unit_test(surplus_is_no_share),
         cmocka_unit_test(counted_is_held),

@@ -1,0 +1,26 @@
+/* base/share.h - what one taker may have of something limited, so that others find some too.
+ *
+ * An address may hold more than a quarter, but then the last quarter is not for it. A site, the
+ * many addresses that one owner may have, may hold more than a half, but then the last eighth is
+ * not for it. So one taker alone has three quarters, and a newcomer finds room at once. Of less
+ * than four things there are no shares.
+ */
+#ifndef GP_BASE_SHARE_H
+#define GP_BASE_SHARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum share_of { SHARE_OF_ADDRESS, SHARE_OF_SITE };
+
+/* True when a taker that holds `held` of the `used` must not have `more`. */
+static inline bool share_is_over(enum share_of whose, size_t total, size_t used,
+                                 size_t held, size_t more)
+{
+    const size_t share = whose == SHARE_OF_SITE ? total / 2 : total / 4;
+    const size_t kept = whose == SHARE_OF_SITE ? total / 8 : total / 4;
+    const size_t left = used < total ? total - used : 0;
+    return (more > share || held > share - more) && (more > left || left - more < kept);
+}
+
+#endif
