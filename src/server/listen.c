@@ -42,16 +42,6 @@ static struct listener *add(struct gp_server *server, int fd, const char *addres
     return listener;
 }
 
-static bool is_loopback(const struct sockaddr *address)
-{
-    if (address->sa_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)address;
-        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
-    }
-    const struct sockaddr_in6 *in6 = (const void *)address;
-    return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
-}
-
 /* "http://127.0.0.1:9000" or "http://[::1]:9000" of a bound socket; returns the port. */
 static unsigned format_bound(int fd, char *text, size_t text_size)
 {
@@ -105,7 +95,7 @@ static enum gp_status open_tcp(struct gp_server *server, const struct addrinfo *
         close(fd);
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a listener");
     }
-    listener->is_local = is_loopback(info->ai_addr);
+    listener->is_local = peers_is_local(info->ai_addr);
     return GP_OK;
 }
 

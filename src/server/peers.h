@@ -1,44 +1,63 @@
-/* server/peers.h - who the clients are: connections of one address are one peer.
+/* server/peers.h - who the clients are, and what each of them holds.
  *
- * The pool counts what each peer holds. A connection keeps its peer's record from accept to
- * close, so a request looks nothing up and takes no lock for it. A record goes with its peer's last
- * connection, which by then has given everything back.
+ * The connections of one address are one peer, and the peers of one IPv6 /48 are counted once
+ * more as a site: its owner may have all of the /64s in it. A connection keeps its peer's record
+ * from accept to close, so a request looks nothing up and takes no lock for it. What is limited
+ * has shares (base/share.h) by these counts: the pool's memory, connections, places in the queue.
+ * A record goes with its last connection, which by then has given everything back.
  */
 #ifndef GP_SERVER_PEERS_H
 #define GP_SERVER_PEERS_H
 
 #include "base/pool.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
 enum { PEERS_N_BUCKETS = 1024 };
 
 /* An IPv4 address, the network (/64) of an IPv6 one, which a single host may have all of, or a
- * unix socket's user. */
+ * unix socket's user; or the /48 of a site. */
 struct peer_name {
     uint32_t family;
+    uint32_t n_bits; /* of an IPv6 address; else 0 */
     uint64_t value;
 };
 
 struct peer_record {
-    struct pool_peer memory; /* under the pool's lock */
+    struct pool_peer memory;  /* under the pool's lock */
+    struct peer_record *site; /* of an IPv6 peer; else NULL */
     struct peer_name name;
     unsigned n_connections;
+    atomic_uint n_waiting;    /* requests in a queue; changed under a model's lock */
     struct peer_record *next; /* in its bucket */
 };
 
 /* Zero at first; under the lock of the server. */
 struct peers {
     struct peer_record *buckets[PEERS_N_BUCKETS];
-    unsigned n;
+    unsigned n; /* without sites */
 };
 
 /* Who is at the other end of a socket that was accepted from this address. */
 struct peer_name peers_name(int fd, const struct sockaddr *from);
 
+/* True of a loopback address and of a unix socket. */
+bool peers_is_local(const struct sockaddr *from);
+
 /* The record of a peer for one connection more; NULL when memory is short. */
 struct peer_record *peers_join(struct peers *peers, struct peer_name name);
 void peers_leave(struct peers *peers, struct peer_record *peer);
+
+/* With its new connection counted, but not in the n_open of n_most: whose share of connections
+ * is used up by it, the peer's own or its site's; NULL: nobody's. */
+struct peer_record *peers_over_connections(struct peer_record *peer, unsigned n_most,
+                                           unsigned n_open);
+
+/* The same of one place more in a queue of n_waiting. */
+bool peers_is_over_waiting(struct peer_record *peer, unsigned n_most, unsigned n_waiting);
+void peers_add_waiting(struct peer_record *peer);
+void peers_drop_waiting(struct peer_record *peer);
 
 #endif

@@ -17,11 +17,19 @@ static bool may_wait(struct model *model, struct exchange *x)
 {
     if (model->isolate && !isolate_is_alive(model->isolate, &x->error))
         return false;
-    if (model->n_waiting < model->max_waiting)
+    if (model->n_waiting >= model->max_waiting)
+        gp_error_set(&x->error, GP_BUSY,
+                     "busy: %u requests wait already (--max-waiting); try again later",
+                     model->max_waiting);
+    else if (peers_is_over_waiting(x->connection->peer, model->max_waiting,
+                                   model->n_waiting))
+        gp_error_set(&x->error, GP_BUSY,
+                     "busy: this client's share of the %u places for requests that wait "
+                     "(--max-waiting) is used up, and the last ones are kept for others; "
+                     "try again later",
+                     model->max_waiting);
+    else
         return true;
-    gp_error_set(&x->error, GP_BUSY,
-                 "busy: %u requests wait already (--max-waiting); try again later",
-                 model->max_waiting);
     return false;
 }
 
@@ -40,6 +48,7 @@ enum slot_take model_take_slot(struct model *model, struct exchange *x)
         *model->queue_end = x;
         model->queue_end = &x->next;
         model->n_waiting++;
+        peers_add_waiting(x->connection->peer);
         if (x->deadline_ns &&
             (!model->queue_deadline_ns || x->deadline_ns < model->queue_deadline_ns))
             model->queue_deadline_ns = x->deadline_ns;
@@ -64,6 +73,7 @@ struct exchange *model_pass_slot(struct model *model, uint32_t slot)
         if (!model->queue)
             model->queue_end = &model->queue;
         model->n_waiting--;
+        peers_drop_waiting(x->connection->peer);
         x->next = NULL;
         x->slot = slot;
     } else {
@@ -158,6 +168,7 @@ static struct exchange *take_due(struct model *model, int64_t now)
         if (now == INT64_MAX || (x->deadline_ns && x->deadline_ns <= now)) {
             *at = x->next;
             model->n_waiting--;
+            peers_drop_waiting(x->connection->peer);
             x->next = due;
             due = x;
         } else {

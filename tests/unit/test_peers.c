@@ -1,0 +1,212 @@
+/* Who is one peer, and what its share is of what is limited: without sockets. */
+#include "base/share.h"
+#include "server/peers.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include <cmocka.h>
+
+static struct sockaddr_in6 address(const char *text)
+{
+    struct sockaddr_in6 to = {.sin6_family = AF_INET6};
+    struct sockaddr_in *in = (void *)&to;
+    if (strchr(text, ':')) {
+        assert_int_equal(inet_pton(AF_INET6, text, &to.sin6_addr), 1);
+    } else {
+        in->sin_family = AF_INET;
+        assert_int_equal(inet_pton(AF_INET, text, &in->sin_addr), 1);
+    }
+    return to;
+}
+
+static struct peer_name named(const char *text)
+{
+    const struct sockaddr_in6 from = address(text);
+    return peers_name(-1, (const void *)&from);
+}
+
+static bool is_local(const char *text)
+{
+    const struct sockaddr_in6 from = address(text);
+    return peers_is_local((const void *)&from);
+}
+
+static struct peer_record *join(struct peers *peers, const char *text)
+{
+    struct peer_record *peer = peers_join(peers, named(text));
+    assert_non_null(peer);
+    return peer;
+}
+
+static void who_is_one_peer(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *one, *other;
+        bool is_same, is_same_site;
+    } pairs[] = {
+        {"10.0.0.1", "10.0.0.2", false, false},
+        {"10.0.0.1", "::ffff:10.0.0.1", true, false},
+        {"2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true, true},
+        {"2001:db8:1:2::1", "2001:db8:1:3::1", false, true},
+        {"2001:db8:1:2::1", "2001:db8:2:2::1", false, false},
+        {"::", "::1", true, true},
+        {"0.0.0.0", "::", false, false}, /* of the same bytes */
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct peers peers = {0};
+        struct peer_record *one = join(&peers, pairs[i].one);
+        struct peer_record *other = join(&peers, pairs[i].other);
+        assert_int_equal(one == other, pairs[i].is_same);
+        assert_int_equal(one->site && one->site == other->site, pairs[i].is_same_site);
+        assert_int_equal(peers.n, pairs[i].is_same ? 1 : 2);
+        peers_leave(&peers, one);
+        peers_leave(&peers, other);
+        assert_int_equal(peers.n, 0);
+        for (int b = 0; b < PEERS_N_BUCKETS; b++)
+            assert_null(peers.buckets[b]);
+    }
+}
+
+static void what_is_local(void **state)
+{
+    (void)state;
+    const struct sockaddr_un unix_socket = {.sun_family = AF_UNIX};
+    assert_true(is_local("127.0.0.1"));
+    assert_true(is_local("127.3.2.1"));
+    assert_true(is_local("::1"));
+    assert_true(is_local("::ffff:127.0.0.1"));
+    assert_true(peers_is_local((const void *)&unix_socket));
+    assert_false(is_local("128.0.0.1"));
+    assert_false(is_local("10.0.0.127"));
+    assert_false(is_local("::"));
+    assert_false(is_local("::2"));
+    assert_false(is_local("::ffff:10.0.0.1"));
+    assert_false(is_local("::127.0.0.1"));
+}
+
+/* A record that has connections. */
+static struct peer_record *named_record(struct peers *peers, const char *text)
+{
+    struct peer_record *peer = join(peers, text);
+    peers_leave(peers, peer);
+    return peer;
+}
+
+/* How many connections a peer gets of n_most, n_open of which are there. */
+static unsigned connect_all(struct peers *peers, const char *text, unsigned n_most,
+                            unsigned *n_open)
+{
+    for (unsigned n = 0;; n++) {
+        struct peer_record *peer = join(peers, text);
+        if (*n_open >= n_most || peers_over_connections(peer, n_most, *n_open)) {
+            peers_leave(peers, peer);
+            return n;
+        }
+        ++*n_open;
+    }
+}
+
+static void connections_have_shares(void **state)
+{
+    (void)state;
+    struct peers peers = {0};
+    unsigned n_open = 0;
+    assert_int_equal(connect_all(&peers, "10.0.0.1", 64, &n_open), 48);
+    assert_int_equal(connect_all(&peers, "10.0.0.1", 64, &n_open), 0);
+    assert_int_equal(connect_all(&peers, "::ffff:10.0.0.1", 64, &n_open), 0);
+    assert_int_equal(connect_all(&peers, "10.0.0.2", 64, &n_open), 16);
+    for (; n_open > 48; n_open--)
+        peers_leave(&peers, named_record(&peers, "10.0.0.2"));
+    for (; n_open > 0; n_open--)
+        peers_leave(&peers, named_record(&peers, "10.0.0.1"));
+    assert_int_equal(peers.n, 0);
+
+    /* a site with many networks gets seven eighths, and the last of them is for another site */
+    unsigned n_of_site = 0;
+    char text[32];
+    for (unsigned i = 0; i < 64; i++) {
+        (void)snprintf(text, sizeof text, "2001:db8:1:%x::1", i);
+        struct peer_record *peer = join(&peers, text);
+        if (peers_over_connections(peer, 64, n_open)) {
+            assert_ptr_equal(peers_over_connections(peer, 64, n_open), peer->site);
+            peers_leave(&peers, peer);
+        } else {
+            n_of_site++;
+            n_open++;
+        }
+    }
+    assert_int_equal(n_of_site, 56);
+    assert_int_equal(peers.n, 56);
+    assert_int_equal(connect_all(&peers, "2001:db8:2::1", 64, &n_open), 8);
+    for (unsigned i = 0; i < 56; i++) {
+        (void)snprintf(text, sizeof text, "2001:db8:1:%x::1", i);
+        peers_leave(&peers, named_record(&peers, text));
+    }
+    for (int i = 0; i < 8; i++)
+        peers_leave(&peers, named_record(&peers, "2001:db8:2::1"));
+    assert_int_equal(peers.n, 0);
+}
+
+static unsigned wait_all(struct peer_record *peer, unsigned n_most, unsigned *n_waiting)
+{
+    unsigned n = 0;
+    for (; *n_waiting < n_most && !peers_is_over_waiting(peer, n_most, *n_waiting); n++) {
+        peers_add_waiting(peer);
+        ++*n_waiting;
+    }
+    return n;
+}
+
+static void places_in_the_queue_have_shares(void **state)
+{
+    (void)state;
+    struct peers peers = {0};
+    struct peer_record *greedy = join(&peers, "2001:db8:1:1::1");
+    struct peer_record *neighbour = join(&peers, "2001:db8:1:2::1");
+    struct peer_record *other = join(&peers, "10.0.0.1");
+    unsigned n_waiting = 0;
+    assert_int_equal(wait_all(greedy, 16, &n_waiting), 12);
+    assert_int_equal(wait_all(neighbour, 16, &n_waiting), 2);
+    assert_int_equal(wait_all(other, 16, &n_waiting), 2);
+    for (; n_waiting > 4; n_waiting--)
+        peers_drop_waiting(greedy);
+    assert_int_equal(greedy->n_waiting, 0);
+    assert_int_equal(greedy->site->n_waiting, 2);
+    assert_int_equal(wait_all(greedy, 16, &n_waiting), 8);
+    peers_leave(&peers, greedy);
+    peers_leave(&peers, neighbour);
+    peers_leave(&peers, other);
+}
+
+/* One who is alone may have all of what is too little to be shared. */
+static void little_is_not_shared(void **state)
+{
+    (void)state;
+    for (size_t total = 1; total < 4; total++)
+        for (size_t used = 0; used < total; used++)
+            assert_false(share_is_over(SHARE_OF_ADDRESS, total, used, used, 1));
+    assert_true(share_is_over(SHARE_OF_ADDRESS, 4, 3, 3, 1));
+    assert_false(share_is_over(SHARE_OF_ADDRESS, 4, 3, 0, 1));
+    assert_true(
+        share_is_over(SHARE_OF_ADDRESS, 4, 9, 3, 1)); /* more than there should be */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_is_one_peer),
+        cmocka_unit_test(what_is_local),
+        cmocka_unit_test(connections_have_shares),
+        cmocka_unit_test(places_in_the_queue_have_shares),
+        cmocka_unit_test(little_is_not_shared),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
