@@ -57,24 +57,23 @@ static bool check_share(struct exchange *x, size_t body, size_t answer)
 static bool reserve(struct exchange *x, size_t body, size_t answer)
 {
     struct pool *pool = x->server->pool;
-    switch (pool_reserve(pool, &x->run.promise, body, answer)) {
-    case POOL_GRANTED:
+    const enum pool_answer got = pool_reserve(pool, &x->run.promise, body, answer);
+    if (got == POOL_GRANTED)
         return true;
-    case POOL_FULL:
+    if (got == POOL_FULL)
         gp_error_set(&x->error, GP_NO_MEMORY,
                      "the pool (--pool) has no room for %zu bytes of body and %zu of "
                      "answer; try again later",
                      body, answer);
-        break;
-    case POOL_OVER_SHARE:
+    else
         gp_error_set(
             &x->error, GP_NO_MEMORY,
             "this client's share is used up: with %zu bytes of body and %zu of "
             "answer its requests would hold over a quarter of the pool (--pool), "
             "%zu bytes, and the last quarter is kept for others; try again later",
             body, answer, pool_share(pool));
-        break;
-    }
+    server_count_refusal(x->server, METRICS_REFUSED_BODY, &x->connection->from,
+                         x->error.message);
     return false;
 }
 

@@ -39,6 +39,44 @@ static void close_connection(struct connection *c)
     server_connection_gone(server);
 }
 
+static const char no_memory[] = "the server is out of memory; try again later\n";
+
+/* Sends a 503 that takes no memory. Nothing is being sent, so it fits into the socket's buffer. */
+static void send_refusal(int fd, const char *why)
+{
+    char head[EXCHANGE_HEAD_BYTES];
+    struct transport transport = {.fd = fd};
+    const struct http_answer answer = {.status = 503,
+                                       .content_type = "text/plain; charset=utf-8",
+                                       .content_length = strlen(why),
+                                       .extra = "Retry-After: 1\r\n"};
+    const struct iovec parts[] = {
+        {head, http_write_answer(head, sizeof head, &answer)},
+        {(void *)(size_t)why, strlen(why)},
+    };
+    size_t n;
+    (void)transport_writev(&transport, parts, 2, &n);
+    shutdown(fd, SHUT_WR);
+}
+
+/* The same for a socket that is closed next: what has come is read, so that closing does not
+ * reset it before the peer has read the answer. */
+static void refuse_socket(int fd, const char *why)
+{
+    char dropped[4096];
+    send_refusal(fd, why);
+    for (int i = 0; i < 16 && recv(fd, dropped, sizeof dropped, MSG_DONTWAIT) > 0; i++) {
+    }
+}
+
+void connection_refuse_plainly(struct connection *c)
+{
+    server_count_refusal(c->server, METRICS_REFUSED_HEAD, &c->from, "no memory");
+    send_refusal(c->source.fd, no_memory);
+    c->since_ns = clock_now_ns() + LINGER_REFUSED_NS;
+    c->state = CONNECTION_LINGER;
+}
+
 static void connection_turn(struct worker *worker, struct source *source);
 
 void connection_open(struct gp_server *server, const struct listener *listener, int fd,
@@ -47,6 +85,7 @@ void connection_open(struct gp_server *server, const struct listener *listener, 
     struct connection *c = mem_zalloc(sizeof *c);
     if (!c || !server_add_connection(server, c, peers_name(fd, from))) {
         mem_free(c);
+        refuse_socket(fd, no_memory);
         close(fd);
         return;
     }
@@ -62,8 +101,11 @@ void connection_open(struct gp_server *server, const struct listener *listener, 
                 c->since_ns + server->options.head_timeout_ms * CLOCK_MS);
     /* The drain ends idle connections by their timers: one that joins after that sees
      * it here. */
-    if (server_is_draining(server) || !poller_add(&server->poller, &c->source, EPOLLIN))
-        close_connection(c);
+    const bool is_late = server_is_draining(server);
+    if (!is_late && poller_add(&server->poller, &c->source, EPOLLIN))
+        return;
+    refuse_socket(fd, is_late ? "the server is ending\n" : no_memory);
+    close_connection(c);
 }
 
 void connection_close_all(struct gp_server *server)
@@ -93,6 +135,21 @@ static void advance(struct exchange *x, size_t n)
     }
 }
 
+/* There is no room to keep what has come of a request, or of several. */
+static enum step refuse_head(struct connection *c)
+{
+    if (!c->x)
+        c->x = exchange_take(c->server, c);
+    if (!c->x)
+        return receive_refuse(c);
+    gp_error_set(
+        &c->x->error, GP_NO_MEMORY,
+        "the pool (--pool) has no room to keep what has come of this request until "
+        "the rest comes, or this client's share of it is used up; try again later");
+    server_count_refusal(c->server, METRICS_REFUSED_HEAD, &c->from, c->x->error.message);
+    return receive_refuse(c);
+}
+
 /* The answer has left: ready for the next request, or for the end. */
 static enum step answer_sent(struct worker *worker, struct connection *c)
 {
@@ -110,6 +167,8 @@ static enum step answer_sent(struct worker *worker, struct connection *c)
         return STEP_NEXT;
     }
     c->state = CONNECTION_HEAD;
+    if (c->has_lost_some)
+        return refuse_head(c);
     const bool has_more =
         worker->window_end > worker->window_start || transport_has_more(&c->transport);
     if (!has_more)
@@ -247,11 +306,22 @@ static uint32_t events_for(const struct connection *c, enum step step)
     return step == STEP_YIELD && is_reading ? EPOLLIN | EPOLLOUT : EPOLLOUT;
 }
 
+/* Keeps what the window holds until the next turn. Without room for it the request that it is
+ * of is refused, behind the answer that is being sent. */
+static enum step keep_window(struct worker *worker, struct connection *c, enum step step)
+{
+    if (window_save(worker, c))
+        return step;
+    worker->window_start = worker->window_end = 0;
+    if (c->state != CONNECTION_ANSWER)
+        return refuse_head(c);
+    c->has_lost_some = true;
+    return step;
+}
+
 /* Arms the connection for what it waits for; from then on it may be another thread's. */
 static bool rest(struct worker *worker, struct connection *c, enum step step)
 {
-    if (!window_save(worker, c))
-        return false;
     start_timer(c);
     /* As in connection_open. A request that was received behind the last one is still answered. */
     if (c->state == CONNECTION_HEAD && !has_request_behind(c) &&
@@ -271,8 +341,11 @@ static void run_turn(struct worker *worker, struct connection *c)
         c->is_late_answer = false;
         exchange_answer_error(c->x);
     }
-    while (step == STEP_NEXT)
+    while (step == STEP_NEXT) {
         step = take_step(worker, c);
+        if (step != STEP_NEXT && step != STEP_GONE && step != STEP_CLOSE)
+            step = keep_window(worker, c, step);
+    }
     if (step == STEP_GONE)
         return;
     if (step == STEP_CLOSE || !rest(worker, c, step))

@@ -37,16 +37,20 @@ struct connection {
     struct exchange *x;
     struct pool_buffer pending; /* received bytes that were not parsed in the last turn */
     size_t pending_size;
-    int64_t since_ns; /* when the present state began; of CONNECTION_LINGER: its end */
+    bool has_lost_some; /* requests behind the one being answered: no room to keep them */
+    int64_t since_ns;   /* when the present state began; of CONNECTION_LINGER: its end */
     struct timer timer;
     struct connection *prev; /* of all the server's */
     struct connection *next;
 };
 
-/* Takes over a socket accepted from an address and arms it, or closes it: the server drains,
- * or memory or epoll is lacking. */
+/* Takes over a socket accepted from an address and arms it; or answers 503 and closes it: the
+ * server drains, or memory or epoll is lacking. */
 void connection_open(struct gp_server *server, const struct listener *listener, int fd,
                      const struct sockaddr *from);
+
+/* Answers 503 where there is no memory even for an exchange, and lingers. */
+void connection_refuse_plainly(struct connection *c);
 
 /* Goes on with an exchange that has a slot, and with those that get the slot after it. */
 void connection_carry(struct worker *worker, struct exchange *x);

@@ -66,6 +66,9 @@ bool infer_begin(struct worker *worker, struct exchange *x)
     case SLOT_QUEUED:
         return false;
     case SLOT_REFUSED:
+        if (x->error.status == GP_BUSY) /* else the engine is down */
+            server_count_refusal(x->server, METRICS_REFUSED_WAITING, &x->connection->from,
+                                 x->error.message);
         exchange_answer_error(x);
         return true;
     case SLOT_TAKEN:

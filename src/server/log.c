@@ -84,8 +84,7 @@ void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
     log_lines_finish(&line);
 }
 
-/* "127.0.0.1:40000", "[::1]:40000" or "unix". */
-static void put_peer(struct text *text, const struct sockaddr_in6 *peer)
+void log_put_peer(struct text *text, const struct sockaddr_in6 *peer)
 {
     char host[INET6_ADDRSTRLEN] = "?";
     if (peer->sin6_family == AF_INET) {
@@ -115,7 +114,7 @@ static void put_json_access(struct log_lines *lines, const struct log_access *ac
     text_puts(text, "{\"time\":\"");
     put_time(lines);
     text_puts(text, "\",\"level\":\"debug\",\"peer\":\"");
-    put_peer(text, access->peer);
+    log_put_peer(text, access->peer);
     text_printf(text, "\",\"method\":\"%s\",\"target\":", access->method);
     text_json(text, access->target, target_size(access));
     text_printf(
@@ -148,7 +147,7 @@ static void put_text_access(struct log_lines *lines, const struct log_access *ac
     struct text *text = &lines->text;
     put_time(lines);
     text_puts(text, " ");
-    put_peer(text, access->peer);
+    log_put_peer(text, access->peer);
     text_puts(text, " ");
     text_puts(text, access->method);
     text_puts(text, " ");

@@ -76,6 +76,9 @@ bool log_has_room(int fd);
 void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
     GP_PRINTF(3, 4);
 
+/* Appends "127.0.0.1:40000", "[::1]:40000" or "unix". */
+void log_put_peer(struct text *text, const struct sockaddr_in6 *peer);
+
 /* Adds a line, at level GP_LOG_DEBUG; hands over when there are many. */
 void log_access(struct log *log, struct log_lines *lines,
                 const struct log_access *access);

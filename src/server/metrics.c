@@ -64,6 +64,16 @@ static void put_requests(struct text *text, struct metrics *metrics)
     }
 }
 
+static void put_refusals(struct text *text, struct metrics *metrics)
+{
+    static const char *const names[] = {"connection", "head", "body", "waiting"};
+    put_help(text, "refused_total", "counter",
+             "Refused with 503, by what there was no room for, or no share.");
+    for (int i = 0; i < METRICS_N_REFUSALS; i++)
+        text_printf(text, "graphpipe_refused_total{what=\"%s\"} %lu\n", names[i],
+                    atomic_load(&metrics->n_refused[i]));
+}
+
 static void put_pool(struct text *text, const struct pool_counts *pool)
 {
     put_help(text, "pool_bytes", "gauge", "Memory of the pool, by what it is held for.");
@@ -119,6 +129,7 @@ void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
     put_value(text, "connections_total", "counter", "Connections accepted.",
               atomic_load(&metrics->n_accepted));
     put_value(text, "connections", "gauge", "Connections open.", gauges->n_connections);
+    put_refusals(text, metrics);
     put_value(text, "peers", "gauge", "Clients, told apart by their addresses.",
               gauges->n_peers);
     put_value(text, "in_flight", "gauge", "Requests begun and not answered.",

@@ -17,6 +17,15 @@ struct metrics_histogram {
     atomic_ulong sum_us;
 };
 
+/* What a client is refused for want of room, or of a share of it. */
+enum metrics_refusal {
+    METRICS_REFUSED_CONNECTION,
+    METRICS_REFUSED_HEAD,    /* what has come of a request, to be kept until more comes */
+    METRICS_REFUSED_BODY,    /* with its answer */
+    METRICS_REFUSED_WAITING, /* a place in the queue */
+    METRICS_N_REFUSALS
+};
+
 struct metrics {
     atomic_ulong requests[METRICS_N_STATUSES]; /* by HTTP status */
     struct metrics_histogram
@@ -25,6 +34,7 @@ struct metrics {
     atomic_ulong received_bytes;
     atomic_ulong sent_bytes;
     atomic_ulong n_accepted;
+    atomic_ulong n_refused[METRICS_N_REFUSALS]; /* by what there was no room for */
     atomic_uint
         n_in_flight; /* requests whose head is complete and whose answer is not out */
 };

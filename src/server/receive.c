@@ -52,6 +52,10 @@ void window_load(struct worker *worker, struct connection *c)
 enum step receive_refuse(struct connection *c)
 {
     struct exchange *x = c->x;
+    if (!x) {
+        connection_refuse_plainly(c);
+        return STEP_NEXT;
+    }
     x->accepts_graphpipe = x->accepts_json = false;
     x->must_close = true;
     if (!x->arrived_ns)
@@ -195,7 +199,7 @@ enum step receive_head(struct worker *worker, struct connection *c)
         c->since_ns = clock_now_ns();
     }
     if (!c->x)
-        return STEP_CLOSE;
+        return receive_refuse(c);
     switch (http_head(&c->x->http, worker->window + worker->window_start, fed,
                       window_size(worker), &head_size, &c->x->error)) {
     case HTTP_DONE:

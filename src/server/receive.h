@@ -25,7 +25,7 @@ enum step receive_chunked(struct worker *worker, struct connection *c);
 enum step receive_step(enum transport_result result);
 
 /* Refuses the request being received with x->error, as text, and closes after the
- * answer. */
+ * answer. Without an exchange there was no memory for one: 503. */
 enum step receive_refuse(struct connection *c);
 
 /* Between turns the unparsed bytes are kept with the connection; false: no memory. */

@@ -287,6 +287,7 @@ enum step routes_dispatch(struct worker *worker, struct connection *c)
     if (!window_save(worker, c)) {
         gp_error_set(&x->error, GP_NO_MEMORY,
                      "no memory for the requests behind this one");
+        server_count_refusal(c->server, METRICS_REFUSED_HEAD, &c->from, x->error.message);
         return receive_refuse(c);
     }
     if (!infer_begin(worker, x))

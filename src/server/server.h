@@ -22,6 +22,12 @@
 
 #include <graphpipe/server.h>
 
+/* One kind of refusals, for the log. */
+struct refusals {
+    atomic_llong said_ns;  /* when the last line was written */
+    atomic_ulong n_unsaid; /* since then */
+};
+
 struct gp_server {
     struct gp_server_options options; /* defaults filled in; its pointers are not kept */
     struct gp_arena *arena;           /* of what lives as long as the server */
@@ -37,6 +43,7 @@ struct gp_server {
     struct source stop; /* an eventfd: gp_server_stop writes it */
     int64_t created_ns;
     atomic_bool is_draining;
+    struct refusals refusals[METRICS_N_REFUSALS];
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
@@ -71,6 +78,11 @@ void server_rearm_listener(struct gp_server *server, struct listener *listener);
 
 /* Counts and logs an answer, or (status 499) that nobody was left to take it. */
 void server_count_answer(struct exchange *x, int status, struct log_lines *lines);
+
+/* Counts that a client was refused for want of room, and logs who and why, seldom enough for an
+ * attack not to fill the log. */
+void server_count_refusal(struct gp_server *server, enum metrics_refusal what,
+                          const struct sockaddr_in6 *from, const char *why);
 
 /* Begins to drain; x, whose answer is ready, gets it when the other clients have gone. */
 void server_shutdown_for(struct gp_server *server, struct exchange *x);

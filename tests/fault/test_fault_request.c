@@ -1,5 +1,5 @@
-/* Whole requests with each allocation of the server's failing in turn: the peer gets its answer,
- * 503, or a closed connection; the next request is answered; nothing is left. */
+/* Whole requests with each allocation of the server's failing in turn: the peer gets its answer
+ * or 503, never a closed connection alone; the next request is answered; nothing is left. */
 #include "fault.h"
 #include "samples.h"
 
@@ -25,13 +25,18 @@ static bool ask(struct site *site, const struct sample *sample, unsigned from, u
     peer_open(&peer, site);
     peer_send(&peer, sample->bytes, sample->size);
     const struct answer answer = sample_judge(sample, &peer, true);
+    if (!answer.status)
+        fail_msg("%s: closed without an answer", sample->name);
+    if (answer.is_last)
+        peer_close(&peer);
     site_settle(site);
     const bool has_failed = fault_end() > 0;
     if (!has_failed && answer.status != sample->status[sample->n_answers - 1])
         fail_msg("%s: %d, though nothing failed", sample->name, answer.status);
-    if (!answer.is_last)
+    if (!answer.is_last) {
         sample_succeeds(sample, &peer);
-    peer_close(&peer);
+        peer_close(&peer);
+    }
     peer_open(&next, site);
     sample_succeeds(sample, &next);
     peer_close(&next);
