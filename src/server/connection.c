@@ -96,8 +96,10 @@ void connection_open(struct gp_server *server, const struct listener *listener, 
     c->listener = listener;
     memcpy(&c->from, from, sizeof c->from);
     c->since_ns = clock_now_ns();
-    timer_init(&c->timer, fd);
-    timers_join(&server->timers, &c->timer, TIMER_HEAD,
+    c->is_fresh = true;
+    timer_init(&server->timers, &c->timer, fd, &c->peer->idle,
+               c->peer->site ? &c->peer->site->idle : NULL);
+    timers_join(&server->timers, &c->timer, TIMER_FRESH,
                 c->since_ns + server->options.head_timeout_ms * CLOCK_MS);
     /* The drain ends idle connections by their timers: one that joins after that sees
      * it here. */
@@ -167,6 +169,7 @@ static enum step answer_sent(struct worker *worker, struct connection *c)
         return STEP_NEXT;
     }
     c->state = CONNECTION_HEAD;
+    c->is_fresh = false;
     if (c->has_lost_some)
         return refuse_head(c);
     const bool has_more =
@@ -213,10 +216,15 @@ static enum step linger(struct worker *worker, struct connection *c)
 }
 
 /* The timer has shut the socket down: a slow sender is told, the others are closed. */
-static enum step expired(struct connection *c)
+static enum step expired(struct connection *c, enum timer_end end)
 {
     struct exchange *x = c->x;
-    c->timer.is_expired = false;
+    if (end == TIMER_EVICTED) {
+        if (c->is_fresh) /* one that has had an answer knows that it may be closed when idle */
+            send_refusal(c->source.fd,
+                         "this connection idled while others had no room\n");
+        return STEP_CLOSE;
+    }
     if (x && c->state == CONNECTION_ANSWER) {
         x->has_failed = true;
         gp_error_set(&x->error, GP_TIMEOUT, "the client took the answer too slowly");
@@ -278,8 +286,10 @@ static void start_timer(struct connection *c)
             timers_join(timers, &c->timer, x ? TIMER_HEAD : TIMER_BODY,
                         c->since_ns + options->head_timeout_ms * CLOCK_MS);
         else
-            timers_join(timers, &c->timer, TIMER_IDLE,
-                        c->since_ns + options->idle_timeout_ms * CLOCK_MS);
+            timers_join(timers, &c->timer, c->is_fresh ? TIMER_FRESH : TIMER_IDLE,
+                        c->since_ns + (c->is_fresh ? options->head_timeout_ms
+                                                   : options->idle_timeout_ms) *
+                                          CLOCK_MS);
         break;
     case CONNECTION_BODY:
     case CONNECTION_CHUNKED:
@@ -332,11 +342,11 @@ static bool rest(struct worker *worker, struct connection *c, enum step step)
 
 static void run_turn(struct worker *worker, struct connection *c)
 {
-    const bool is_expired = timers_leave(&c->server->timers, &c->timer);
+    const enum timer_end end = timers_leave(&c->server->timers, &c->timer);
     worker->turn_bytes = 0;
     worker->turn_requests = 0;
     window_load(worker, c);
-    enum step step = is_expired ? expired(c) : STEP_NEXT;
+    enum step step = end == TIMER_GOES_ON ? STEP_NEXT : expired(c, end);
     if (c->is_late_answer) {
         c->is_late_answer = false;
         exchange_answer_error(c->x);

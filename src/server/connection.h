@@ -37,6 +37,7 @@ struct connection {
     struct exchange *x;
     struct pool_buffer pending; /* received bytes that were not parsed in the last turn */
     size_t pending_size;
+    bool is_fresh;      /* has not had an answer */
     bool has_lost_some; /* requests behind the one being answered: no room to keep them */
     int64_t since_ns;   /* when the present state began; of CONNECTION_LINGER: its end */
     struct timer timer;

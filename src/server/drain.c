@@ -161,6 +161,7 @@ void server_shutdown_for(struct gp_server *server, struct exchange *x)
                  server_n_connections(server));
         listen_stop(server->listeners);
         const int64_t now = clock_now_ns();
+        timers_hurry(&server->timers, TIMER_FRESH, now);
         timers_hurry(&server->timers, TIMER_IDLE, now);
         timers_hurry(&server->timers, TIMER_HEAD, now);
         timers_hurry(&server->timers, TIMER_LINGER, now + CLOCK_S);

@@ -92,6 +92,7 @@ static struct peer_record *add_connection(struct peers *peers, struct peer_name 
         if (!record)
             return NULL;
         record->name = name;
+        timer_list_init(&record->idle);
         record->next = *bucket;
         *bucket = record;
         peers->n += name.n_bits != SITE_BITS;
@@ -122,8 +123,8 @@ void peers_leave(struct peers *peers, struct peer_record *peer)
         drop_connection(peers, site);
 }
 
-struct peer_record *peers_over_connections(struct peer_record *peer, unsigned n_most,
-                                           unsigned n_open)
+const struct peer_record *peers_over_connections(const struct peer_record *peer,
+                                                 unsigned n_most, unsigned n_open)
 {
     enum share_of whose = SHARE_OF_ADDRESS;
     for (; peer; peer = peer->site, whose = SHARE_OF_SITE)

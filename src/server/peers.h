@@ -10,6 +10,7 @@
 #define GP_SERVER_PEERS_H
 
 #include "base/pool.h"
+#include "server/timers.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -30,6 +31,7 @@ struct peer_record {
     struct peer_record *site; /* of an IPv6 peer; else NULL */
     struct peer_name name;
     unsigned n_connections;
+    struct timer_link idle;   /* of its connections; under the timers' lock */
     atomic_uint n_waiting;    /* requests in a queue; changed under a model's lock */
     struct peer_record *next; /* in its bucket */
 };
@@ -52,8 +54,8 @@ void peers_leave(struct peers *peers, struct peer_record *peer);
 
 /* With its new connection counted, but not in the n_open of n_most: whose share of connections
  * is used up by it, the peer's own or its site's; NULL: nobody's. */
-struct peer_record *peers_over_connections(struct peer_record *peer, unsigned n_most,
-                                           unsigned n_open);
+const struct peer_record *peers_over_connections(const struct peer_record *peer,
+                                                 unsigned n_most, unsigned n_open);
 
 /* The same of one place more in a queue of n_waiting. */
 bool peers_is_over_waiting(struct peer_record *peer, unsigned n_most, unsigned n_waiting);

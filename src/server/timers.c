@@ -4,8 +4,10 @@
 #include "base/place.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -13,16 +15,45 @@
 /* The timer need not be exact: it fires at most ten times a second. */
 #define GRAIN_NS (100 * CLOCK_MS)
 
-static void list_init(struct timer *list)
+/* Idle connections that are looked at for one that no byte waits for. */
+enum { EVICT_LOOKS = 16 };
+
+void timer_list_init(struct timer_link *list)
 {
     list->prev = list->next = list;
 }
 
+/* Whose link this is. */
+static struct timer *timer_of(struct timer_link *link, enum timer_list list)
+{
+    return (struct timer *)(void *)((char *)(link - list) -
+                                    offsetof(struct timer, links));
+}
+
+static void append_link(struct timer_link *list, struct timer_link *link)
+{
+    link->prev = list->prev;
+    link->next = list;
+    list->prev->next = link;
+    list->prev = link;
+}
+
 static void unlink_timer(struct timer *timer)
 {
-    timer->prev->next = timer->next;
-    timer->next->prev = timer->prev;
+    for (int i = 0; i < TIMER_N_LISTS; i++) {
+        struct timer_link *link = &timer->links[i];
+        if (!link->next)
+            continue;
+        link->prev->next = link->next;
+        link->next->prev = link->prev;
+        *link = (struct timer_link){0};
+    }
     timer->kind = TIMER_NONE;
+}
+
+static bool is_idle(enum timer_kind kind)
+{
+    return kind == TIMER_FRESH || kind == TIMER_IDLE;
 }
 
 enum gp_status timers_init(struct timers *timers, struct poller *poller,
@@ -31,7 +62,8 @@ enum gp_status timers_init(struct timers *timers, struct poller *poller,
     char words[PLACE_WORDS_BYTES];
     pthread_mutex_init(&timers->lock, NULL);
     for (int i = 0; i < TIMER_N_KINDS; i++)
-        list_init(&timers->lists[i]);
+        timer_list_init(&timers->lists[i]);
+    timer_list_init(&timers->idle);
     timers->source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timers->source.fd < 0 || !poller_add(poller, &timers->source, EPOLLIN | EPOLLET))
         return gp_error_set(err, GP_IO, "timerfd: %s", place_explain(errno, words));
@@ -45,9 +77,14 @@ void timers_finish(struct timers *timers)
     pthread_mutex_destroy(&timers->lock);
 }
 
-void timer_init(struct timer *timer, int fd)
+void timer_init(struct timers *timers, struct timer *timer, int fd,
+                struct timer_link *idle_of_peer, struct timer_link *idle_of_site)
 {
-    *timer = (struct timer){.kind = TIMER_NONE, .fd = fd};
+    *timer = (struct timer){
+        .idle = {NULL, &timers->idle, idle_of_peer, idle_of_site},
+        .kind = TIMER_NONE,
+        .fd = fd,
+    };
 }
 
 static void set_wake(struct timers *timers, int64_t wake_ns)
@@ -62,53 +99,74 @@ void timers_join(struct timers *timers, struct timer *timer, enum timer_kind kin
                  int64_t deadline_ns)
 {
     pthread_mutex_lock(&timers->lock);
-    struct timer *list = &timers->lists[kind];
     timer->kind = kind;
     timer->deadline_ns = deadline_ns;
-    timer->prev = list->prev;
-    timer->next = list;
-    list->prev->next = timer;
-    list->prev = timer;
+    append_link(&timers->lists[kind], &timer->links[TIMER_BY_KIND]);
+    for (int i = 0; is_idle(kind) && i < TIMER_N_LISTS; i++)
+        if (timer->idle[i])
+            append_link(timer->idle[i], &timer->links[i]);
     if (!timers->wake_ns || deadline_ns < timers->wake_ns - GRAIN_NS)
         set_wake(timers, deadline_ns);
     pthread_mutex_unlock(&timers->lock);
 }
 
-bool timers_leave(struct timers *timers, struct timer *timer)
+enum timer_end timers_leave(struct timers *timers, struct timer *timer)
 {
     pthread_mutex_lock(&timers->lock);
     if (timer->kind != TIMER_NONE)
         unlink_timer(timer);
-    const bool is_expired = timer->is_expired;
+    const enum timer_end end = timer->end;
+    timer->end = TIMER_GOES_ON;
     pthread_mutex_unlock(&timers->lock);
-    return is_expired;
+    return end;
 }
 
-/* A slow sender can still be told so: its reading side alone is shut. */
-static void expire(struct timer *timer)
+/* One that can still be answered has its reading side alone shut. */
+static void end_timer(struct timer *timer, enum timer_end end)
 {
-    const bool can_answer = timer->kind == TIMER_HEAD || timer->kind == TIMER_BODY;
+    const bool can_answer =
+        end != TIMER_EXPIRED || timer->kind == TIMER_HEAD || timer->kind == TIMER_BODY;
     unlink_timer(timer);
-    timer->is_expired = true;
+    timer->end = end;
     shutdown(timer->fd, can_answer ? SHUT_RD : SHUT_RDWR);
 }
 
 /* Expires what is due on one list; the earliest deadline that is left, or INT64_MAX. */
-static int64_t expire_list(struct timer *list, bool is_ordered, int64_t now)
+static int64_t expire_list(struct timer_link *list, bool is_ordered, int64_t now)
 {
     int64_t earliest = INT64_MAX;
-    for (struct timer *at = list->next, *next; at != list; at = next) {
+    for (struct timer_link *at = list->next, *next; at != list; at = next) {
+        struct timer *timer = timer_of(at, TIMER_BY_KIND);
         next = at->next;
-        if (at->deadline_ns <= now) {
-            expire(at);
+        if (timer->deadline_ns <= now) {
+            end_timer(timer, TIMER_EXPIRED);
         } else {
-            if (at->deadline_ns < earliest)
-                earliest = at->deadline_ns;
+            if (timer->deadline_ns < earliest)
+                earliest = timer->deadline_ns;
             if (is_ordered)
                 break;
         }
     }
     return earliest;
+}
+
+/* True when bytes have come that nobody has read yet: a thread is about to. */
+static bool has_unread(const struct timer *timer)
+{
+    int n = 0;
+    return ioctl(timer->fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+bool timers_evict(struct timers *timers, struct timer *timer, enum timer_list whose)
+{
+    pthread_mutex_lock(&timers->lock);
+    struct timer_link *list = timer->idle[whose], *at = list->next;
+    for (int i = 0; at != list && has_unread(timer_of(at, whose)); i++)
+        at = i < EVICT_LOOKS ? at->next : list;
+    if (at != list)
+        end_timer(timer_of(at, whose), TIMER_EVICTED);
+    pthread_mutex_unlock(&timers->lock);
+    return at != list;
 }
 
 void timers_expire(struct timers *timers)
@@ -122,7 +180,8 @@ void timers_expire(struct timers *timers)
     const int64_t now = clock_now_ns();
     int64_t earliest = INT64_MAX;
     for (int i = 0; i < TIMER_N_KINDS; i++) {
-        const int64_t left = expire_list(&timers->lists[i], i == TIMER_IDLE, now);
+        const int64_t left =
+            expire_list(&timers->lists[i], is_idle((enum timer_kind)i), now);
         if (left < earliest)
             earliest = left;
     }
@@ -136,10 +195,12 @@ void timers_expire(struct timers *timers)
 void timers_hurry(struct timers *timers, enum timer_kind kind, int64_t deadline_ns)
 {
     pthread_mutex_lock(&timers->lock);
-    struct timer *list = &timers->lists[kind];
-    for (struct timer *timer = list->next; timer != list; timer = timer->next)
+    struct timer_link *list = &timers->lists[kind];
+    for (struct timer_link *at = list->next; at != list; at = at->next) {
+        struct timer *timer = timer_of(at, TIMER_BY_KIND);
         if (timer->deadline_ns > deadline_ns)
             timer->deadline_ns = deadline_ns;
+    }
     if (list->next != list)
         set_wake(timers, deadline_ns);
     pthread_mutex_unlock(&timers->lock);

@@ -1,4 +1,5 @@
-/* server/timers.h - how long a peer may take: lists by kind under one lock, one timerfd.
+/* server/timers.h - how long a peer may take: lists by kind under one lock, one timerfd; and which
+ * connection has idled longest, of all and of each peer, to be closed when there are too many.
  *
  * A connection is on a list while it is armed, and on none while a thread works for it.
  * Expiry marks the connection and shuts its socket down, nothing more: its owner sees the
@@ -11,8 +12,9 @@
 #include "server/poller.h"
 
 enum timer_kind {
+    TIMER_FRESH,  /* accepted; no byte has come */
     TIMER_IDLE,   /* between requests */
-    TIMER_HEAD,   /* a head is awaited or under way */
+    TIMER_HEAD,   /* a head is under way */
     TIMER_BODY,   /* a body is being received */
     TIMER_SEND,   /* an answer is being sent */
     TIMER_LINGER, /* we have closed, the peer not yet */
@@ -20,37 +22,69 @@ enum timer_kind {
     TIMER_NONE
 };
 
+/* Why a connection's socket was shut down. */
+enum timer_end {
+    TIMER_GOES_ON,
+    TIMER_EXPIRED, /* its deadline is over */
+    TIMER_EVICTED  /* it was idle, and has to make room for another */
+};
+
+/* A place in a list, or a list: a ring. */
+struct timer_link {
+    struct timer_link *prev;
+    struct timer_link *next;
+};
+
+/* The lists that a timer may be on: that of its kind, and while it is fresh or idle those where
+ * the one that has been so for longest is in front. */
+enum timer_list {
+    TIMER_BY_KIND,
+    TIMER_IDLE_OF_ALL,
+    TIMER_IDLE_OF_PEER,
+    TIMER_IDLE_OF_SITE,
+    TIMER_N_LISTS
+};
+
 /* Part of a connection. */
 struct timer {
-    struct timer *prev;
-    struct timer *next;
+    struct timer_link links[TIMER_N_LISTS]; /* zero: not on the list */
+    struct timer_link *idle[TIMER_N_LISTS]; /* its lists while it idles; NULL: none */
     int64_t deadline_ns;
-    enum timer_kind kind; /* the list that it is on */
-    bool is_expired;
+    enum timer_kind kind; /* TIMER_NONE: on no list */
+    enum timer_end end;
     int fd;
 };
 
 struct timers {
     struct source source;
     pthread_mutex_t lock;
-    struct timer lists[TIMER_N_KINDS];
-    int64_t wake_ns; /* when the timerfd fires; 0: disarmed */
+    struct timer_link lists[TIMER_N_KINDS];
+    struct timer_link idle; /* all that are fresh or idle */
+    int64_t wake_ns;        /* when the timerfd fires; 0: disarmed */
 };
 
 enum gp_status timers_init(struct timers *timers, struct poller *poller,
                            struct gp_error *err);
 void timers_finish(struct timers *timers);
 
-/* A timer that is on no list. */
-void timer_init(struct timer *timer, int fd);
+void timer_list_init(struct timer_link *list);
 
-/* Puts it on a list. Deadlines of TIMER_IDLE are all as far from when they join, so that
- * list, the only long one, is in order and only its front is looked at. */
+/* A timer that is on no list yet, and the idle ones' lists of its peer and of its site, if any. */
+void timer_init(struct timers *timers, struct timer *timer, int fd,
+                struct timer_link *idle_of_peer, struct timer_link *idle_of_site);
+
+/* Puts it on a list. Deadlines of TIMER_FRESH are all as far from when they join, and those of
+ * TIMER_IDLE, so those lists, the only long ones, are in order and only their front is looked
+ * at. */
 void timers_join(struct timers *timers, struct timer *timer, enum timer_kind kind,
                  int64_t deadline_ns);
 
-/* Takes it off its list; true when it had expired before. */
-bool timers_leave(struct timers *timers, struct timer *timer);
+/* Takes it off its lists; says, once, whether it had been ended before. */
+enum timer_end timers_leave(struct timers *timers, struct timer *timer);
+
+/* Ends the connection that has idled longest of all, of the timer's peer or of its site; false
+ * when none is idle. */
+bool timers_evict(struct timers *timers, struct timer *timer, enum timer_list whose);
 
 /* The timerfd fired. */
 void timers_expire(struct timers *timers);
