@@ -79,7 +79,7 @@ struct gp_server_options {
     uint64_t max_body_bytes;  /* default 1 GiB, at most GP_MAX_MESSAGE_BYTES */
     uint64_t pool_bytes;      /* of tensors held at a time; default: half of the memory */
     uint32_t max_waiting;     /* requests waiting for a slot; default 1024 */
-    uint32_t max_connections; /* default: what the descriptor limit allows */
+    uint32_t max_connections; /* default, and at most: what the descriptor limit allows */
     uint32_t timeout_ms;      /* a request's deadline at most; default: none */
     uint32_t head_timeout_ms; /* default 10 000 */
     uint32_t idle_timeout_ms; /* of a connection between requests; default 75 000 */

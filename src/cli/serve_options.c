@@ -159,7 +159,8 @@ const struct option serve_options[] = {
      .argument = "N",
      .kind = OPTION_COUNT,
      AT(max_connections),
-     .help = "open connections (default: as many as descriptors allow)"},
+     .help = "open connections (default, and at most: as many as descriptors\n"
+             "allow); the one that has idled longest makes room for a new one"},
     {.name = "timeout",
      .env = "GP_TIMEOUT",
      .argument = "TIME",

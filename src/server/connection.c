@@ -17,6 +17,9 @@
 #define LINGER_REFUSED_NS (10 * CLOCK_S)
 #define LINGER_NS (1 * CLOCK_S)
 
+/* How long a connection that is kept for health checks waits for a head. */
+enum { HEALTH_HEAD_MS = 1000 };
+
 /* Beside the time that a transfer takes at the least rate. */
 #define TRANSFER_GRACE_NS (10 * CLOCK_S)
 
@@ -39,7 +42,7 @@ static void close_connection(struct connection *c)
     server_connection_gone(server);
 }
 
-static const char no_memory[] = "the server is out of memory; try again later\n";
+static const char no_memory[] = "the server is out of memory; try again later";
 
 /* Sends a 503 that takes no memory. Nothing is being sent, so it fits into the socket's buffer. */
 static void send_refusal(int fd, const char *why)
@@ -48,14 +51,15 @@ static void send_refusal(int fd, const char *why)
     struct transport transport = {.fd = fd};
     const struct http_answer answer = {.status = 503,
                                        .content_type = "text/plain; charset=utf-8",
-                                       .content_length = strlen(why),
+                                       .content_length = strlen(why) + 1,
                                        .extra = "Retry-After: 1\r\n"};
     const struct iovec parts[] = {
         {head, http_write_answer(head, sizeof head, &answer)},
         {(void *)(size_t)why, strlen(why)},
+        {(void *)(size_t) "\n", 1},
     };
     size_t n;
-    (void)transport_writev(&transport, parts, 2, &n);
+    (void)transport_writev(&transport, parts, 3, &n);
     shutdown(fd, SHUT_WR);
 }
 
@@ -79,35 +83,67 @@ void connection_refuse_plainly(struct connection *c)
 
 static void connection_turn(struct worker *worker, struct source *source);
 
-void connection_open(struct gp_server *server, const struct listener *listener, int fd,
-                     const struct sockaddr *from)
+/* Sets the state and the timer that it starts with; false: it has been told why not. */
+static bool start_connection(struct connection *c, enum admission admission,
+                             const char *why)
 {
+    const struct gp_server_options *options = &c->server->options;
+    struct timers *timers = &c->server->timers;
+    switch (admission) {
+    case ADMISSION_GRANTED:
+    case ADMISSION_GRANTED_FOR_ANOTHER:
+        timers_join(timers, &c->timer, TIMER_FRESH,
+                    c->since_ns + options->head_timeout_ms * CLOCK_MS);
+        return true;
+    case ADMISSION_FOR_HEALTH:
+        timers_join(timers, &c->timer, TIMER_HEAD,
+                    c->since_ns + HEALTH_HEAD_MS * CLOCK_MS);
+        return true;
+    case ADMISSION_REFUSED:
+        send_refusal(c->source.fd, why);
+        c->state = CONNECTION_LINGER;
+        c->since_ns += LINGER_NS;
+        timers_join(timers, &c->timer, TIMER_LINGER, c->since_ns);
+        return true;
+    case ADMISSION_REFUSED_AT_ONCE:
+        break;
+    }
+    refuse_socket(c->source.fd, why);
+    return false;
+}
+
+bool connection_open(struct gp_server *server, const struct listener *listener, int fd,
+                     const struct sockaddr *from, bool has_descriptors)
+{
+    const char *why = NULL;
     struct connection *c = mem_zalloc(sizeof *c);
     if (!c || !server_add_connection(server, c, peers_name(fd, from))) {
         mem_free(c);
         refuse_socket(fd, no_memory);
         close(fd);
-        return;
+        return true;
     }
     c->source.serve = connection_turn;
     c->source.fd = fd;
     c->transport.fd = fd;
     c->server = server;
     c->listener = listener;
+    c->is_fresh = true;
     memcpy(&c->from, from, sizeof c->from);
     c->since_ns = clock_now_ns();
-    c->is_fresh = true;
     timer_init(&server->timers, &c->timer, fd, &c->peer->idle,
                c->peer->site ? &c->peer->site->idle : NULL);
-    timers_join(&server->timers, &c->timer, TIMER_FRESH,
-                c->since_ns + server->options.head_timeout_ms * CLOCK_MS);
+    const enum admission admission = server_admit(server, c, has_descriptors, &why);
+    const bool is_started = start_connection(c, admission, why);
     /* The drain ends idle connections by their timers: one that joins after that sees
      * it here. */
     const bool is_late = server_is_draining(server);
-    if (!is_late && poller_add(&server->poller, &c->source, EPOLLIN))
-        return;
-    refuse_socket(fd, is_late ? "the server is ending\n" : no_memory);
+    if (is_started && !is_late && poller_add(&server->poller, &c->source, EPOLLIN))
+        return admission != ADMISSION_GRANTED_FOR_ANOTHER;
+    if (is_started)
+        refuse_socket(fd, is_late ? "the server is ending" : no_memory);
     close_connection(c);
+    return true;
 }
 
 void connection_close_all(struct gp_server *server)
@@ -215,14 +251,18 @@ static enum step linger(struct worker *worker, struct connection *c)
     return STEP_YIELD;
 }
 
+static int64_t head_timeout_ms(const struct connection *c)
+{
+    return c->is_for_health ? HEALTH_HEAD_MS : c->server->options.head_timeout_ms;
+}
+
 /* The timer has shut the socket down: a slow sender is told, the others are closed. */
 static enum step expired(struct connection *c, enum timer_end end)
 {
     struct exchange *x = c->x;
     if (end == TIMER_EVICTED) {
         if (c->is_fresh) /* one that has had an answer knows that it may be closed when idle */
-            send_refusal(c->source.fd,
-                         "this connection idled while others had no room\n");
+            send_refusal(c->source.fd, "this connection idled while others had no room");
         return STEP_CLOSE;
     }
     if (x && c->state == CONNECTION_ANSWER) {
@@ -232,8 +272,8 @@ static enum step expired(struct connection *c, enum timer_end end)
     if (!x || c->state > CONNECTION_CHUNKED || server_is_draining(c->server))
         return STEP_CLOSE;
     if (c->state == CONNECTION_HEAD)
-        gp_error_set(&x->error, GP_TIMEOUT, "the head was not complete within %u ms",
-                     c->server->options.head_timeout_ms);
+        gp_error_set(&x->error, GP_TIMEOUT, "the head was not complete within %lld ms",
+                     (long long)head_timeout_ms(c));
     else
         gp_error_set(&x->error, GP_TIMEOUT,
                      "the body came too slowly: %zu bytes in %lld ms (--min-rate)",
@@ -284,7 +324,7 @@ static void start_timer(struct connection *c)
     case CONNECTION_HEAD:
         if (x || has_request_behind(c)) /* which the drain waits for, unlike a head */
             timers_join(timers, &c->timer, x ? TIMER_HEAD : TIMER_BODY,
-                        c->since_ns + options->head_timeout_ms * CLOCK_MS);
+                        c->since_ns + head_timeout_ms(c) * CLOCK_MS);
         else
             timers_join(timers, &c->timer, c->is_fresh ? TIMER_FRESH : TIMER_IDLE,
                         c->since_ns + (c->is_fresh ? options->head_timeout_ms

@@ -38,6 +38,8 @@ struct connection {
     struct pool_buffer pending; /* received bytes that were not parsed in the last turn */
     size_t pending_size;
     bool is_fresh;      /* has not had an answer */
+    bool is_for_health; /* beyond max_connections */
+    bool is_refused;    /* likewise, and only lingers */
     bool has_lost_some; /* requests behind the one being answered: no room to keep them */
     int64_t since_ns;   /* when the present state began; of CONNECTION_LINGER: its end */
     struct timer timer;
@@ -45,10 +47,11 @@ struct connection {
     struct connection *next;
 };
 
-/* Takes over a socket accepted from an address and arms it; or answers 503 and closes it: the
- * server drains, or memory or epoll is lacking. */
-void connection_open(struct gp_server *server, const struct listener *listener, int fd,
-                     const struct sockaddr *from);
+/* Takes over a socket accepted from an address and arms it; or answers 503 and closes it: there
+ * are too many, the server drains, or memory or epoll is lacking. Without descriptors this one is
+ * a spare. False: the next one may be accepted when others have had a turn. */
+bool connection_open(struct gp_server *server, const struct listener *listener, int fd,
+                     const struct sockaddr *from, bool has_descriptors);
 
 /* Answers 503 where there is no memory even for an exchange, and lingers. */
 void connection_refuse_plainly(struct connection *c);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "server/server.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -65,20 +66,92 @@ void server_remove_connection(struct gp_server *server, struct connection *c)
     else
         server->connections = c->next;
     server->n_connections--;
+    server->n_for_health -= c->is_for_health;
+    server->n_refused -= c->is_refused;
     peers_leave(&server->peers, c->peer);
     pthread_mutex_unlock(&server->lock);
 }
 
-bool server_may_accept(struct gp_server *server, struct listener *listener)
+/* Where room for c has to come from, TIMER_N_LISTS: there is some. With the lock held. */
+static enum timer_list find_room(const struct gp_server *server,
+                                 const struct connection *c, bool has_descriptors,
+                                 const char **why)
 {
-    bool may = !server_is_draining(server);
+    const unsigned n_open =
+        server->n_connections - 1 - server->n_for_health - server->n_refused;
+    unsigned n_most = server->options.max_connections;
+    if (!has_descriptors && n_open < n_most)
+        n_most = n_open;
+    const struct peer_record *over = peers_over_connections(c->peer, n_most, n_open);
+    if (!has_descriptors)
+        *why =
+            "out of file descriptors (raise the limit with ulimit -n), and no connection "
+            "is idle; try again later";
+    else if (over)
+        *why =
+            "this client's share of the connections (--max-connections) is used up, and "
+            "none of its own is idle; try again later";
+    else
+        *why =
+            "all connections (--max-connections) are taken, and none is idle; try again "
+            "later";
+    if (over)
+        return over == c->peer ? TIMER_IDLE_OF_PEER : TIMER_IDLE_OF_SITE;
+    return n_open < n_most ? TIMER_N_LISTS : TIMER_IDLE_OF_ALL;
+}
+
+enum admission server_admit(struct gp_server *server, struct connection *c,
+                            bool has_descriptors, const char **why)
+{
     pthread_mutex_lock(&server->lock);
-    if (may && server->n_connections >= server->options.max_connections) {
-        listener->is_full = true;
-        may = false;
-    }
+    const enum timer_list whose = find_room(server, c, has_descriptors, why);
+    const bool may_stay = has_descriptors || server->n_spares;
     pthread_mutex_unlock(&server->lock);
-    return may;
+    if (whose == TIMER_N_LISTS)
+        return ADMISSION_GRANTED;
+    if (may_stay && timers_evict(&server->timers, &c->timer, whose)) {
+        atomic_fetch_add(&server->metrics.n_evicted, 1);
+        return ADMISSION_GRANTED_FOR_ANOTHER;
+    }
+    pthread_mutex_lock(&server->lock);
+    c->is_for_health = may_stay && server->n_for_health < SERVER_N_FOR_HEALTH &&
+                       peers_is_local((const void *)&c->from);
+    server->n_for_health += c->is_for_health;
+    c->is_refused =
+        !c->is_for_health && has_descriptors && server->n_refused < SERVER_N_REFUSED;
+    server->n_refused += c->is_refused;
+    pthread_mutex_unlock(&server->lock);
+    if (c->is_for_health)
+        return ADMISSION_FOR_HEALTH;
+    server_count_refusal(server, METRICS_REFUSED_CONNECTION, &c->from, *why);
+    return c->is_refused ? ADMISSION_REFUSED : ADMISSION_REFUSED_AT_ONCE;
+}
+
+/* With the lock held. */
+static void add_spares(struct gp_server *server)
+{
+    int fd = 0;
+    while (fd >= 0 && server->n_spares < SERVER_N_SPARES) {
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+            server->spares[server->n_spares++] = fd;
+    }
+}
+
+void server_keep_spares(struct gp_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    add_spares(server);
+    pthread_mutex_unlock(&server->lock);
+}
+
+bool server_pause_listener(struct gp_server *server, struct listener *listener)
+{
+    pthread_mutex_lock(&server->lock);
+    listener->is_paused = server->n_connections > 0;
+    const bool is_paused = listener->is_paused;
+    pthread_mutex_unlock(&server->lock);
+    return is_paused;
 }
 
 void server_rearm_listener(struct gp_server *server, struct listener *listener)
@@ -90,7 +163,7 @@ void server_rearm_listener(struct gp_server *server, struct listener *listener)
         poll(NULL, 0, REARM_PAUSE_MS);
     }
     pthread_mutex_lock(&server->lock);
-    listener->is_full = true; /* as if: the next connection that goes tries again */
+    listener->is_paused = true; /* the next connection that goes tries again */
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -135,12 +208,13 @@ void server_connection_gone(struct gp_server *server)
         check_finished(server);
         return;
     }
+    server_keep_spares(server);
     for (struct listener *l = server->listeners; l; l = l->next) {
         pthread_mutex_lock(&server->lock);
-        const bool was_full = l->is_full;
-        l->is_full = false;
+        const bool was_paused = l->is_paused;
+        l->is_paused = false;
         pthread_mutex_unlock(&server->lock);
-        if (was_full)
+        if (was_paused)
             server_rearm_listener(server, l);
     }
 }

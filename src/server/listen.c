@@ -7,7 +7,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -211,49 +210,60 @@ enum gp_status listen_open(struct gp_server *server, const char *where,
                                            : listen_tcp(server, where, list, err);
 }
 
-/* Out of descriptors: one is kept spare, so that the client can be accepted and closed
- * rather than left hanging, and the listener does not spin. */
-static bool refuse_one(struct listener *listener)
+/* Out of descriptors: a client is accepted by one that was kept spare, so that it can be told, or
+ * take the place of one that idles, rather than be left hanging. */
+static int accept_by_spare(struct listener *listener, struct sockaddr_storage *from,
+                           socklen_t *size)
 {
     struct gp_server *server = listener->server;
+    int fd = -1;
     pthread_mutex_lock(&server->lock);
-    close(server->spare_fd);
-    const int fd = accept4(listener->source.fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd >= 0)
-        close(fd);
-    server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (server->n_spares) {
+        close(server->spares[--server->n_spares]);
+        fd = accept4(listener->source.fd, (struct sockaddr *)from, size,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
     pthread_mutex_unlock(&server->lock);
-    if (fd >= 0)
-        log_line(&server->log, GP_LOG_WARNING,
-                 "a client was refused: out of file descriptors (raise the limit with "
-                 "ulimit -n)");
-    return fd >= 0;
+    const int error = errno;
+    if (fd < 0)
+        server_keep_spares(server);
+    errno = error;
+    return fd;
 }
 
-/* Accepts up to 64 clients, then arms the listener again. */
+/* Accepts up to 64 clients, then arms the listener again. An idle connection that was ended to make
+ * room is closed by its own event, which must not wait behind more of them. */
 static void listen_accept(struct worker *worker, struct source *source)
 {
     (void)worker;
     struct listener *listener = (struct listener *)source;
     struct gp_server *server = listener->server;
     const int on = 1;
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        if (!server_may_accept(server, listener))
+    bool has_room = true;
+    for (int i = 0; i < ACCEPTS_A_TURN && has_room; i++) {
+        if (server_is_draining(server))
             return;
         struct sockaddr_storage from;
         socklen_t size = sizeof from;
-        const int fd = accept4(listener->source.fd, (struct sockaddr *)&from, &size,
-                               SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(listener->source.fd, (struct sockaddr *)&from, &size,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        const bool is_short = fd < 0 && (errno == EMFILE || errno == ENFILE);
+        if (is_short)
+            fd = accept_by_spare(listener, &from, &size);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE) && refuse_one(listener))
-            continue;
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE) &&
+            server_pause_listener(server, listener))
+            return;
         if (fd < 0)
             break;
         if (!listener->unix_path)
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         atomic_fetch_add_explicit(&server->metrics.n_accepted, 1, memory_order_relaxed);
-        connection_open(server, listener, fd, (struct sockaddr *)&from);
+        has_room =
+            connection_open(server, listener, fd, (struct sockaddr *)&from, !is_short);
+        if (is_short)
+            server_keep_spares(server);
     }
     server_rearm_listener(server, listener);
 }

@@ -11,8 +11,8 @@ struct listener {
     struct gp_server *server;
     bool is_local;   /* a unix socket, or bound to a loopback address */
     bool is_stopped; /* its socket file, if any, is gone: another server may have it */
-    bool is_full; /* not armed: max_connections was reached, or epoll refused; under the
-                        server's lock */
+    bool
+        is_paused; /* not armed: no descriptor, or epoll refused; under the server's lock */
     char *unix_path; /* to be removed at the end */
     char *address;   /* "http://127.0.0.1:9000" or "unix:/path" */
     struct listener *next;

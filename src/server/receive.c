@@ -122,7 +122,13 @@ static bool check_head(struct exchange *x)
     const struct http_message *http = &x->http;
     const bool is_post = http->method == HTTP_METHOD_POST;
     const uint64_t limit = body_limit(x);
-    if (http->has_bad_expect) {
+    if (x->connection->is_for_health && !x->route) {
+        gp_error_set(&x->error, GP_BUSY,
+                     "all connections are taken, and this one is kept for health checks; "
+                     "try again later");
+        server_count_refusal(x->server, METRICS_REFUSED_CONNECTION, &x->connection->from,
+                             x->error.message);
+    } else if (http->has_bad_expect) {
         gp_error_set(&x->error, GP_EXPECTATION,
                      "Expect: only 100-continue is understood");
     } else if (http->method == HTTP_METHOD_OTHER) {
@@ -157,6 +163,7 @@ static enum step head_done(struct worker *worker, struct connection *c, size_t h
     x->arrived_ns = clock_now_ns();
     atomic_fetch_add_explicit(&x->server->metrics.n_in_flight, 1, memory_order_relaxed);
     x->is_counted = true;
+    x->http.is_kept_alive = x->http.is_kept_alive && !c->is_for_health;
     const char *head = worker->window + worker->window_start;
     const bool is_read = exchange_read_head(x, head);
     const bool is_found = is_read && routes_find(x, head);

@@ -8,7 +8,6 @@
 #include "server/signals.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -39,7 +38,7 @@ static uint32_t most_connections(void)
         return 1 << 20;
     return limit.rlim_cur > (rlim_t)2 * RESERVED_DESCRIPTORS
                ? (uint32_t)(limit.rlim_cur - RESERVED_DESCRIPTORS)
-               : RESERVED_DESCRIPTORS;
+               : (uint32_t)(limit.rlim_cur / 2);
 }
 
 /* Copies the names of --allow-host, which may be no URLs. */
@@ -77,7 +76,8 @@ static enum gp_status set_options(struct gp_server *server,
     if (!o->min_rate_bytes)
         o->min_rate_bytes = 1000000;
     o->max_waiting = or_default(o->max_waiting, 1024);
-    o->max_connections = or_default(o->max_connections, most_connections());
+    if (!o->max_connections || o->max_connections > most_connections())
+        o->max_connections = most_connections();
     o->head_timeout_ms = or_default(o->head_timeout_ms, 10000);
     o->idle_timeout_ms = or_default(o->idle_timeout_ms, 75000);
     o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
@@ -195,10 +195,10 @@ static struct gp_server *begin(const struct gp_server_options *options,
     server->stop.serve = stop_asked;
     server->timers.source.serve = timer_fired;
     server->stop.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     server->timers.source.fd = -1;
     server->poller.epoll_fd = server->poller.end_fd = -1;
     pthread_mutex_init(&server->lock, NULL);
+    server_keep_spares(server);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -444,7 +444,8 @@ void gp_server_destroy(struct gp_server *server)
     gp_arena_destroy(server->arena);
     log_end(&server->log);
     close(server->stop.fd);
-    close(server->spare_fd);
+    while (server->n_spares)
+        close(server->spares[--server->n_spares]);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
     mem_free(server);

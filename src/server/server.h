@@ -22,6 +22,22 @@
 
 #include <graphpipe/server.h>
 
+enum {
+    SERVER_N_SPARES = 8, /* descriptors */
+    SERVER_N_FOR_HEALTH =
+        8, /* connections beyond max_connections, to health checks from here */
+    SERVER_N_REFUSED = 16 /* connections beyond it that linger until a refusal is read */
+};
+
+/* What becomes of a new connection. */
+enum admission {
+    ADMISSION_GRANTED,
+    ADMISSION_GRANTED_FOR_ANOTHER, /* an idle one has been ended to make room */
+    ADMISSION_FOR_HEALTH,          /* it may ask for health and metrics */
+    ADMISSION_REFUSED,             /* it may stay until it has read why */
+    ADMISSION_REFUSED_AT_ONCE
+};
+
 /* One kind of refusals, for the log. */
 struct refusals {
     atomic_llong said_ns;  /* when the last line was written */
@@ -49,12 +65,15 @@ struct gp_server {
     pthread_cond_t changed;
     struct connection *connections;
     unsigned n_connections;
-    struct peers peers; /* of the connections */
+    unsigned n_for_health; /* of them, beyond max_connections */
+    unsigned n_refused;    /* of them, beyond max_connections, that are being told so */
+    struct peers peers;    /* of the connections */
     struct exchange
         *shutdown_for; /* who asked for the shutdown, to be answered at its end */
     unsigned n_shutdown_for;
-    bool is_finished; /* drained */
-    int spare_fd;
+    bool is_finished;            /* drained */
+    int spares[SERVER_N_SPARES]; /* descriptors for when there are no others */
+    unsigned n_spares;
 };
 
 bool server_is_draining(const struct gp_server *server);
@@ -64,16 +83,21 @@ unsigned server_n_peers(struct gp_server *server);
 /* A copy that lives as long as the server; NULL when memory is short. */
 char *server_strdup(struct gp_server *server, const char *text);
 
-/* The list of connections; adding sets its peer, and is false when memory is short.
- * server_connection_gone follows a removal, once nothing of the connection is left. */
+/* The list of connections; adding sets its peer, and is false when memory is short. Then it is
+ * settled whether it is served: *why says why not. server_connection_gone follows a removal, once
+ * nothing of the connection is left. */
 bool server_add_connection(struct gp_server *server, struct connection *c,
                            struct peer_name name);
+enum admission server_admit(struct gp_server *server, struct connection *c,
+                            bool has_descriptors, const char **why);
 void server_remove_connection(struct gp_server *server, struct connection *c);
 void server_connection_gone(struct gp_server *server);
 
-/* False while draining or full; a full server's listener is armed when a connection
- * goes. */
-bool server_may_accept(struct gp_server *server, struct listener *listener);
+/* Fills up the spare descriptors. */
+void server_keep_spares(struct gp_server *server);
+
+/* Leaves a listener unarmed until a connection goes; false when there is none. */
+bool server_pause_listener(struct gp_server *server, struct listener *listener);
 void server_rearm_listener(struct gp_server *server, struct listener *listener);
 
 /* Counts and logs an answer, or (status 499) that nobody was left to take it. */

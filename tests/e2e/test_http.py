@@ -152,32 +152,15 @@ def test_silent_connection_is_closed_while_others_are_idle():
 
 
 @pytest.mark.tsan
-def test_beyond_max_connections_clients_wait():
+def test_beyond_max_connections_an_idle_one_makes_room():
     with Server("--max-connections", 2) as server:
         first, second, third = (server.connect() for _ in range(3))
         with first, second, third:
-            assert first.ask("GET").status == second.ask("GET").status == 200
-            third.send(http("GET"))
-            third.socket.settimeout(0.2)
-            with pytest.raises(TimeoutError):
-                third.receive()
-            first.close()
-            third.socket.settimeout(10 * PATIENCE)
-            assert third.answer().status == 200
-
-
-def test_every_full_listener_is_served_again():
-    """Two listeners find the server full; each must take clients again, whichever is first."""
-    with Server("--max-connections", 1, listen=["127.0.0.1:0", "127.0.0.1:0"]) as server:
-        with server.connect(0) as only:
-            assert only.ask("GET").status == 200
-            waiting = [server.connect(index) for index in (0, 1)]
-            for connection in waiting:
-                connection.send(http("GET", fields={"Connection": "close"}))
-            time.sleep(0.1)  # for both to find it full
-        for connection in waiting:
-            with connection:
-                assert connection.answer().status == 200
+            assert second.ask("GET").status == third.ask("GET").status == 200
+            assert first.answer().status == 503 and first.is_ended()
+            with server.connect() as fourth:
+                assert fourth.ask("GET").status == third.ask("GET").status == 200
+                assert second.is_ended()  # it has had an answer: closed as when it idles too long
 
 
 # --- pipelining -------------------------------------------------------------------------

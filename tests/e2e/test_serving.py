@@ -306,28 +306,53 @@ def test_descriptors_are_given_back():
         eventually(lambda: server.descriptors() <= before)
 
 
-def test_without_descriptors_clients_are_refused_and_the_others_served():
-    limit = (48, 48)
-    with Server("--max-connections", 1000, preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_NOFILE, limit)) as server, server.connect() as served:
-        assert served.ask("GET").status == 200
-        many = [server.connect() for _ in range(80)]
-        eventually(lambda: "out of file descriptors" in server.stderr)
-        for _ in range(5):
+def with_descriptors(soft, hard):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("limit", [32, 48, 64])
+def test_without_descriptors_idle_connections_make_room(limit):
+    """What is allowed is more than there are descriptors for."""
+    with Server(preexec_fn=with_descriptors(limit, limit)) as server:
+        with server.connect(source="127.0.0.3") as served:
             assert served.ask("GET").status == 200
-        n_refused = 0
-        for connection in many:
-            connection.socket.settimeout(0.1)
-            try:
-                n_refused += connection.is_ended()
-            except TimeoutError:
-                pass
-        assert n_refused >= 80 - 48
+            many = [server.connect(source="127.0.0.2") for _ in range(80)]
+            eventually(lambda: server.metrics()["evicted_total"] > 10)
+            for _ in range(5):
+                assert served.ask("GET").status == 200
+            for connection in many:
+                connection.close()
+            eventually(lambda: served.ask("GET", "/control/client_count").text == "1\n")
+
+
+@pytest.mark.parametrize("limit", [28, 32, 48])
+def test_without_descriptors_clients_are_told_and_the_others_served(limit):
+    """None of them idles; eight get what is kept for health checks, for a second."""
+    with Server(preexec_fn=with_descriptors(limit, limit)) as server:
+        many = []
+        for i in range(80):
+            many.append(server.connect(source=f"127.0.1.{i + 1}"))
+            send_what_it_takes(many[-1], b"GET / HTTP/1.1\r\n")
+        eventually(lambda: "ulimit -n" in server.stderr or "--max-connections" in server.stderr)
+        eventually(lambda: server.ask("GET", "/control/is_ready").status == 200)
+        for _ in range(20):
+            assert server.ask("GET", "/control/is_ready").status == 200
         server.fall_asleep()  # and does not ask again and again whether there is a descriptor
+        statuses = []
         for connection in many:
+            send_what_it_takes(connection, b"Host: x\r\n\r\n")
+            statuses.append(connection.answer().status)
             connection.close()
-        eventually(lambda: served.ask("GET", "/control/client_count").text == "1\n")
+        assert {200, 503} <= set(statuses) <= {200, 503, 408}
+        eventually(lambda: server.ask("GET", "/control/client_count").text == "1\n")
         assert_serves(server)
+
+
+def send_what_it_takes(connection, piece):
+    try:
+        connection.send(piece)
+    except ConnectionError:
+        pass  # the server has closed it, and said why
 
 
 def test_idle_server_is_never_woken():

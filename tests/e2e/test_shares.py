@@ -2,7 +2,8 @@
 are answered, and whoever is refused gets an answer."""
 import pytest
 
-from harness import SMALL, Server, assert_serves, encode, eventually, http, serve_slow, settle, slow
+from harness import (SMALL, Connection, Server, assert_serves, encode, eventually, http,
+                     serve_slow, settle, slow)
 
 UNFINISHED = b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 60_000
 
@@ -28,6 +29,99 @@ def fill_with_heads(server, source):
                    or server.metrics()['pool_bytes{state="used"}'] > held)
         if refused(server, "head"):
             return heads, heads[-1].answer()
+
+
+# --- connections ------------------------------------------------------------------------
+
+def are_closed(connections):
+    for connection in connections:
+        assert connection.answer().status == 503 and connection.is_ended()
+
+
+@pytest.mark.tsan
+def test_idle_connections_of_one_address_make_room():
+    """It gets three quarters; from then on its own that have idled longest go, and others find
+    the last quarter."""
+    with Server("--max-connections", 64) as server, server.connect(source="127.0.0.3") as other:
+        assert other.ask("GET").status == 200
+        flood = [server.connect(source="127.0.0.2") for _ in range(200)]
+        eventually(lambda: server.metrics()["evicted_total"] >= 200 - 48)
+        are_closed(flood[:200 - 48])
+        assert flood[-47].ask("GET").status == other.ask("GET").status == 200
+        is_healthy(server)
+        assert_serves(server)
+        metrics = server.metrics()
+        assert metrics['refused_total{what="connection"}'] == 0
+        assert metrics["connections"] <= 64
+
+
+@pytest.mark.tsan
+def test_connections_of_many_addresses_make_room_for_newcomers():
+    """Who has idled longest goes; who is in the middle of something stays."""
+    with Server("--max-connections", 16) as server:
+        half = server.connect(source="127.0.0.9")
+        half.send(b"GET / HTTP/1.1\r\n")
+        eventually(lambda: server.metrics()["connections"] == 2)
+        flood = [server.connect(source=f"127.0.1.{i + 1}") for i in range(40)]
+        for connection in flood[-12:]:
+            assert connection.ask("GET").status == 200
+        are_closed(flood[:24])
+        half.send(b"Host: x\r\n\r\n")
+        assert half.answer().status == 200
+        is_healthy(server)
+
+
+def is_refused(connection):
+    """Asks for health on a connection that may have been refused."""
+    try:
+        connection.send(http("GET", "/control/is_ready"))
+    except OSError:
+        pass
+    answer = connection.answer()
+    assert answer.status in (200, 503)
+    return answer.status == 503
+
+
+def test_when_no_connection_is_idle_others_are_told_and_health_is_answered():
+    with Server("--max-connections", 16, "--head-timeout", "60s") as server:
+        busy = [server.connect(source=f"127.0.1.{i + 1}") for i in range(16)]
+        for connection in busy:
+            connection.send(b"GET / HTTP/1.1\r\n")
+        eventually(lambda: "kept for health" in server.ask("GET").text)
+        for _ in range(50):
+            is_healthy(server)
+            with server.connect() as connection:
+                answer = connection.ask("POST", "/", encode(SMALL))
+                assert answer.status == 503 and int(answer.fields["retry-after"]) >= 1
+                assert "health" in answer.text and connection.is_ended()
+        silent = [server.connect() for _ in range(30)]  # takes what is kept for health checks
+        assert sum(map(is_refused, silent)) >= 30 - 8
+        eventually(lambda: not is_refused(server.connect()), what="the end of silent ones")
+        assert "127.0.0.1:" in server.stderr and "was refused" in server.stderr
+        assert server.stderr.count("was refused") < 5
+        for connection in busy:
+            connection.send(b"Host: x\r\n\r\n")
+            assert connection.answer().status == 200
+        for connection in busy + silent:
+            connection.close()
+        assert_serves(server)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_each_listener_counts_the_same_clients(tmp_path, index):
+    """One client has no share at each of them; IPv4 is one client through an IPv6 socket too."""
+    listen = ("127.0.0.1:0", ":0", f"unix:{tmp_path}/socket")
+    with Server("--max-connections", 16, listen=listen) as server:
+        port = server.address_of(1)[1]
+        flood = []
+        for _ in range(20):
+            flood.append(server.connect(0, source="127.0.0.2"))
+            flood.append(Connection(("127.0.0.2", port), source="127.0.0.2"))
+        eventually(lambda: server.metrics()["evicted_total"] >= 40 - 12)
+        assert server.metrics()["connections"] <= 13
+        address = (("127.0.0.1", port), ("127.0.0.3", port), server.address_of(2))[index]
+        with Connection(address) as connection:
+            assert connection.ask("POST", "/", encode(SMALL)).status == 200
 
 
 # --- the queue --------------------------------------------------------------------------
