@@ -53,11 +53,14 @@ static bool check_share(struct exchange *x, size_t body, size_t answer)
     return false;
 }
 
-/* Room in the pool for these bytes more of the body, and for the answer. */
+/* Room in the pool for these bytes more of the body, and for the answer: what is promised to
+ * requests that have stalled is taken from them when there is no other. */
 static bool reserve(struct exchange *x, size_t body, size_t answer)
 {
     struct pool *pool = x->server->pool;
-    const enum pool_answer got = pool_reserve(pool, &x->run.promise, body, answer);
+    enum pool_answer got = pool_reserve(pool, &x->run.promise, body, answer);
+    while (got != POOL_GRANTED && connection_revoke(x->server, body + answer))
+        got = pool_reserve(pool, &x->run.promise, body, answer);
     if (got == POOL_GRANTED)
         return true;
     if (got == POOL_FULL)

@@ -7,6 +7,7 @@
 #include "server/server.h"
 
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -19,6 +20,10 @@
 
 /* How long a connection that is kept for health checks waits for a head. */
 enum { HEALTH_HEAD_MS = 1000 };
+
+/* While the pool is short, a head may take this long, a body wait for its next bytes, and be behind
+ * the least rate. */
+#define STALL_NS (2 * CLOCK_S)
 
 /* Beside the time that a transfer takes at the least rate. */
 #define TRANSFER_GRACE_NS (10 * CLOCK_S)
@@ -152,6 +157,31 @@ void connection_close_all(struct gp_server *server)
         close_connection(server->connections);
 }
 
+/* The owner sees that it has been revoked before it looks for what it held. */
+static size_t take_back(struct timer *timer)
+{
+    struct connection *c =
+        (struct connection *)(void *)((char *)timer - offsetof(struct connection, timer));
+    struct exchange *x = c->x;
+    struct pool *pool = c->server->pool;
+    if (!x) /* whole requests, which a thread is about to read */
+        return 0;
+    const size_t bytes =
+        c->pending.counted_bytes + x->body.counted_bytes + x->run.promise.size_bytes;
+    pool_give(pool, &c->pending);
+    c->pending_size = 0;
+    pool_give(pool, &x->body);
+    pool_unreserve(pool, &x->run.promise);
+    if (bytes)
+        atomic_fetch_add(&c->server->metrics.n_revoked, 1);
+    return bytes;
+}
+
+bool connection_revoke(struct gp_server *server, size_t wanted_bytes)
+{
+    return timers_revoke(&server->timers, wanted_bytes, take_back) > 0;
+}
+
 bool connection_is_left(const struct connection *c)
 {
     struct pollfd look = {.fd = c->source.fd, .events = POLLRDHUP};
@@ -265,6 +295,15 @@ static enum step expired(struct connection *c, enum timer_end end)
             send_refusal(c->source.fd, "this connection idled while others had no room");
         return STEP_CLOSE;
     }
+    if (end == TIMER_REVOKED) {
+        gp_error_set(
+            &x->error, GP_NO_MEMORY,
+            "the pool (--pool) is short, and the %s did not come, or at less than "
+            "--min-rate, for %lld s; try again later",
+            c->state == CONNECTION_HEAD ? "rest of the head" : "body",
+            (long long)(STALL_NS / CLOCK_S));
+        return receive_refuse(c);
+    }
     if (x && c->state == CONNECTION_ANSWER) {
         x->has_failed = true;
         gp_error_set(&x->error, GP_TIMEOUT, "the client took the answer too slowly");
@@ -315,6 +354,16 @@ static bool has_request_behind(const struct connection *c)
     return c->pending_size && !c->x;
 }
 
+/* A body has stalled when nothing has come for a while, or too little since it began. */
+static void start_body_timer(struct connection *c)
+{
+    const int64_t deadline = transfer_deadline(c, c->x->body_size);
+    const int64_t silent = clock_now_ns() + STALL_NS;
+    const int64_t slow = deadline - TRANSFER_GRACE_NS + STALL_NS;
+    c->timer.stalled_ns = silent < slow ? silent : slow;
+    timers_join(&c->server->timers, &c->timer, TIMER_BODY, deadline);
+}
+
 static void start_timer(struct connection *c)
 {
     struct timers *timers = &c->server->timers;
@@ -322,6 +371,7 @@ static void start_timer(struct connection *c)
     struct exchange *x = c->x;
     switch (c->state) {
     case CONNECTION_HEAD:
+        c->timer.stalled_ns = c->since_ns + STALL_NS;
         if (x || has_request_behind(c)) /* which the drain waits for, unlike a head */
             timers_join(timers, &c->timer, x ? TIMER_HEAD : TIMER_BODY,
                         c->since_ns + head_timeout_ms(c) * CLOCK_MS);
@@ -333,7 +383,7 @@ static void start_timer(struct connection *c)
         break;
     case CONNECTION_BODY:
     case CONNECTION_CHUNKED:
-        timers_join(timers, &c->timer, TIMER_BODY, transfer_deadline(c, x->body_size));
+        start_body_timer(c);
         break;
     case CONNECTION_ANSWER:
         timers_join(timers, &c->timer, TIMER_SEND, transfer_deadline(c, x->answer_bytes));
@@ -360,7 +410,11 @@ static uint32_t events_for(const struct connection *c, enum step step)
  * of is refused, behind the answer that is being sent. */
 static enum step keep_window(struct worker *worker, struct connection *c, enum step step)
 {
-    if (window_save(worker, c))
+    const size_t size = worker->window_end - worker->window_start;
+    bool is_kept = window_save(worker, c);
+    while (!is_kept && connection_revoke(c->server, size))
+        is_kept = window_save(worker, c);
+    if (is_kept)
         return step;
     worker->window_start = worker->window_end = 0;
     if (c->state != CONNECTION_ANSWER)

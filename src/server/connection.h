@@ -53,6 +53,10 @@ struct connection {
 bool connection_open(struct gp_server *server, const struct listener *listener, int fd,
                      const struct sockaddr *from, bool has_descriptors);
 
+/* Takes memory back from requests that have stalled in a head or a body, which are answered 503,
+ * until it comes to the bytes that are wanted; false: none has stalled. Any thread. */
+bool connection_revoke(struct gp_server *server, size_t wanted_bytes);
+
 /* Answers 503 where there is no memory even for an exchange, and lingers. */
 void connection_refuse_plainly(struct connection *c);
 

@@ -133,6 +133,9 @@ void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
     put_value(text, "evicted_total", "counter",
               "Connections that had idled longest, closed to make room for others.",
               atomic_load(&metrics->n_evicted));
+    put_value(text, "revoked_total", "counter",
+              "Requests that stalled, refused when others needed their memory.",
+              atomic_load(&metrics->n_revoked));
     put_value(text, "peers", "gauge", "Clients, told apart by their addresses.",
               gauges->n_peers);
     put_value(text, "in_flight", "gauge", "Requests begun and not answered.",

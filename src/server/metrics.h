@@ -35,6 +35,7 @@ struct metrics {
     atomic_ulong sent_bytes;
     atomic_ulong n_accepted;
     atomic_ulong n_evicted;
+    atomic_ulong n_revoked;
     atomic_ulong n_refused[METRICS_N_REFUSALS]; /* by what there was no room for */
     atomic_uint
         n_in_flight; /* requests whose head is complete and whose answer is not out */

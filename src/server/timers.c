@@ -18,6 +18,9 @@
 /* Idle connections that are looked at for one that no byte waits for. */
 enum { EVICT_LOOKS = 16 };
 
+/* Connections that have not stalled, which are looked at for one that has. */
+enum { REVOKE_LOOKS = 256 };
+
 void timer_list_init(struct timer_link *list)
 {
     list->prev = list->next = list;
@@ -167,6 +170,35 @@ bool timers_evict(struct timers *timers, struct timer *timer, enum timer_list wh
         end_timer(timer_of(at, whose), TIMER_EVICTED);
     pthread_mutex_unlock(&timers->lock);
     return at != list;
+}
+
+size_t timers_revoke(struct timers *timers, size_t wanted_bytes,
+                     size_t (*take_back)(struct timer *timer))
+{
+    static const enum timer_kind kinds[] = {TIMER_BODY, TIMER_HEAD};
+    size_t bytes = 0;
+    pthread_mutex_lock(&timers->lock);
+    const int64_t now = clock_now_ns();
+    for (int i = 0; i < 2; i++) {
+        struct timer_link *list = &timers->lists[kinds[i]], *next;
+        int n_looks = 0;
+        for (struct timer_link *at = list->next;
+             at != list && bytes < wanted_bytes && n_looks < REVOKE_LOOKS; at = next) {
+            struct timer *timer = timer_of(at, TIMER_BY_KIND);
+            next = at->next;
+            n_looks++;
+            if (timer->stalled_ns > now || has_unread(timer))
+                continue;
+            const size_t held = take_back(timer);
+            bytes += held;
+            if (held) {
+                end_timer(timer, TIMER_REVOKED);
+                n_looks = 0;
+            }
+        }
+    }
+    pthread_mutex_unlock(&timers->lock);
+    return bytes;
 }
 
 void timers_expire(struct timers *timers)

@@ -26,7 +26,8 @@ enum timer_kind {
 enum timer_end {
     TIMER_GOES_ON,
     TIMER_EXPIRED, /* its deadline is over */
-    TIMER_EVICTED  /* it was idle, and has to make room for another */
+    TIMER_EVICTED, /* it was idle, and has to make room for another */
+    TIMER_REVOKED  /* it stalled with memory that others need */
 };
 
 /* A place in a list, or a list: a ring. */
@@ -50,6 +51,8 @@ struct timer {
     struct timer_link links[TIMER_N_LISTS]; /* zero: not on the list */
     struct timer_link *idle[TIMER_N_LISTS]; /* its lists while it idles; NULL: none */
     int64_t deadline_ns;
+    int64_t
+        stalled_ns; /* of TIMER_HEAD and TIMER_BODY: from when on it holds others up */
     enum timer_kind kind; /* TIMER_NONE: on no list */
     enum timer_end end;
     int fd;
@@ -85,6 +88,12 @@ enum timer_end timers_leave(struct timers *timers, struct timer *timer);
 /* Ends the connection that has idled longest of all, of the timer's peer or of its site; false
  * when none is idle. */
 bool timers_evict(struct timers *timers, struct timer *timer, enum timer_list whose);
+
+/* Ends connections that have stalled in a head or a body, until what they held comes to the bytes
+ * that are wanted; gives how many bytes it came to. take_back frees what a connection holds, with
+ * the lock held, so that its owner is not at it, and says how much that was. */
+size_t timers_revoke(struct timers *timers, size_t wanted_bytes,
+                     size_t (*take_back)(struct timer *timer));
 
 /* The timerfd fired. */
 void timers_expire(struct timers *timers);

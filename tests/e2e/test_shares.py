@@ -3,7 +3,7 @@ are answered, and whoever is refused gets an answer."""
 import pytest
 
 from harness import (SMALL, Connection, Server, assert_serves, encode, eventually, http,
-                     serve_slow, settle, slow)
+                     serve_slow, settle, slow, uint8)
 
 UNFINISHED = b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 60_000
 
@@ -176,4 +176,89 @@ def test_pipelined_requests_that_there_is_no_room_to_keep_are_answered():
             for head in heads:
                 head.close()
         assert settle(server)['pool_bytes{state="used"}'] == 0
+        assert_serves(server)
+
+
+# --- promises that nothing comes for ----------------------------------------------------
+
+POOL = 16 << 20
+HELD = (POOL // 8) - 8192  # with as much for the answer: a quarter
+LARGE = encode(uint8(bytes(HELD - 4096)))
+
+
+def stall(server, pieces=()):
+    """From four addresses, heads of some 90 bytes that reserve the pool."""
+    stalled = []
+    for i in range(4):
+        stalled.append(server.connect(source=f"127.0.0.{i + 2}"))
+        stalled[-1].send(http("POST", "/", fields={"Content-Length": HELD}), *pieces)
+    eventually(lambda: sum(server.metrics()[f'pool_bytes{{state="{state}"}}']
+                           for state in ("used", "reserved")) > POOL - (1 << 20))
+    return stalled
+
+
+@pytest.mark.tsan
+def test_promises_that_nothing_comes_for_are_revoked_when_others_need_them():
+    """After two seconds, and no more of them than is needed."""
+    with Server("--pool", POOL) as server:
+        stalled = stall(server)
+        answer = server.ask("POST", "/", LARGE)
+        assert answer.status == 503 and "--pool" in answer.text
+        is_healthy(server)
+        eventually(lambda: server.ask("POST", "/", LARGE).status == 200)
+        assert server.metrics()["revoked_total"] == 1
+        answer = stalled[0].answer()
+        assert answer.status == 503 and int(answer.fields["retry-after"]) >= 1
+        assert "did not come" in answer.text and stalled[0].is_ended()
+        body = encode(uint8(bytes(HELD - 1000)))[:HELD]
+        stalled[1].send(body + bytes(HELD - len(body)))  # the others still have theirs
+        assert stalled[1].answer().status in (200, 400)
+        assert len(stalled[2:]) == 2
+        for connection in stalled:
+            connection.close()
+        metrics = settle(server)
+        assert metrics['pool_bytes{state="used"}'] == metrics['pool_bytes{state="reserved"}'] == 0
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_promises_are_revoked_of_bodies_that_drip(coded):
+    """They come at less than --min-rate, whether or not something comes in the two seconds."""
+    fields = {"Transfer-Encoding": "chunked"} if coded else {"Content-Length": HELD}
+    start = (b"%x\r\n" % HELD) + bytes(HELD // 2) if coded else b""
+    with Server("--pool", POOL, "--min-rate", "1GB") as server:
+        drips = [server.connect(source=f"127.0.0.{i + 2}") for i in range(8 if coded else 4)]
+        for connection in drips:
+            connection.send(http("POST", "/", fields=fields) + start)
+
+        def drip_and_ask():
+            for connection in drips:
+                try:
+                    connection.send(b"x")
+                except ConnectionError:
+                    pass
+            return server.ask("POST", "/", LARGE).status == 200
+        eventually(drip_and_ask)
+        assert server.metrics()["revoked_total"] >= 1
+        for connection in drips:
+            connection.close()
+        assert_serves(server)
+
+
+def test_starts_of_heads_are_revoked_too():
+    with Server("--pool", "1MiB") as server:
+        heads = []
+        for i in range(16):
+            heads.append(server.connect(source=f"127.0.1.{i + 1}"))
+            heads[-1].send(UNFINISHED)
+        eventually(lambda: server.metrics()['pool_bytes{state="used"}'] > 900_000)
+        eventually(lambda: server.ask("POST", "/", encode(uint8(bytes(65_000)))).status == 200)
+        n = server.metrics()["revoked_total"]
+        assert 1 <= n < 16
+        statuses = []
+        for head in heads:
+            head.send(b"\r\n\r\n")
+            statuses.append(head.answer().status)
+        assert statuses.count(503) == n and statuses.count(200) == 16 - n
+        for head in heads:
+            head.close()
         assert_serves(server)
