@@ -2,8 +2,8 @@
 are answered, and whoever is refused gets an answer."""
 import pytest
 
-from harness import (SMALL, Connection, Server, assert_serves, encode, eventually, http,
-                     serve_slow, settle, slow, uint8)
+from harness import (SMALL, Connection, Server, assert_serves, echoed, encode, eventually,
+                     http, serve_slow, settle, slow, uint8)
 
 UNFINISHED = b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 60_000
 
@@ -18,16 +18,16 @@ def is_healthy(server, source="127.0.0.1"):
             assert connection.ask("GET", target).status == 200
 
 
-def fill_with_heads(server, source):
+def fill_with_heads(server, source, start=UNFINISHED):
     """Sends the starts of heads until there is no room for one more; that one's answer."""
-    heads = []
+    heads, before = [], refused(server, "head")
     while True:
         heads.append(server.connect(source=source))
         held = server.metrics()['pool_bytes{state="used"}']
-        heads[-1].send(UNFINISHED)
-        eventually(lambda: refused(server, "head")
+        heads[-1].send(start)
+        eventually(lambda: refused(server, "head") > before
                    or server.metrics()['pool_bytes{state="used"}'] > held)
-        if refused(server, "head"):
+        if refused(server, "head") > before:
             return heads, heads[-1].answer()
 
 
@@ -161,11 +161,30 @@ def test_head_that_there_is_no_room_to_keep_is_answered():
         assert_serves(server)
 
 
+def test_heads_of_one_address_leave_room_to_others():
+    """900 of them would hold 52 of 64 MiB."""
+    with Server("--pool", "64MiB", "--head-timeout", "60s") as server:
+        heads = [server.connect(source="127.0.0.2") for _ in range(900)]
+        for head in heads:
+            head.send(UNFINISHED)
+        eventually(lambda: refused(server, "head") > 0)
+        assert server.metrics()['pool_bytes{state="used"}'] <= 48 << 20
+        is_healthy(server)
+        for _ in range(5):
+            assert_serves(server)
+            with server.connect(source="127.0.0.3") as other:
+                data = bytes(6 << 20)
+                assert echoed(other.ask("POST", "/", encode(uint8(data)))) == data
+        for head in heads:
+            head.close()
+
+
 def test_pipelined_requests_that_there_is_no_room_to_keep_are_answered():
     """Behind the answers to those before them, whatever those are."""
     with Server("--pool", "1MiB") as server:
         with server.connect(source="127.0.0.2", receive_buffer=4096) as connection:
-            heads, _ = fill_with_heads(server, "127.0.0.2")
+            heads = (fill_with_heads(server, "127.0.0.2")[0]
+                     + fill_with_heads(server, "127.0.0.2", UNFINISHED[:4000])[0])
             n = 3000  # whose answers are more than the sockets hold
             connection.send(n * http("GET", "/metrics"))
             answers = [connection.answer()]
@@ -229,6 +248,7 @@ def test_promises_are_revoked_of_bodies_that_drip(coded):
         drips = [server.connect(source=f"127.0.0.{i + 2}") for i in range(8 if coded else 4)]
         for connection in drips:
             connection.send(http("POST", "/", fields=fields) + start)
+        eventually(lambda: server.ask("POST", "/", LARGE).status == 503)
 
         def drip_and_ask():
             for connection in drips:
