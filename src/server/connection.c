@@ -224,7 +224,8 @@ static enum step answer_sent(struct worker *worker, struct connection *c)
     struct exchange *x = c->x;
     const bool is_kept_alive = x->is_kept_alive;
     server_count_answer(x, x->status, &worker->lines);
-    const bool is_long = x->must_close && !server_is_draining(c->server);
+    const bool is_long =
+        x->must_close && !c->is_for_health && !server_is_draining(c->server);
     c->since_ns = clock_now_ns();
     exchange_give(x);
     c->x = NULL;
