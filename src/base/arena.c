@@ -14,11 +14,12 @@ enum {
     ALIGNMENT = alignof(max_align_t)
 };
 
+/* The head of a chunk: before its data, but for data that other processes see. */
 struct chunk {
-    struct chunk *next;
-    size_t size_bytes;         /* of data */
-    struct pool_buffer buffer; /* that it lies in; empty: on the heap */
-    alignas(max_align_t) unsigned char data[];
+    alignas(max_align_t) struct chunk *next;
+    unsigned char *data;
+    size_t size_bytes;
+    struct pool_buffer buffer; /* where the data are the pool's */
 };
 
 struct gp_arena {
@@ -64,26 +65,47 @@ static struct chunk *heap_chunk(size_t size_bytes)
     struct chunk *chunk = mem_alloc(sizeof *chunk + size_bytes);
     if (!chunk)
         return NULL;
-    *chunk = (struct chunk){.size_bytes = size_bytes};
+    *chunk = (struct chunk){.data = (void *)(chunk + 1), .size_bytes = size_bytes};
     return chunk;
+}
+
+/* A buffer with its pages in place; false when there is no room for it. */
+static bool buy_buffer(const struct gp_arena *arena, size_t size_bytes,
+                       struct pool_buffer *buffer)
+{
+    const enum pool_arena where = arena->is_shared ? POOL_INPUTS : POOL_PRIVATE;
+    if (size_bytes < POOL_CHUNK_BYTES)
+        size_bytes = POOL_CHUNK_BYTES;
+    if (!arena->promise ||
+        pool_buy(arena->pool, where, size_bytes, arena->promise, buffer) != POOL_GRANTED)
+        return false;
+    if (pool_touch(arena->pool, buffer, size_bytes))
+        return true;
+    pool_give(arena->pool, buffer);
+    return false;
 }
 
 static struct chunk *pool_chunk(const struct gp_arena *arena, size_t size_bytes)
 {
     struct pool_buffer buffer;
-    size_t total = sizeof(struct chunk) + size_bytes;
-    if (total < POOL_CHUNK_BYTES)
-        total = POOL_CHUNK_BYTES;
-    if (!arena->promise ||
-        pool_buy(arena->pool, total, arena->promise, &buffer) != POOL_GRANTED)
+    if (!buy_buffer(arena, sizeof(struct chunk) + size_bytes, &buffer))
         return NULL;
-    if (!pool_touch(arena->pool, &buffer, total)) {
-        pool_give(arena->pool, &buffer);
+    struct chunk *chunk = (void *)buffer.data;
+    *chunk = (struct chunk){.data = (void *)(chunk + 1),
+                            .size_bytes = buffer.size_bytes - sizeof *chunk,
+                            .buffer = buffer};
+    return chunk;
+}
+
+static struct chunk *shared_chunk(const struct gp_arena *arena, size_t size_bytes)
+{
+    struct chunk *chunk = mem_zalloc(sizeof *chunk);
+    if (!chunk || !buy_buffer(arena, size_bytes, &chunk->buffer)) {
+        mem_free(chunk);
         return NULL;
     }
-    struct chunk *chunk = (void *)buffer.data;
-    *chunk =
-        (struct chunk){.size_bytes = buffer.size_bytes - sizeof *chunk, .buffer = buffer};
+    chunk->data = chunk->buffer.data;
+    chunk->size_bytes = chunk->buffer.size_bytes;
     return chunk;
 }
 
@@ -92,12 +114,13 @@ static struct chunk *chunk_add(struct gp_arena *arena, size_t size_bytes)
     size_t total;
     if (!checked_add(size_bytes, sizeof(struct chunk), &total))
         return NULL;
-    const bool is_paid =
-        arena->is_shared || (arena->pool && (arena->chunks || size_bytes > CHUNK_BYTES));
-    if (!is_paid && size_bytes < CHUNK_BYTES)
-        size_bytes = CHUNK_BYTES;
-    struct chunk *chunk =
-        is_paid ? pool_chunk(arena, size_bytes) : heap_chunk(size_bytes);
+    struct chunk *chunk;
+    if (arena->is_shared)
+        chunk = shared_chunk(arena, size_bytes);
+    else if (arena->pool && (arena->chunks || size_bytes > CHUNK_BYTES))
+        chunk = pool_chunk(arena, size_bytes);
+    else
+        chunk = heap_chunk(size_bytes < CHUNK_BYTES ? CHUNK_BYTES : size_bytes);
     if (!chunk)
         return NULL;
     chunk->next = arena->chunks;
@@ -127,11 +150,10 @@ static void chunks_free(struct pool *pool, struct chunk *chunk)
 {
     while (chunk) {
         struct chunk *next = chunk->next;
-        struct pool_buffer buffer = chunk->buffer; /* which the chunk lies in */
-        if (buffer.data)
-            pool_give(pool, &buffer);
-        else
+        struct pool_buffer buffer = chunk->buffer; /* which the head may lie in */
+        if ((void *)chunk != buffer.data)
             mem_free(chunk);
+        pool_give(pool, &buffer);
         chunk = next;
     }
 }

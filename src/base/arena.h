@@ -14,8 +14,8 @@
 
 #include <graphpipe/message.h>
 
-/* An arena without a heap block: all its memory lies in the pool's arena of inputs, where child
- * processes see it. NULL when memory is short. */
+/* An arena whose memory lies in the pool's arena of inputs, where child processes see it, and nothing
+ * else of it. NULL when memory is short. */
 struct gp_arena *arena_create_shared(struct pool *pool);
 
 /* From now on blocks are bought from the pool, paid from *promise as far as it goes. Called again

@@ -22,10 +22,12 @@ enum {
 
 #define NO_SLOT POOL_NONE
 
-/* Both arenas have the same classes: number N_CLASSES + i is class i of the outputs' own. */
+enum { N_ARENAS = POOL_PRIVATE + 1 };
+
+/* All arenas have the same classes: number a * N_CLASSES + i is class i of arena a. */
 struct pool {
-    struct pool_space spaces[2]; /* POOL_INPUTS, POOL_OUTPUTS */
-    int n_arenas;                /* 1: one for both */
+    struct pool_space spaces[N_ARENAS]; /* by enum pool_arena */
+    int n_arenas;                       /* 1: one for all */
     bool has_huge_pages;
     int (*pin)(void *memory, size_t size_bytes); /* NULL: nothing is pinned */
     void (*unpin)(void *memory);
@@ -100,7 +102,8 @@ static struct pool *create(size_t budget_bytes, int n_arenas)
     if (!pool)
         return NULL;
     pthread_mutex_init(&pool->lock, NULL);
-    pool->spaces[0].range.fd = pool->spaces[1].range.fd = -1;
+    for (int i = 0; i < N_ARENAS; i++)
+        pool->spaces[i].range.fd = -1;
     pool->n_arenas = n_arenas;
     pool->counts.budget_bytes = round_up(budget_bytes ? budget_bytes : 1, PAGE_BYTES);
     if (map_arenas(pool))
@@ -118,7 +121,7 @@ struct pool *pool_create(size_t budget_bytes)
 
 struct pool *pool_create_split(size_t budget_bytes)
 {
-    return create(budget_bytes, 2);
+    return create(budget_bytes, N_ARENAS);
 }
 
 void pool_pin_with(struct pool *pool, int (*pin)(void *memory, size_t size_bytes),
@@ -359,8 +362,9 @@ static bool is_beyond_share(struct pool *pool, const struct pool_promise *promis
     return true;
 }
 
-static enum pool_answer take_buffer(struct pool *pool, int arena, bool is_by_share,
-                                    size_t size_bytes, struct pool_promise *promise,
+static enum pool_answer take_buffer(struct pool *pool, enum pool_arena arena,
+                                    bool is_by_share, size_t size_bytes,
+                                    struct pool_promise *promise,
                                     struct pool_buffer *buffer)
 {
     struct pool_promise none = {0};
@@ -369,7 +373,7 @@ static enum pool_answer take_buffer(struct pool *pool, int arena, bool is_by_sha
     int class = class_of(size_bytes);
     if (class < 0)
         return POOL_FULL;
-    class += arena * N_CLASSES;
+    class += pool->n_arenas > 1 ? (int)arena * N_CLASSES : 0;
     const size_t size = whole_pages(pool, size_bytes ? size_bytes : 1);
     pthread_mutex_lock(&pool->lock);
     const bool is_over = is_by_share && is_beyond_share(pool, promise, size);
@@ -416,14 +420,14 @@ bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promis
 bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                       struct pool_buffer *buffer)
 {
-    return take_buffer(pool, pool->n_arenas - 1, false, size_bytes, promise, buffer) ==
+    return take_buffer(pool, POOL_OUTPUTS, false, size_bytes, promise, buffer) ==
            POOL_GRANTED;
 }
 
-enum pool_answer pool_buy(struct pool *pool, size_t size_bytes,
+enum pool_answer pool_buy(struct pool *pool, enum pool_arena arena, size_t size_bytes,
                           struct pool_promise *promise, struct pool_buffer *buffer)
 {
-    return take_buffer(pool, POOL_INPUTS, true, size_bytes, promise, buffer);
+    return take_buffer(pool, arena, true, size_bytes, promise, buffer);
 }
 
 bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
@@ -456,9 +460,11 @@ bool pool_touch_zeroed(struct pool *pool, struct pool_buffer *buffer, size_t end
 /* Which arena a buffer is of. */
 static int arena_of(const struct pool *pool, const struct pool_buffer *buffer)
 {
-    const struct pool_range *outputs = &pool->spaces[POOL_OUTPUTS].range;
-    return pool->n_arenas > 1 &&
-           (uintptr_t)buffer->data - (uintptr_t)outputs->base < outputs->size_bytes;
+    int arena = pool->n_arenas - 1;
+    while (arena && (uintptr_t)buffer->data - (uintptr_t)pool->spaces[arena].range.base >=
+                        pool->spaces[arena].range.size_bytes)
+        arena--;
+    return arena;
 }
 
 void pool_disown(struct pool *pool, struct pool_buffer *buffer)
@@ -528,7 +534,7 @@ void pool_destroy(struct pool *pool)
              at = slot_at(pool, i, at)->next)
             unpin(pool, slot_data(pool, i, at), &slot_at(pool, i, at)->pinned_bytes);
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_ARENAS; i++) {
         pool_space_finish(&pool->spaces[i]);
         pool_arena_unmap(&pool->spaces[i].range);
     }

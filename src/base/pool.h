@@ -38,7 +38,7 @@ struct pool_range {
     size_t size_bytes;
 };
 
-enum pool_arena { POOL_INPUTS, POOL_OUTPUTS };
+enum pool_arena { POOL_INPUTS, POOL_OUTPUTS, POOL_PRIVATE };
 
 /* Aligned to the page, from 1 MiB on to 2 MiB. The pages up to touched_bytes are in place. */
 struct pool_buffer {
@@ -73,8 +73,8 @@ struct pool_counts {
  * descriptors are short. */
 struct pool *pool_create(size_t budget_bytes);
 
-/* The same with a second arena, for outputs that another process writes: it need not be able to
- * write what came from outside. One budget, one set of counts. */
+/* The same in three arenas: inputs, which other processes read, outputs, which they write, and what
+ * no other process sees. One budget, one set of counts. */
 struct pool *pool_create_split(size_t budget_bytes);
 
 /* From now on buffers of 256 KiB and more are pinned when they are first taken, all their pages
@@ -98,13 +98,13 @@ void pool_unreserve(struct pool *pool, struct pool_promise *promise);
 bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                struct pool_buffer *buffer);
 
-/* The same in the outputs' arena, where there are two. */
+/* The same in the outputs' arena, where there are several. */
 bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
                       struct pool_buffer *buffer);
 
 /* As pool_take, but what the promise does not pay has to be within its peer's share: for what
  * nobody has admitted yet. */
-enum pool_answer pool_buy(struct pool *pool, size_t size_bytes,
+enum pool_answer pool_buy(struct pool *pool, enum pool_arena arena, size_t size_bytes,
                           struct pool_promise *promise, struct pool_buffer *buffer);
 
 /* The buffer is nobody's from now on: its peer may go before it is given back. */
@@ -123,7 +123,7 @@ void pool_give(struct pool *pool, struct pool_buffer *buffer);
 /* Gives the pages of buffers that have been idle for idle_ns back to the system. */
 void pool_trim(struct pool *pool, int64_t idle_ns);
 
-/* The arena of inputs or outputs (the same where there is one), and where a buffer lies in its
+/* An arena (the same for all where there is one), and where a buffer lies in its
  * own. */
 const struct pool_range *pool_range(const struct pool *pool, enum pool_arena arena);
 size_t pool_offset(const struct pool *pool, const struct pool_buffer *buffer);

@@ -269,8 +269,9 @@ static bool reserve_strings(struct exchange *x)
 
 bool model_settle(struct exchange *x)
 {
-    struct wire_copies copies = {.arena = engine_run_copies(&x->run)};
-    if (!copies.arena) {
+    struct wire_copies copies = {.arena = x->arena,
+                                 .payloads = engine_run_copies(&x->run)};
+    if (!copies.payloads) {
         gp_error_set(&x->error, GP_NO_MEMORY, "no memory for copies of the inputs");
         return false;
     }

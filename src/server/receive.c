@@ -26,7 +26,7 @@ bool window_save(struct worker *worker, struct connection *c)
     if (!size)
         return true;
     struct pool_promise none = {.peer = &c->peer->memory};
-    if (pool_buy(c->server->pool, size, &none, &c->pending) != POOL_GRANTED)
+    if (pool_buy(c->server->pool, POOL_PRIVATE, size, &none, &c->pending) != POOL_GRANTED)
         return false;
     if (!pool_touch(c->server->pool, &c->pending, size)) {
         pool_give(c->server->pool, &c->pending);

@@ -145,8 +145,8 @@ static uint64_t pool_bytes(const struct gp_server *server, char words[PLACE_WORD
 static enum gp_status fail_pool(uint64_t size_bytes, int error, struct gp_error *err)
 {
     char words[PLACE_WORDS_BYTES], remedy[64] = "";
-    /* a quarter of the addresses is what surely finds a place in them */
-    const uint64_t most_mib = place_addresses_left() / 4 / MIB;
+    /* an eighth of the addresses is what surely finds a place in them */
+    const uint64_t most_mib = place_addresses_left() / 8 / MIB;
     if (error == ENOMEM && most_mib && most_mib < size_bytes / MIB)
         (void)snprintf(remedy, sizeof remedy, ", or set --pool %lluMiB",
                        (unsigned long long)most_mib);

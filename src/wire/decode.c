@@ -126,7 +126,7 @@ static enum gp_status settle_all(struct gp_arena *arena, const struct gp_tensor 
                                  uint32_t n, const struct gp_tensor **tensors,
                                  struct gp_error *err)
 {
-    struct wire_copies copies = {.arena = arena};
+    struct wire_copies copies = {.arena = arena, .payloads = arena};
     struct gp_tensor *list = gp_arena_alloc(arena, n * sizeof *list);
     if (!list)
         return gp_error_set(err, GP_NO_MEMORY, "no memory to list %u tensors", n);

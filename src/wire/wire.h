@@ -25,10 +25,11 @@ enum gp_status wire_view_request(struct gp_arena *arena, const void *bytes,
                                  struct gp_request *request, size_t *expanded_bytes,
                                  struct gp_error *err);
 
-/* Copies of payloads, each made once however many tensors share it. Zero but for the arena, which
- * owns the copies. */
+/* Copies of payloads, each made once however many tensors share it. Zero but for the arenas, which own
+ * them; the two may be one. */
 struct wire_copies {
-    struct gp_arena *arena;
+    struct gp_arena *arena;    /* of strings' places, and of this list */
+    struct gp_arena *payloads; /* of numbers: nothing in it is a pointer */
     struct wire_copy *made;
     uint32_t n_made;
     uint32_t capacity;

@@ -16,7 +16,7 @@ enum gp_status wire_tensors_of_2018(struct gp_arena *arena,
                                     const struct gp_tensor **tensors, uint32_t n,
                                     struct gp_error *err)
 {
-    struct wire_copies copies = {.arena = arena};
+    struct wire_copies copies = {.arena = arena, .payloads = arena};
     struct gp_tensor *list = gp_arena_alloc(arena, n * sizeof *list);
     if (!list)
         return gp_error_set(err, GP_NO_MEMORY, "no memory to list %u tensors", n);

@@ -143,7 +143,8 @@ static const void *copy_payload(struct wire_copies *copies, const void *from,
     const void *known = find_copy(copies, from, fill);
     if (known)
         return known;
-    void *data = gp_arena_alloc(copies->arena, size_bytes);
+    void *data = gp_arena_alloc(fill == fill_strings ? copies->arena : copies->payloads,
+                                size_bytes);
     if (!data || !add_copy(copies, (struct wire_copy){from, fill, data}))
         return NULL;
     fill(data, from, n);

@@ -212,8 +212,8 @@ static void few_addresses(void **state)
         assert_non_null(pool);
         const struct pool_range *in = pool_range(pool, POOL_INPUTS);
         const struct pool_range *out = pool_range(pool, POOL_OUTPUTS);
-        assert_true(in->size_bytes <= (is_split ? 128 : 256) * MIB);
-        assert_true(in->size_bytes >= (is_split ? 124 : 252) * MIB);
+        assert_true(in->size_bytes <= (is_split ? 86 : 256) * MIB);
+        assert_true(in->size_bytes >= (is_split ? 82 : 252) * MIB);
         assert_int_equal(out->size_bytes, in->size_bytes);
         pool_destroy(pool);
     }

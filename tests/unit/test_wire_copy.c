@@ -77,7 +77,7 @@ static void numbers(void **state)
         struct view view;
         view_open(&view, &tensor, 1000, shift);
         assert_true(view.expanded_bytes >= 1000 * sizeof data);
-        struct wire_copies copies = {.arena = view.arena};
+        struct wire_copies copies = {.arena = view.arena, .payloads = view.arena};
         for (uint32_t i = 0; i < 1000; i++) {
             struct gp_tensor *input = &view.inputs[i];
             assert_true(is_in_message(&view, input));
@@ -101,7 +101,7 @@ static void strings(void **state)
     for (size_t shift = 0; shift < 2; shift++) {
         struct view view;
         view_open(&view, &tensor, 4096, shift);
-        struct wire_copies copies = {.arena = view.arena};
+        struct wire_copies copies = {.arena = view.arena, .payloads = view.arena};
         for (uint32_t i = 0; i < 4096; i++) {
             assert_int_equal(wire_settle(&copies, &view.inputs[i], GP_STRING, NULL),
                              GP_OK);
@@ -140,7 +140,7 @@ static void stand_ins(void **state)
         for (size_t shift = 0; shift < 4; shift++) {
             struct view view;
             view_open(&view, &rows[i].from, 50, shift);
-            struct wire_copies copies = {.arena = view.arena};
+            struct wire_copies copies = {.arena = view.arena, .payloads = view.arena};
             for (uint32_t k = 0; k < 50; k++) {
                 struct gp_tensor *input = &view.inputs[k];
                 assert_true(wire_stands_for(input->dtype, rows[i].to));
