@@ -86,7 +86,7 @@ void place_find(struct place *place)
 }
 
 /* RLIM_INFINITY is the largest number. */
-static rlim_t soft_limit(int resource)
+static rlim_t soft_limit(unsigned resource)
 {
     struct rlimit limit;
     return getrlimit(resource, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
@@ -134,7 +134,7 @@ uint64_t place_addresses_left(void)
 /* --- errors --- */
 
 struct limit {
-    int resource;
+    unsigned resource;
     const char *flag; /* of ulimit */
     unsigned unit_bytes;
 };

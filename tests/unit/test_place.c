@@ -266,7 +266,7 @@ static void strange_lines(void **state)
     assert_found(32, 64 * GIB, "the memory");
 }
 
-static void set_limit(int resource, rlim_t value, struct rlimit *before)
+static void set_limit(unsigned resource, rlim_t value, struct rlimit *before)
 {
     assert_int_equal(getrlimit(resource, before), 0);
     const struct rlimit limit = {value, before->rlim_max};
@@ -311,7 +311,8 @@ static void addresses(void **state)
 static void explains(void **state)
 {
     static const struct {
-        int error, resource;
+        int error;
+        unsigned resource;
         rlim_t value;
         const char *words;
     } cases[] = {
