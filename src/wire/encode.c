@@ -44,17 +44,22 @@ static void put_text(struct flat_writer *flat, size_t from, const char *text)
     flat_put_string(flat, from, text ? text : "", text ? strlen(text) : 0);
 }
 
-/* What a model says of itself. Readers refuse what is not UTF-8, as a file's name may be. */
+/* What a model says of itself, as it can be shown where it is not UTF-8, which readers refuse: the
+ * name of a file may be anything. Both passes write the same, so nothing may fail here. */
 static void put_about(struct flat_writer *flat, size_t from, const char *text)
 {
-    struct text shown = {0};
-    if (!text || text_is_utf8(text, strlen(text))) {
+    char piece[GP_TEXT_PIECE_BYTES];
+    size_t size = text ? strlen(text) : 0, shown = 0;
+    if (text_is_utf8(text ? text : "", size)) {
         put_text(flat, from, text);
         return;
     }
-    text_show(&shown, text, strlen(text));
-    put_text(flat, from, shown.is_short ? "" : shown.data);
-    text_finish(&shown);
+    for (size_t at = 0; at < size; shown += strlen(piece))
+        at += gp_text_piece(piece, text + at, size - at);
+    flat_put_head(flat, from, shown, sizeof(uint32_t));
+    for (size_t at = 0; at < size; flat_put(flat, piece, strlen(piece)))
+        at += gp_text_piece(piece, text + at, size - at);
+    flat_put_zeros(flat, 1);
 }
 
 static bool is_named(const struct gp_tensor *tensor)

@@ -3,9 +3,12 @@
  * the same, and written once more it is the same bytes. */
 #include "fuzz.h"
 
+#include "base/text.h"
+
 #include <graphpipe/message.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { MAX_EXPANDED_BYTES = 1 << 16 }; /* to be reached by messages of a few KiB */
 
@@ -68,11 +71,18 @@ static bool same_calls(const struct gp_call *a, const struct gp_call *b)
     return true;
 }
 
+/* What a model says of itself is written as it can be shown, where it is not UTF-8. */
+static bool same_about(const char *before, const char *after)
+{
+    return fuzz_same_text(before, after) ||
+           (!text_is_utf8(before, strlen(before)) && text_is_utf8(after, strlen(after)));
+}
+
 static bool same_ios(const struct gp_io *a, const struct gp_io *b, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         if (!fuzz_same_text(a[i].name, b[i].name) || a[i].dtype != b[i].dtype ||
-            !fuzz_same_text(a[i].description, b[i].description) || a[i].rank != b[i].rank)
+            !same_about(a[i].description, b[i].description) || a[i].rank != b[i].rank)
             return false;
         for (uint32_t j = 0; j < a[i].rank; j++)
             if (a[i].shape[j] != b[i].shape[j])
@@ -83,9 +93,9 @@ static bool same_ios(const struct gp_io *a, const struct gp_io *b, uint32_t n)
 
 static bool same_metadata(const struct gp_metadata *a, const struct gp_metadata *b)
 {
-    return fuzz_same_text(a->name, b->name) && fuzz_same_text(a->version, b->version) &&
-           fuzz_same_text(a->server, b->server) &&
-           fuzz_same_text(a->description, b->description) && a->n_inputs == b->n_inputs &&
+    return same_about(a->name, b->name) && same_about(a->version, b->version) &&
+           same_about(a->server, b->server) &&
+           same_about(a->description, b->description) && a->n_inputs == b->n_inputs &&
            a->n_outputs == b->n_outputs && same_ios(a->inputs, b->inputs, a->n_inputs) &&
            same_ios(a->outputs, b->outputs, a->n_outputs);
 }
