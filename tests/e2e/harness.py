@@ -233,6 +233,7 @@ class Server:
         self.popen = popen
         self.lines = []
         self.addresses = []
+        self.is_told_to_end = False
 
     def __enter__(self):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GP_")}
@@ -261,8 +262,8 @@ class Server:
 
     def __exit__(self, kind, *_):
         try:
-            if self.process.poll() is None:
-                self.process.send_signal(signal.SIGTERM)
+            if self.process.poll() is None and not self.is_told_to_end:
+                self.process.send_signal(signal.SIGTERM)  # a second one would end it at once
             status = self.wait(20)
         finally:
             self.process.kill()
@@ -326,6 +327,7 @@ class Server:
         return {name.removeprefix("graphpipe_"): float(value) for name, value in pairs}
 
     def signal(self, number=signal.SIGTERM):
+        self.is_told_to_end |= number in (signal.SIGTERM, signal.SIGINT)
         self.process.send_signal(number)
 
     def wait(self, within):
