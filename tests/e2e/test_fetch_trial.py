@@ -150,7 +150,7 @@ def test_another_start_waits_for_the_trial(site, cache, url, tmp_path):
     assert kept(cache)[".last"] == model(1)
     go.touch()
     for thread in threads:
-        thread.join(30)
+        thread.join()
     for server in servers:
         assert '"2"' in served(server)
         server.__exit__(None)

@@ -221,14 +221,14 @@ def test_deadline_is_answered_while_the_run_goes_on():
 
 
 def test_end_waits_for_the_run():
-    with serve("slow") as server:
+    with serve("slow", arguments=["--drain-timeout", "10m"]) as server:
         answers = collections.deque()
         thread = threading.Thread(target=lambda: answers.append(
             server.infer(floats(1), ints(1000000, shape=[]))))
         thread.start()
         eventually(lambda: server.metrics()["in_flight"] >= 2, what="the run")
         server.signal()
-        thread.join(20)
+        thread.join()
         assert numbers(*answers[0].tensors) == [1000001]
         assert server.wait(10) == 0
 
