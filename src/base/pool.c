@@ -356,7 +356,7 @@ static bool is_beyond_share(struct pool *pool, const struct pool_promise *promis
                             size_t counted)
 {
     const size_t paid = promise->size_bytes < counted ? promise->size_bytes : counted;
-    if (!is_over_share(pool, promise->peer, counted - paid))
+    if (paid == counted || !is_over_share(pool, promise->peer, counted - paid))
         return false;
     pool->counts.n_over_share++;
     return true;

@@ -342,6 +342,28 @@ static void promises_are_held(void **state)
     pool_destroy(pool);
 }
 
+/* What was promised can be bought, whatever has become of the rest of the pool since. */
+static void promises_are_kept_beyond_the_share(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(16 * UNIT);
+    struct pool_peer greedy = {0}, other = {0};
+    struct pool_promise a = {.peer = &greedy}, b = {.peer = &other};
+    struct pool_buffer of_a[10], of_b[4], bought;
+    assert_int_equal(take_all(pool, &a, of_a, 10, POOL_GRANTED), 10);
+    assert_int_equal(pool_reserve(pool, &a, UNIT, 0), POOL_GRANTED);
+    assert_int_equal(take_all(pool, &b, of_b, 4, POOL_GRANTED), 4);
+    assert_int_equal(pool_buy(pool, POOL_PRIVATE, UNIT, &a, &bought), POOL_GRANTED);
+    assert_int_equal(greedy.held_bytes, 11 * UNIT);
+    assert_int_equal(a.size_bytes, 0);
+    pool_give(pool, &bought);
+    assert_int_equal(pool_buy(pool, POOL_PRIVATE, UNIT, &a, &bought), POOL_OVER_SHARE);
+    assert_int_equal(pool_buy(pool, POOL_PRIVATE, UNIT, &b, &bought), POOL_OVER_SHARE);
+    give_all(pool, of_a, 10);
+    give_all(pool, of_b, 4);
+    pool_destroy(pool);
+}
+
 /* A warm buffer may be larger than what is asked for: the surplus is kept and counted, but not
  * where it would leave newcomers less than a quarter and its taker has more. */
 static void surplus_is_no_share(void **state)
@@ -447,6 +469,7 @@ int main(void)
         cmocka_unit_test(last_quarter_is_for_others),
         cmocka_unit_test(last_eighth_is_for_other_sites),
         cmocka_unit_test(promises_are_held),
+        cmocka_unit_test(promises_are_kept_beyond_the_share),
         cmocka_unit_test(surplus_is_no_share),
         cmocka_unit_test(counted_is_held),
         cmocka_unit_test(limit_on_file_sizes),
