@@ -243,8 +243,12 @@ static bool set_output(struct child *child, struct engine_run *run, uint32_t ind
     struct gp_tensor tensor;
     struct pool_buffer none = {0}, *buffer = &none;
     uint64_t offset;
-    if (!record_tensor(record, run->arena, &tensor, &offset))
+    if (!record_tensor(record, run->arena, &tensor, &offset)) {
+        if (record->is_short)
+            gp_error_set(err, GP_NO_MEMORY, "no memory for the shape of output %u",
+                         index);
         return false;
+    }
     tensor.data = empty;
     if (tensor.size_bytes && offset == RECORD_INLINE) {
         if (!copy_bytes(run, record, &tensor, err))

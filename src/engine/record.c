@@ -293,6 +293,7 @@ static const int64_t *get_shape(struct record *record, struct gp_arena *arena,
     record->is_bad = record->is_bad || *rank > GP_MAX_RANK;
     int64_t *shape =
         record->is_bad ? NULL : gp_arena_alloc(arena, (*rank + 1) * sizeof *shape);
+    record->is_short = record->is_short || (!record->is_bad && !shape);
     if (shape)
         get_bytes(record, shape, *rank * sizeof *shape);
     else

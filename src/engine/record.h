@@ -90,6 +90,7 @@ struct record {
     const unsigned char *at;
     const unsigned char *end;
     bool is_bad;
+    bool is_short; /* is_bad for want of memory alone */
 };
 
 enum record_got { RECORD_NONE, RECORD_WHOLE, RECORD_ENDED, RECORD_NONSENSE };

@@ -400,6 +400,29 @@ static void test_a_child_gets_no_more_than_there_is(void **state)
     assert_true(f->child.pid); /* asking is no crime */
 }
 
+static void play_small(struct fixture *f)
+{
+    hear_run(f);
+    begin_done(f, 1);
+    put_output(f, GP_UINT8, 5, RECORD_INLINE);
+    say(f);
+}
+
+/* Nor is it the child's fault that its answer finds no room here. */
+static void test_a_child_is_not_ended_where_memory_is_short(void **state)
+{
+    enum { FIRST_BLOCK_BYTES = 16 * 1024 };
+    struct fixture *f = *state;
+    struct pool_buffer all;
+    assert_non_null(gp_arena_alloc(f->arena, FIRST_BLOCK_BYTES));
+    assert_true(pool_take(f->pool, 64 * MIB - 4096, NULL, &all));
+    run(f, &(struct script){f, play_small, 0}, 0);
+    pool_give(f->pool, &all);
+    assert_int_equal(f->status, GP_NO_MEMORY);
+    assert_true(f->child.pid);
+    assert_int_equal(f->isolate.counts.ended[ISOLATE_PROTOCOL], 0);
+}
+
 static void play_slow(struct fixture *f)
 {
     hear_run(f);
@@ -527,6 +550,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_child_gets_no_more_than_there_is, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_child_is_not_ended_where_memory_is_short,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_late_child_keeps_its_buffers, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_child_that_does_not_read_delays_nothing,
