@@ -233,7 +233,7 @@ void timers_hurry(struct timers *timers, enum timer_kind kind, int64_t deadline_
         if (timer->deadline_ns > deadline_ns)
             timer->deadline_ns = deadline_ns;
     }
-    if (list->next != list)
+    if (list->next != list && (!timers->wake_ns || deadline_ns < timers->wake_ns))
         set_wake(timers, deadline_ns);
     pthread_mutex_unlock(&timers->lock);
 }

@@ -148,6 +148,25 @@ static void those_whose_time_is_over(void **state)
     end(&f);
 }
 
+/* A kind that may take longer does not put off those that may not. */
+static void hurried_kinds_do_not_delay_each_other(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    const int64_t now = clock_now_ns();
+    timers_join(&f.timers, &f.timer[0], TIMER_IDLE, now + CLOCK_S * 100);
+    timers_join(&f.timers, &f.timer[1], TIMER_LINGER, now + CLOCK_S * 100);
+    timers_hurry(&f.timers, TIMER_IDLE, now + CLOCK_S);
+    timers_hurry(&f.timers, TIMER_LINGER, now + CLOCK_S * 50);
+    struct pollfd look = {.fd = f.timers.source.fd, .events = POLLIN};
+    assert_int_equal(poll(&look, 1, 20000), 1);
+    timers_expire(&f.timers);
+    assert_int_equal(timers_leave(&f.timers, &f.timer[0]), TIMER_EXPIRED);
+    assert_int_equal(timers_leave(&f.timers, &f.timer[1]), TIMER_GOES_ON);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +174,7 @@ int main(void)
         cmocka_unit_test(longest_of_a_peer_and_of_a_site),
         cmocka_unit_test(not_with_bytes_unread),
         cmocka_unit_test(those_whose_time_is_over),
+        cmocka_unit_test(hurried_kinds_do_not_delay_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
