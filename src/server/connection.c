@@ -31,6 +31,8 @@ enum { HEALTH_HEAD_MS = 1000 };
 static void close_connection(struct connection *c)
 {
     struct gp_server *server = c->server;
+    /* First of all, or what it holds might be taken back while it is given. */
+    timers_leave(&server->timers, &c->timer);
     if (c->x) {
         struct log_lines lines = {0};
         if (c->x->is_counted)
@@ -40,7 +42,6 @@ static void close_connection(struct connection *c)
         exchange_give(c->x);
     }
     pool_give(server->pool, &c->pending);
-    timers_leave(&server->timers, &c->timer);
     close(c->source.fd);
     server_remove_connection(server, c);
     mem_free(c);
@@ -424,13 +425,14 @@ static enum step keep_window(struct worker *worker, struct connection *c, enum s
     return step;
 }
 
-/* Arms the connection for what it waits for; from then on it may be another thread's. */
+/* Arms the connection for what it waits for; from then on it may be another thread's. What it holds
+ * may be taken back as soon as its timer has started. */
 static bool rest(struct worker *worker, struct connection *c, enum step step)
 {
+    const bool waits_for_head = c->state == CONNECTION_HEAD && !has_request_behind(c);
     start_timer(c);
     /* As in connection_open. A request that was received behind the last one is still answered. */
-    if (c->state == CONNECTION_HEAD && !has_request_behind(c) &&
-        server_is_draining(c->server))
+    if (waits_for_head && server_is_draining(c->server))
         return false;
     return poller_arm(worker->poller, &c->source, events_for(c, step));
 }
