@@ -16,6 +16,7 @@ typedef void fill_fn(void *to, const unsigned char *from, size_t n);
 struct wire_copy {
     const void *from;
     fill_fn *fill;
+    size_t n; /* elements: an engine's outputs may begin alike and differ in length */
     const void *data;
 };
 
@@ -110,10 +111,11 @@ bool wire_stands_for(enum gp_dtype from, enum gp_dtype to)
 }
 
 static const void *find_copy(const struct wire_copies *copies, const void *from,
-                             fill_fn *fill)
+                             fill_fn *fill, size_t n)
 {
     for (uint32_t i = 0; i < copies->n_made; i++)
-        if (copies->made[i].from == from && copies->made[i].fill == fill)
+        if (copies->made[i].from == from && copies->made[i].fill == fill &&
+            copies->made[i].n == n)
             return copies->made[i].data;
     return NULL;
 }
@@ -140,12 +142,12 @@ static bool add_copy(struct wire_copies *copies, struct wire_copy copy)
 static const void *copy_payload(struct wire_copies *copies, const void *from,
                                 fill_fn *fill, size_t n, size_t size_bytes)
 {
-    const void *known = find_copy(copies, from, fill);
+    const void *known = find_copy(copies, from, fill, n);
     if (known)
         return known;
     void *data = gp_arena_alloc(fill == fill_strings ? copies->arena : copies->payloads,
                                 size_bytes);
-    if (!data || !add_copy(copies, (struct wire_copy){from, fill, data}))
+    if (!data || !add_copy(copies, (struct wire_copy){from, fill, n, data}))
         return NULL;
     fill(data, from, n);
     return data;

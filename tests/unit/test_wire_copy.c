@@ -182,6 +182,29 @@ static void widened_once(void **state)
     gp_arena_destroy(arena);
 }
 
+/* An engine's outputs may begin at the same address and end at others, as a slice does. */
+static void slices_are_widened_apart(void **state)
+{
+    (void)state;
+    enum { N_PART = 1500, N_ALL = 3000 };
+    static const int64_t part[] = {N_PART}, all[] = {N_ALL};
+    static uint16_t halves[N_ALL];
+    halves[N_PART] = halves[N_ALL - 1] = 0x4049;
+    const struct gp_tensor outputs[] = {gp_tensor_view(GP_BFLOAT16, part, 1, halves),
+                                        gp_tensor_view(GP_BFLOAT16, all, 1, halves)};
+    struct gp_arena *arena = gp_arena_create();
+    struct gp_encoding encoding;
+    struct gp_error err;
+    assert_int_equal(
+        gp_response_encode(arena, outputs, 2, GP_ENCODE_2018, &encoding, &err), GP_OK);
+    const float value = 3.140625f;
+    const unsigned char *data = encoding.parts[3].iov_base;
+    assert_int_equal(encoding.parts[3].iov_len, N_ALL * sizeof value);
+    assert_memory_equal(data + N_PART * sizeof value, &value, sizeof value);
+    assert_memory_equal(data + (N_ALL - 1) * sizeof value, &value, sizeof value);
+    gp_arena_destroy(arena);
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -201,7 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers),   cmocka_unit_test(strings),
         cmocka_unit_test(stand_ins), cmocka_unit_test(widened_once),
-        cmocka_unit_test(names),
+        cmocka_unit_test(names),     cmocka_unit_test(slices_are_widened_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
