@@ -22,7 +22,7 @@ static const struct option engines_options[] = {
      .argument = "DIR",
      .kind = OPTION_TEXT,
      AT(engine_dir),
-     .help = "where engines are looked for first"},
+     .help = "where to look for engines first"},
     {.name = "engine-option",
      .env = "GP_ENGINE_OPTION",
      .argument = "KEY=VALUE",

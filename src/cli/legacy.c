@@ -68,13 +68,13 @@ static const struct option model_options[] = {
      .argument = "DIR",
      .kind = OPTION_TEXT,
      AT(cache_dir),
-     .help = "where models are kept that are named by a URL\n"
+     .help = "where models that are named by a URL are kept\n"
              "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"},
     {.name = "verbose",
      .letter = 'v',
      .kind = OPTION_FLAG,
      AT(is_verbose),
-     .help = "a line for each request"},
+     .help = "log a line for each request"},
     {.name = "version",
      .letter = 'V',
      .kind = OPTION_FLAG,

@@ -111,8 +111,8 @@ static int choose_model(const struct options *options, struct serve_values *valu
     return CLI_OK;
 }
 
-/* "NAME=PATH" or "PATH", which may be a URL: a name has no slash, and a file that is called so comes first.
- */
+/* "NAME=PATH" or "PATH", which may be a URL. A name has no slash; a file of the whole word comes
+ * first. */
 static int split_model(struct gp_arena *arena, const char *word,
                        struct gp_server_options *server)
 {
