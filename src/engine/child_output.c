@@ -33,7 +33,7 @@ static void begin_second(struct child *child)
         return;
     if (output->n_left_out)
         isolate_log(child->isolate, GP_LOG_WARNING,
-                    "slot %u prints much: %lu lines of it are left out", child->slot,
+                    "slot %u prints too much: %lu lines were left out", child->slot,
                     output->n_left_out);
     output->second_ends_ns = now + CLOCK_S;
     output->n_lines = 0;

@@ -284,12 +284,11 @@ bool isolate_is_alive(struct isolate *isolate, struct gp_error *err)
         is_alive = is_alive || child->state != ISOLATE_BACKOFF || child->start_ns <= now;
     }
     if (!is_alive)
-        gp_error_set(
-            err, GP_UNAVAILABLE,
-            "every process of the engine has ended and waits to start again; try "
-            "again later%s%.*s",
-            isolate->failure.message[0] ? ": " : "",
-            gp_cut(isolate->failure.message, 300), isolate->failure.message);
+        gp_error_set(err, GP_UNAVAILABLE,
+                     "all processes of the engine have ended and wait to start again; "
+                     "try again later%s%.*s",
+                     isolate->failure.message[0] ? ": " : "",
+                     gp_cut(isolate->failure.message, 300), isolate->failure.message);
     pthread_mutex_unlock(&isolate->lock);
     return is_alive;
 }

@@ -47,7 +47,7 @@ static int field_check(struct http_message *message, const struct http_field *fi
             if (!is_host(value, size))
                 return http_refuse(message, GP_MALFORMED,
                                    "field \"Host\" must be a host name or an address, "
-                                   "and a port after \":\"");
+                                   "with a port after \":\" or without");
         }
         break;
     case sizeof "Expect" - 1:
@@ -113,7 +113,7 @@ static int target_check(struct http_message *message)
 
     if (memchr(text, '#', target->size))
         return http_refuse(message, GP_MALFORMED,
-                           "the target of an HTTP request may have no \"#\"");
+                           "the target of an HTTP request may not contain \"#\"");
     if (method == HTTP_CONNECT || (target->size > 0 && text[0] == '/'))
         return 0;
     if (method == HTTP_OPTIONS && target->size == 1 && text[0] == '*')

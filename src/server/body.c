@@ -47,8 +47,8 @@ static bool check_share(struct exchange *x, size_t body, size_t answer)
         return true;
     gp_error_set(
         &x->error, GP_TOO_LARGE,
-        "a body of %zu bytes and an answer of %zu are over one client's share of "
-        "the pool: %zu bytes, a quarter of --pool",
+        "a body of %zu bytes and an answer of %zu are more than one request may have: "
+        "%zu bytes, a quarter of the pool (--pool)",
         body, answer, share);
     return false;
 }

@@ -294,16 +294,17 @@ static enum step expired(struct connection *c, enum timer_end end)
     struct exchange *x = c->x;
     if (end == TIMER_EVICTED) {
         if (c->is_fresh) /* one that has had an answer knows that it may be closed when idle */
-            send_refusal(c->source.fd, "this connection idled while others had no room");
+            send_refusal(c->source.fd, "this connection was idle, and another needed its "
+                                       "place; try again later");
         return STEP_CLOSE;
     }
     if (end == TIMER_REVOKED) {
-        gp_error_set(
-            &x->error, GP_NO_MEMORY,
-            "the pool (--pool) is short, and the %s did not come, or at less than "
-            "--min-rate, for %lld s; try again later",
-            c->state == CONNECTION_HEAD ? "rest of the head" : "body",
-            (long long)(STALL_NS / CLOCK_S));
+        gp_error_set(&x->error, GP_NO_MEMORY,
+                     "another request needed the memory (--pool) kept for this one, "
+                     "whose %s did not "
+                     "come for %lld s, or came at less than --min-rate; try again later",
+                     c->state == CONNECTION_HEAD ? "head" : "body",
+                     (long long)(STALL_NS / CLOCK_S));
         return receive_refuse(c);
     }
     if (x && c->state == CONNECTION_ANSWER) {

@@ -231,8 +231,9 @@ void server_shutdown_for(struct gp_server *server, struct exchange *x)
     pthread_cond_signal(&server->changed);
     pthread_mutex_unlock(&server->lock);
     if (is_first) {
-        log_line(&server->log, GP_LOG_INFO, "draining: %u connections",
-                 server_n_connections(server));
+        const unsigned n = server_n_connections(server);
+        log_line(&server->log, GP_LOG_INFO, "draining: %u connection%s", n,
+                 n == 1 ? "" : "s");
         listen_stop(server->listeners);
         const int64_t now = clock_now_ns();
         timers_hurry(&server->timers, TIMER_FRESH, now);
@@ -282,9 +283,10 @@ enum gp_status server_wait(struct gp_server *server, struct gp_error *err)
     if (!is_drained) {
         struct exchange *answered = take_shutdown_for(server, true);
         pthread_mutex_unlock(&server->lock);
+        const unsigned n = server_n_connections(server);
         log_line(&server->log, GP_LOG_WARNING,
-                 "the drain limit of %u ms is over: %u connections are cut off",
-                 server->options.drain_timeout_ms, server_n_connections(server));
+                 "the drain limit of %u ms is over: cutting off %u connection%s",
+                 server->options.drain_timeout_ms, n, n == 1 ? "" : "s");
         send_all(answered);
         model_cancel_all(&server->model);
         pthread_mutex_lock(&server->lock);
@@ -294,6 +296,6 @@ enum gp_status server_wait(struct gp_server *server, struct gp_error *err)
     pthread_mutex_unlock(&server->lock);
     if (is_drained)
         return GP_OK;
-    return gp_error_set(err, GP_DEADLINE, "%u requests were still running at the end",
-                        n_left);
+    return gp_error_set(err, GP_DEADLINE, "%u request%s still running at the end", n_left,
+                        n_left == 1 ? " was" : "s were");
 }

@@ -175,7 +175,8 @@ enum gp_status poller_init(struct poller *poller, struct gp_server *server,
     struct epoll_event end = {.events = EPOLLIN, .data.ptr = NULL};
     if (poller->epoll_fd < 0 || poller->end_fd < 0 ||
         epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->end_fd, &end) != 0)
-        return gp_error_set(err, GP_IO, "epoll: %s", place_explain(errno, words));
+        return gp_error_set(err, GP_IO, "cannot make an epoll set: %s",
+                            place_explain(errno, words));
     for (unsigned i = 0; i < n_workers; i++) {
         poller->workers[i].server = server;
         poller->workers[i].poller = poller;

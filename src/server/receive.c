@@ -124,8 +124,8 @@ static bool check_head(struct exchange *x)
     const uint64_t limit = body_limit(x);
     if (x->connection->is_for_health && !x->route) {
         gp_error_set(&x->error, GP_BUSY,
-                     "all connections are taken, and this one is kept for health checks; "
-                     "try again later");
+                     "no room for another connection: this one is kept for health checks "
+                     "(/control, /metrics); try again later");
         server_count_refusal(x->server, METRICS_REFUSED_CONNECTION, &x->connection->from,
                              x->error.message);
     } else if (http->has_bad_expect) {

@@ -182,8 +182,8 @@ static bool check_method(struct exchange *x)
     if (strstr(x->route->allow, names[x->http.method]))
         return true;
     x->allow = x->route->allow;
-    gp_error_set(&x->error, GP_METHOD, "method not allowed; %s has %.*s", x->route->path,
-                 (int)strcspn(x->allow + sizeof "Allow:", "\r"),
+    gp_error_set(&x->error, GP_METHOD, "method not allowed; %s takes %.*s",
+                 x->route->path, (int)strcspn(x->allow + sizeof "Allow:", "\r"),
                  x->allow + sizeof "Allow:");
     return false;
 }
@@ -197,9 +197,11 @@ static bool check_host(struct exchange *x, const char *host, size_t size)
     for (size_t i = 0; i < o->n_allow_hosts && !is_allowed; i++)
         is_allowed = host_is_named(host, size, o->allow_hosts[i]);
     if (!is_allowed)
-        gp_error_set(&x->error, GP_MISDIRECTED,
-                     "this server is not \"%.*s\" (Host); --allow-host names what it is",
-                     (int)gp_text_cut(host, size, 100), host);
+        gp_error_set(
+            &x->error, GP_MISDIRECTED,
+            "this server does not answer for the host \"%.*s\"; --allow-host names "
+            "those it answers for",
+            (int)gp_text_cut(host, size, 100), host);
     return is_allowed;
 }
 
@@ -230,18 +232,20 @@ static bool check_control(struct exchange *x, const char *head, const char *host
     const struct http_span *trace = find_trace(x, head);
     if (trace)
         gp_error_set(&x->error, GP_FORBIDDEN,
-                     "control is not for web pages, nor through proxies (the request has "
+                     "control is not for web pages or through proxies (the request has "
                      "a field \"%.*s\")",
                      (int)(trace->size < 64 ? trace->size : 64), head + trace->start);
     else if (!listener->is_local && !x->server->options.allow_remote_control)
         return refuse(x, GP_FORBIDDEN,
-                      "control from other machines needs --allow-remote-control");
+                      "control through a listener that is not loopback needs "
+                      "--allow-remote-control");
     else if (!listener->is_local || listener->unix_path)
         return true;
     else if (x->http.is_http10)
-        return refuse(x, GP_FORBIDDEN,
-                      "control on a loopback address wants HTTP/1.1 (this is 1.0, which "
-                      "proxies speak that do not tell whom they ask for)");
+        return refuse(
+            x, GP_FORBIDDEN,
+            "control on a loopback address wants HTTP/1.1: in 1.0 the request may "
+            "come from a proxy that does not say so");
     else if (host_is_loopback(host, host_size))
         return true;
     else

@@ -248,7 +248,6 @@ static enum gp_status open_function(struct gp_server *server, gp_infer_fn *funct
     return model_attach(&server->model, server, &function_engine, handle, options, err);
 }
 
-/* Without a function: what the options name. */
 /* Of the first layout, whatever is added to the struct later. */
 #define OPTIONS_0_1_BYTES                                                                \
     (offsetof(struct gp_server_options, log_format) + sizeof(enum gp_log_format))
@@ -370,7 +369,7 @@ static void warn_of_listeners(struct gp_server *server)
         &server->log, GP_LOG_WARNING,
         "%s is open to other machines, without a password and in the clear: whoever "
         "reaches it may use the model and read /metrics%s; put a proxy with TLS and "
-        "access control in front, and name the hosts that are served with --allow-host",
+        "access control in front, and name the hosts to answer for with --allow-host",
         l->address,
         server->options.allow_remote_control ? ", and shut the server down" : "");
 }

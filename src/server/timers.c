@@ -69,7 +69,8 @@ enum gp_status timers_init(struct timers *timers, struct poller *poller,
     timer_list_init(&timers->idle);
     timers->source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timers->source.fd < 0 || !poller_add(poller, &timers->source, EPOLLIN | EPOLLET))
-        return gp_error_set(err, GP_IO, "timerfd: %s", place_explain(errno, words));
+        return gp_error_set(err, GP_IO, "cannot make a timer: %s",
+                            place_explain(errno, words));
     return GP_OK;
 }
 

@@ -265,7 +265,7 @@ def test_what_is_printed_is_cut_counted_and_tamed(serve):
     """
     with serve(source) as server:
         assert words(server.infer()) == "done"
-        eventually(lambda: "lines of it are left out" in server.stderr)
+        eventually(lambda: "lines were left out" in server.stderr)
         lines = server.lines
         assert "engine: slot 0: \\x1b[2Jforged" in lines
         assert "engine: slot 0: 2026-01-01T00:00:00.000Z error: forged\\x07" in lines
