@@ -146,15 +146,15 @@ static enum gp_status load(const char *path, const char *name,
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         char words[PLACE_WORDS_BYTES];
-        const char *reason = dlerror(), *remedy = remedy_of(name);
-        const char *limit = place_loader_limit(reason ? reason : "", words);
+        const char *said = dlerror(), *remedy = remedy_of(name);
+        const char *reason = said ? said : path;
+        const char *limit = place_loader_limit(reason, words);
         if (*limit)
             return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.*s%s",
                                 name, gp_cut(reason, 300), reason, limit);
         return gp_error_set(err, GP_UNAVAILABLE, "engine \"%s\" cannot load: %.*s%s%s",
-                            name, gp_cut(reason ? reason : path, 300),
-                            reason ? reason : path, *remedy ? "; to install it: " : "",
-                            remedy);
+                            name, gp_cut(reason, 300), reason,
+                            *remedy ? "; to install it: " : "", remedy);
     }
     const struct gp_engine *(*entry)(const struct gp_host *host);
     *(void **)&entry = dlsym(handle, "gp_engine_entry");

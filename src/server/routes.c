@@ -229,6 +229,7 @@ static bool check_control(struct exchange *x, const char *head, const char *host
                           size_t host_size)
 {
     const struct listener *listener = x->connection->listener;
+    const bool is_loopback = listener->is_local && !listener->unix_path;
     const struct http_span *trace = find_trace(x, head);
     if (trace)
         gp_error_set(&x->error, GP_FORBIDDEN,
@@ -239,14 +240,12 @@ static bool check_control(struct exchange *x, const char *head, const char *host
         return refuse(x, GP_FORBIDDEN,
                       "control through a listener that is not loopback needs "
                       "--allow-remote-control");
-    else if (!listener->is_local || listener->unix_path)
-        return true;
-    else if (x->http.is_http10)
+    else if (x->http.is_http10 && is_loopback)
         return refuse(
             x, GP_FORBIDDEN,
             "control on a loopback address wants HTTP/1.1: in 1.0 the request may "
             "come from a proxy that does not say so");
-    else if (host_is_loopback(host, host_size))
+    else if (!is_loopback || host_is_loopback(host, host_size))
         return true;
     else
         gp_error_set(&x->error, GP_FORBIDDEN,

@@ -48,7 +48,7 @@ static enum gp_status keep_hosts(struct gp_server *server, struct gp_error *err)
     const char **kept = gp_arena_alloc(server->arena, o->n_allow_hosts * sizeof *kept);
     for (size_t i = 0; kept && i < o->n_allow_hosts; i++) {
         const char *name = o->allow_hosts[i];
-        if (!*name || strpbrk(name, "/@ "))
+        if (!*name || strpbrk(name, "/@ ,"))
             return gp_error_set(err, GP_INVALID,
                                 "--allow-host is \"%.*s\"; wanted the name of a host, as "
                                 "clients write it in a URL: NAME, NAME:PORT or [IPV6]",
@@ -312,7 +312,7 @@ static void log_place(struct gp_server *server)
     const struct place *place = &server->place;
     char cores[64], words[PLACE_WORDS_BYTES];
     const unsigned long long pool_mib = pool_bytes(server, words) / MIB;
-    const bool is_large = pool_mib >= 10 * 1024;
+    const bool is_large = pool_mib >= 10ull * 1024;
     if (place->cores_from)
         (void)snprintf(cores, sizeof cores, "%u of %u cores (%s)", place->n_cores,
                        place->n_machine_cores, place->cores_from);

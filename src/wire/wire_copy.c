@@ -6,6 +6,7 @@
  */
 #include "wire/wire.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { FIRST_CAPACITY = 8 };
@@ -101,7 +102,9 @@ static fill_fn *fill_for(const struct gp_tensor *tensor, enum gp_dtype to)
         return fill_bfloat16;
     if (from == GP_BFLOAT16 && to == GP_FLOAT32)
         return fill_float32;
-    return (uintptr_t)tensor->data % gp_dtype_size(from) ? fill_bytes : NULL;
+    const size_t element_bytes = gp_dtype_size(from);
+    assert(element_bytes > 0); /* GP_NULL is no tensor's type */
+    return (uintptr_t)tensor->data % element_bytes ? fill_bytes : NULL;
 }
 
 bool wire_stands_for(enum gp_dtype from, enum gp_dtype to)
@@ -157,7 +160,9 @@ enum gp_status wire_settle(struct wire_copies *copies, struct gp_tensor *tensor,
                            enum gp_dtype to, struct gp_error *err)
 {
     fill_fn *fill = fill_for(tensor, to);
-    const size_t n = tensor->size_bytes / gp_dtype_stride(tensor->dtype);
+    const size_t stride = gp_dtype_stride(tensor->dtype);
+    assert(stride > 0);
+    const size_t n = tensor->size_bytes / stride;
     const size_t size_bytes = n * gp_dtype_stride(to);
     if (fill) {
         const void *data = copy_payload(copies, tensor->data, fill,
