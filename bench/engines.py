@@ -57,7 +57,7 @@ def main(smoke):
             result.compare(
                 f"rows-{rows}", f"EfficientNet-Lite0, 1 client, batch {rows}", "rows/s",
                 {name: harness.rate(address, "--rows", rows, key="rows_per_s",
-                                    seconds=0.5 if smoke else seconds, pid=process.pid)
+                                    seconds=2 if smoke else seconds, pid=process.pid)
                  for name, (address, process) in servers.items()},
                 rounds=ROUNDS, ours=OURS,
                 note="By format and engine. TensorFlow's formats take channels last, NCHW first.")
