@@ -80,7 +80,6 @@ static void clear(struct exchange *x)
     x->is_head = x->accepts_graphpipe = x->accepts_json = x->is_counted = false;
     x->head_fed = x->body_size = x->body_length = 0;
     x->request = (struct gp_request){0};
-    x->expanded_bytes = 0;
     x->inputs = NULL;
     x->wanted = NULL;
     x->slot = 0;

@@ -41,7 +41,6 @@ struct exchange {
     size_t body_size;   /* received */
     size_t body_length; /* announced */
     struct gp_request request;
-    size_t expanded_bytes; /* what the request stands for */
 
     /* The inference. */
     struct gp_tensor *inputs; /* bound, and views until they are settled */

@@ -17,9 +17,8 @@ static bool decode(struct worker *worker, struct exchange *x)
     const bool is_long = x->body_size > LONG_WORK_BYTES;
     if (is_long)
         poller_engage(worker->poller);
-    const enum gp_status status =
-        wire_view_request(x->arena, x->body.data, x->body_size, 0, &x->request,
-                          &x->expanded_bytes, &x->error);
+    const enum gp_status status = wire_view_request(x->arena, x->body.data, x->body_size,
+                                                    0, &x->request, &x->error);
     if (is_long)
         poller_disengage(worker->poller);
     return status == GP_OK;

@@ -88,8 +88,7 @@ static enum gp_status read_infer(struct wire_reader *reader,
 
 enum gp_status wire_view_request(struct gp_arena *arena, const void *bytes,
                                  size_t size_bytes, size_t max_expanded_bytes,
-                                 struct gp_request *request, size_t *expanded_bytes,
-                                 struct gp_error *err)
+                                 struct gp_request *request, struct gp_error *err)
 {
     struct wire_reader reader =
         reader_over(arena, bytes, size_bytes, max_expanded_bytes, err);
@@ -116,9 +115,7 @@ enum gp_status wire_view_request(struct gp_arena *arena, const void *bytes,
             " is absent; an InferRequest or a MetadataRequest belongs there");
     }
     request->kind = GP_REQUEST_INFER;
-    GP_TRY(read_infer(&reader, &infer, &request->call));
-    *expanded_bytes = reader.expanded_bytes;
-    return GP_OK;
+    return read_infer(&reader, &infer, &request->call);
 }
 
 /* Makes all the tensors readable, as what they are. */
@@ -142,10 +139,8 @@ enum gp_status gp_request_decode(struct gp_arena *arena, const void *bytes,
                                  size_t size_bytes, size_t max_expanded_bytes,
                                  struct gp_request *request, struct gp_error *err)
 {
-    size_t expanded_bytes;
     struct gp_call *call = &request->call;
-    GP_TRY(wire_view_request(arena, bytes, size_bytes, max_expanded_bytes, request,
-                             &expanded_bytes, err));
+    GP_TRY(wire_view_request(arena, bytes, size_bytes, max_expanded_bytes, request, err));
     return settle_all(arena, call->inputs, call->n_inputs, &call->inputs, err);
 }
 

@@ -19,11 +19,10 @@
  * string, which costs 16 bytes here, takes 12 of the message even when it is empty. */
 size_t wire_expansion_limit(size_t size_bytes);
 
-/* As gp_request_decode, but the inputs are views. *expanded_bytes is what they stand for. */
+/* As gp_request_decode, but the inputs are views. */
 enum gp_status wire_view_request(struct gp_arena *arena, const void *bytes,
                                  size_t size_bytes, size_t max_expanded_bytes,
-                                 struct gp_request *request, size_t *expanded_bytes,
-                                 struct gp_error *err);
+                                 struct gp_request *request, struct gp_error *err);
 
 /* Copies of payloads, each made once however many tensors share it. Zero but for the arenas, which own
  * them; the two may be one. */
