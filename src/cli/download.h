@@ -3,7 +3,7 @@
 #ifndef GP_CLI_DOWNLOAD_H
 #define GP_CLI_DOWNLOAD_H
 
-#include "server/log.h"
+#include "base/log.h"
 
 struct download {
     const char *url;

@@ -3,7 +3,7 @@
 #ifndef GP_CLI_FETCH_H
 #define GP_CLI_FETCH_H
 
-#include "server/log.h"
+#include "base/log.h"
 
 #include <limits.h>
 

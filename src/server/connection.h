@@ -7,10 +7,10 @@
 #ifndef GP_SERVER_CONNECTION_H
 #define GP_SERVER_CONNECTION_H
 
+#include "net/poller.h"
+#include "net/timers.h"
+#include "net/transport.h"
 #include "server/exchange.h"
-#include "server/poller.h"
-#include "server/timers.h"
-#include "server/transport.h"
 
 #include <netinet/in.h>
 

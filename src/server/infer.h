@@ -2,8 +2,8 @@
 #ifndef GP_SERVER_INFER_H
 #define GP_SERVER_INFER_H
 
+#include "net/poller.h"
 #include "server/exchange.h"
-#include "server/poller.h"
 
 #include <stdbool.h>
 

@@ -7,9 +7,9 @@
  * for. */
 #include "server/routes.h"
 
+#include "net/listen.h"
 #include "server/host.h"
 #include "server/infer.h"
-#include "server/listen.h"
 #include "server/server.h"
 
 #include <string.h>

@@ -8,17 +8,17 @@
 #ifndef GP_SERVER_SERVER_H
 #define GP_SERVER_SERVER_H
 
+#include "base/log.h"
 #include "base/place.h"
 #include "base/pool.h"
+#include "model/model.h"
+#include "net/listen.h"
+#include "net/peers.h"
+#include "net/poller.h"
+#include "net/timers.h"
 #include "server/connection.h"
 #include "server/exchange.h"
-#include "server/listen.h"
-#include "server/log.h"
 #include "server/metrics.h"
-#include "server/model.h"
-#include "server/peers.h"
-#include "server/poller.h"
-#include "server/timers.h"
 
 #include <graphpipe/server.h>
 

@@ -1,6 +1,6 @@
 /* The log and its reader: one that stalls, one that has gone, a descriptor that is none; and what a
  * program that makes a server keeps as it was. */
-#include "server/log.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 /* Who is one peer, and what its share is of what is limited: without sockets. */
 #include "base/share.h"
-#include "server/peers.h"
+#include "net/peers.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,6 +1,6 @@
 /* Which connection is ended when one has to go, and which when its time is over. */
 #include "base/clock.h"
-#include "server/timers.h"
+#include "net/timers.h"
 
 #include <poll.h>
 #include <setjmp.h>

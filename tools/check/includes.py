@@ -14,11 +14,12 @@ MAY_INCLUDE = {
     "wire": {"base"},
     "http": {"base"},
     "cache": {"base"},
-    "batch": {"base"},
     "engine": {"base"},
     "client": {"base", "wire", "http"},
-    "server": {"base", "wire", "http", "cache", "batch", "engine", "client"},
-    "cli": {"base", "wire", "http", "cache", "batch", "engine", "client", "server"},
+    "net": {"base", "server"},
+    "model": {"base", "wire", "engine", "cache", "net", "server"},
+    "server": {"base", "wire", "http", "engine", "net", "cache", "model"},
+    "cli": {"base", "wire", "http", "cache", "engine", "client", "net", "model", "server"},
 }
 THIRD_PARTY = {"llhttp.h": {"http"}, "curl/curl.h": {"cli"}}  # header: the modules that may use it
 

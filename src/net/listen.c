@@ -1,4 +1,4 @@
-#include "server/listen.h"
+#include "net/listen.h"
 
 #include "base/mem.h"
 #include "base/place.h"

@@ -1,4 +1,4 @@
-/* server/poller.h - the threads: who polls, who is parked, and the watcher between them.
+/* net/poller.h - the threads: who polls, who is parked, and the watcher between them.
  *
  * One epoll set; everything in it but the timers is armed one-shot, so one thread owns a
  * source at a time and a source needs no lock. As many threads poll as there are cores; one that goes
@@ -8,10 +8,10 @@
  * parks; the last that parked is woken first. All threads are made at the start, so
  * waking one cannot fail. docs/decisions/threads.md has the measurements.
  */
-#ifndef GP_SERVER_POLLER_H
-#define GP_SERVER_POLLER_H
+#ifndef GP_NET_POLLER_H
+#define GP_NET_POLLER_H
 
-#include "server/log.h"
+#include "base/log.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

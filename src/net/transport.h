@@ -1,7 +1,7 @@
-/* server/transport.h - the seam between a connection and its bytes: plain sockets today,
+/* net/transport.h - the seam between a connection and its bytes: plain sockets today,
  * TLS behind the same two calls later. Neither call blocks or raises SIGPIPE. */
-#ifndef GP_SERVER_TRANSPORT_H
-#define GP_SERVER_TRANSPORT_H
+#ifndef GP_NET_TRANSPORT_H
+#define GP_NET_TRANSPORT_H
 
 #include <stdbool.h>
 #include <stddef.h>

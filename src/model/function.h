@@ -1,6 +1,6 @@
-/* server/function.h - a function of this process as an engine. */
-#ifndef GP_SERVER_FUNCTION_H
-#define GP_SERVER_FUNCTION_H
+/* model/function.h - a function of this process as an engine. */
+#ifndef GP_MODEL_FUNCTION_H
+#define GP_MODEL_FUNCTION_H
 
 #include <graphpipe/server.h>
 

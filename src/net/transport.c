@@ -1,4 +1,4 @@
-#include "server/transport.h"
+#include "net/transport.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,4 +1,4 @@
-#include "server/timers.h"
+#include "net/timers.h"
 
 #include "base/clock.h"
 #include "base/place.h"

@@ -1,6 +1,6 @@
 /* Opening and closing; slots.c has the slots and the queue, bind.c the matching of
  * names. */
-#include "server/model.h"
+#include "model/model.h"
 
 #include "base/clock.h"
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-/* server/timers.h - how long a peer may take: lists by kind under one lock, one timerfd; and which
+/* net/timers.h - how long a peer may take: lists by kind under one lock, one timerfd; and which
  * connection has idled longest, of all and of each peer, to be closed when there are too many.
  *
  * A connection is on a list while it is armed, and on none while a thread works for it.
@@ -6,10 +6,10 @@
  * event and ends it. A connection leaves its list, under the lock, before its descriptor
  * is closed, so a reused number is never hit.
  */
-#ifndef GP_SERVER_TIMERS_H
-#define GP_SERVER_TIMERS_H
+#ifndef GP_NET_TIMERS_H
+#define GP_NET_TIMERS_H
 
-#include "server/poller.h"
+#include "net/poller.h"
 
 enum timer_kind {
     TIMER_FRESH,  /* accepted; no byte has come */

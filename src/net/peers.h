@@ -1,4 +1,4 @@
-/* server/peers.h - who the clients are, and what each of them holds.
+/* net/peers.h - who the clients are, and what each of them holds.
  *
  * The connections of one address are one peer, and the peers of one IPv6 /48 are counted once
  * more as a site: its owner may have all of the /64s in it. A connection keeps its peer's record
@@ -6,11 +6,11 @@
  * has shares (base/share.h) by these counts: the pool's memory, connections, places in the queue.
  * A record goes with its last connection, which by then has given everything back.
  */
-#ifndef GP_SERVER_PEERS_H
-#define GP_SERVER_PEERS_H
+#ifndef GP_NET_PEERS_H
+#define GP_NET_PEERS_H
 
 #include "base/pool.h"
-#include "server/timers.h"
+#include "net/timers.h"
 
 #include <stdatomic.h>
 #include <stdint.h>

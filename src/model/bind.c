@@ -2,7 +2,7 @@
  * description, defaults where the request names nothing. Nothing is copied for a request that
  * does not match; afterwards its inputs are settled, and what the engine then gets needs no
  * more checks. */
-#include "server/model.h"
+#include "model/model.h"
 
 #include "base/names.h"
 #include "wire/wire.h"

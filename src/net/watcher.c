@@ -7,7 +7,7 @@
  * are long, and when engines wait for something (a device, another host) rather than
  * compute.
  */
-#include "server/poller.h"
+#include "net/poller.h"
 
 #include "base/clock.h"
 

@@ -1,8 +1,8 @@
-/* server/listen.h - where clients come in: addresses, listening sockets, accepting. */
-#ifndef GP_SERVER_LISTEN_H
-#define GP_SERVER_LISTEN_H
+/* net/listen.h - where clients come in: addresses, listening sockets, accepting. */
+#ifndef GP_NET_LISTEN_H
+#define GP_NET_LISTEN_H
 
-#include "server/poller.h"
+#include "net/poller.h"
 
 #include <sys/socket.h>
 

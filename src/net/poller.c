@@ -1,4 +1,4 @@
-#include "server/poller.h"
+#include "net/poller.h"
 
 #include "base/mem.h"
 #include "base/place.h"

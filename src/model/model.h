@@ -1,15 +1,15 @@
-/* server/model.h - the open model: its description, its slots, and the queue before them.
+/* model/model.h - the open model: its description, its slots, and the queue before them.
  *
  * A request that finds a slot free takes it and runs at once. When all are taken it joins
  * the queue, holding no thread; the thread that frees a slot takes what heads the queue,
  * and the slot with it.
  */
-#ifndef GP_SERVER_MODEL_H
-#define GP_SERVER_MODEL_H
+#ifndef GP_MODEL_MODEL_H
+#define GP_MODEL_MODEL_H
 
 #include "engine/isolate.h"
+#include "net/poller.h"
 #include "server/exchange.h"
-#include "server/poller.h"
 
 #include <graphpipe/server.h>
 

@@ -1,6 +1,6 @@
 /* Slots and the queue before them. Lock order: the model's, then a slot's; neither is
  * held while anything is read, written or run. */
-#include "server/model.h"
+#include "model/model.h"
 
 #include "base/clock.h"
 #include "base/place.h"

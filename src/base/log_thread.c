@@ -2,7 +2,7 @@
  * a pipe that polls as writable may be filled by somebody else before the write; so this thread
  * just waits, and is cancelled in its wait at the end. It blocks all signals: SIGPIPE and SIGXFSZ go
  * to the thread that wrote, and would end a process that does not expect them. */
-#include "server/log_thread.h"
+#include "base/log_thread.h"
 
 #include "base/clock.h"
 #include "base/place.h"

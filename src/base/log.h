@@ -1,4 +1,4 @@
-/* server/log.h - lines about what happens, as text or JSON.
+/* base/log.h - lines about what happens, as text or JSON.
  *
  * Lines go into a bounded buffer, under a lock that is held for a copy, and one thread writes
  * them. It may wait for the log's reader as long as that takes: nobody waits for it, and what the
@@ -7,8 +7,8 @@
  * A warning or an error goes into the buffer at once. Access lines are gathered by the thread that
  * answers and handed over some dozens at a time, at the latest when the thread has had nothing
  * else to do for 10 ms: a wake-up for each small request would cost more than the request. */
-#ifndef GP_SERVER_LOG_H
-#define GP_SERVER_LOG_H
+#ifndef GP_BASE_LOG_H
+#define GP_BASE_LOG_H
 
 #include "base/text.h"
 

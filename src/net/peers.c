@@ -1,4 +1,4 @@
-#include "server/peers.h"
+#include "net/peers.h"
 
 #include "base/mem.h"
 #include "base/share.h"

@@ -1,4 +1,4 @@
-#include "server/function.h"
+#include "model/function.h"
 
 #include "base/mem.h"
 

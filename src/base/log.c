@@ -1,9 +1,9 @@
 /* Text lines are for people: warnings, errors and access lines begin with the time, the
  * lines of the start do not. JSON lines carry the same facts, one object a line. log_thread.c
  * writes them. */
-#include "server/log.h"
+#include "base/log.h"
 
-#include "server/log_thread.h"
+#include "base/log_thread.h"
 
 #include <arpa/inet.h>
 #include <stdarg.h>

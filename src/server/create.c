@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/mem.h"
-#include "server/function.h"
+#include "model/function.h"
 #include "server/signals.h"
 
 #include <errno.h>
