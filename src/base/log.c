@@ -1,11 +1,9 @@
-/* Text lines are for people: warnings, errors and access lines begin with the time, the
- * lines of the start do not. JSON lines carry the same facts, one object a line. log_thread.c
- * writes them. */
+/* Text lines are for people: warnings and errors begin with the time, the lines of the start do
+ * not. JSON lines carry the same facts, one object a line. log_thread.c writes them. */
 #include "base/log.h"
 
 #include "base/log_thread.h"
 
-#include <arpa/inet.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
@@ -14,11 +12,10 @@ static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
 enum { HAND_OVER_BYTES = 4096, LONG_LINE_BYTES = 512 };
 
-/* Of a message, and of a target, before what cannot be seen of it is escaped. */
-enum { MAX_MESSAGE_BYTES = 2048, MAX_TARGET_BYTES = 1024 };
+/* Of a message, before escaping. */
+enum { MAX_MESSAGE_BYTES = 2048 };
 
-/* The date is made once a second. */
-static void put_time(struct log_lines *lines)
+void log_put_time(struct log_lines *lines)
 {
     struct timespec now;
     struct tm utc;
@@ -46,6 +43,13 @@ void log_write(struct log *log, struct log_lines *lines)
         text_finish(text);
 }
 
+void log_gather(struct log *log, struct log_lines *lines)
+{
+    if (lines->text.size_bytes + LONG_LINE_BYTES > HAND_OVER_BYTES ||
+        lines->text.is_short)
+        log_write(log, lines);
+}
+
 void log_lines_finish(struct log_lines *lines)
 {
     text_finish(&lines->text);
@@ -66,13 +70,13 @@ void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
     struct text *text = &line.text;
     if (log->format == GP_LOG_JSON) {
         text_puts(text, "{\"time\":\"");
-        put_time(&line);
+        log_put_time(&line);
         text_printf(text, "\",\"level\":\"%s\",\"message\":", level_names[level]);
         text_json(text, message.data, message.size_bytes);
         text_puts(text, "}\n");
     } else {
         if (level < GP_LOG_INFO) {
-            put_time(&line);
+            log_put_time(&line);
             text_printf(text, " %s: ", level_names[level]);
         }
         text_show(text, message.data, message.size_bytes);
@@ -82,99 +86,4 @@ void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
     text_finish(&message);
     log_write(log, &line);
     log_lines_finish(&line);
-}
-
-void log_put_peer(struct text *text, const struct sockaddr_in6 *peer)
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-    if (peer->sin6_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)peer;
-        const unsigned char *bytes = (const unsigned char *)&in->sin_addr;
-        for (int i = 0; i < 4; i++) {
-            text_number(text, bytes[i]);
-            text_puts(text, i < 3 ? "." : ":");
-        }
-        text_number(text, ntohs(in->sin_port));
-    } else if (peer->sin6_family == AF_INET6) {
-        inet_ntop(AF_INET6, &peer->sin6_addr, host, sizeof host);
-        text_printf(text, "[%s]:%u", host, ntohs(peer->sin6_port));
-    } else {
-        text_puts(text, "unix");
-    }
-}
-
-static size_t target_size(const struct log_access *access)
-{
-    return gp_text_cut(access->target, strlen(access->target), MAX_TARGET_BYTES);
-}
-
-static void put_json_access(struct log_lines *lines, const struct log_access *access)
-{
-    struct text *text = &lines->text;
-    text_puts(text, "{\"time\":\"");
-    put_time(lines);
-    text_puts(text, "\",\"level\":\"debug\",\"peer\":\"");
-    log_put_peer(text, access->peer);
-    text_printf(text, "\",\"method\":\"%s\",\"target\":", access->method);
-    text_json(text, access->target, target_size(access));
-    text_printf(
-        text,
-        ",\"status\":%d,\"received_bytes\":%llu,\"sent_bytes\":%llu,\"total_ms\":%.3f,"
-        "\"waited_ms\":%.3f,\"ran_ms\":%.3f",
-        access->status, (unsigned long long)access->received_bytes,
-        (unsigned long long)access->sent_bytes, (double)access->total_ns / 1e6,
-        (double)access->waited_ns / 1e6, (double)access->ran_ns / 1e6);
-    if (access->note[0]) {
-        text_puts(text, ",\"error\":");
-        text_json_puts(text, access->note);
-    }
-    text_puts(text, "}\n");
-}
-
-static void put_ms(struct text *text, const char *before, int64_t ns)
-{
-    const uint64_t us = ns > 0 ? (uint64_t)ns / 1000 : 0;
-    const char digits[] = {'.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10),
-                           (char)('0' + us % 10)};
-    text_puts(text, before);
-    text_number(text, us / 1000);
-    text_add(text, digits, sizeof digits);
-}
-
-/* Without printf: with it a line cost a tenth of a small request. */
-static void put_text_access(struct log_lines *lines, const struct log_access *access)
-{
-    struct text *text = &lines->text;
-    put_time(lines);
-    text_puts(text, " ");
-    log_put_peer(text, access->peer);
-    text_puts(text, " ");
-    text_puts(text, access->method);
-    text_puts(text, " ");
-    text_foreign(text, access->target, target_size(access));
-    text_puts(text, " ");
-    text_number(text, (uint64_t)access->status);
-    text_puts(text, "  in ");
-    text_number(text, access->received_bytes);
-    text_puts(text, "  out ");
-    text_number(text, access->sent_bytes);
-    put_ms(text, " bytes  ", access->total_ns);
-    put_ms(text, " ms (waited ", access->waited_ns);
-    put_ms(text, ", ran ", access->ran_ns);
-    text_puts(text, access->note[0] ? ")  " : ")");
-    text_show(text, access->note, strlen(access->note));
-    text_puts(text, "\n");
-}
-
-void log_access(struct log *log, struct log_lines *lines, const struct log_access *access)
-{
-    if (log->fd <= 0 || log->level < GP_LOG_DEBUG)
-        return;
-    if (log->format == GP_LOG_JSON)
-        put_json_access(lines, access);
-    else
-        put_text_access(lines, access);
-    if (lines->text.size_bytes + LONG_LINE_BYTES > HAND_OVER_BYTES ||
-        lines->text.is_short)
-        log_write(log, lines);
 }

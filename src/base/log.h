@@ -14,7 +14,6 @@
 
 #include <graphpipe/server.h>
 
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -44,20 +43,6 @@ struct log_lines {
     char stamp[32];
 };
 
-/* One answered request. Times in nanoseconds, sizes in bytes. */
-struct log_access {
-    const struct sockaddr_in6 *peer; /* or another family's, cut */
-    const char *method;
-    const char *target;
-    const char *note; /* the error's message, or "" */
-    int status;
-    uint64_t received_bytes;
-    uint64_t sent_bytes;
-    int64_t total_ns;
-    int64_t waited_ns; /* for a slot */
-    int64_t ran_ns;    /* in the engine */
-};
-
 /* Copies `fd`, an option called log_fd, and starts the thread; a descriptor of 0 or below is no
  * log. `log` is zeroed, and is to be ended after a failure too. */
 enum gp_status log_begin(struct log *log, int fd, enum gp_log_level level,
@@ -76,12 +61,11 @@ bool log_has_room(int fd);
 void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
     GP_PRINTF(3, 4);
 
-/* Appends "127.0.0.1:40000", "[::1]:40000" or "unix". */
-void log_put_peer(struct text *text, const struct sockaddr_in6 *peer);
+/* Appends the time to the thread's text; the date is made once a second. */
+void log_put_time(struct log_lines *lines);
 
-/* Adds a line, at level GP_LOG_DEBUG; hands over when there are many. */
-void log_access(struct log *log, struct log_lines *lines,
-                const struct log_access *access);
+/* After a line was added to the thread's text: hands over when there are many. */
+void log_gather(struct log *log, struct log_lines *lines);
 
 /* Hands over the lines that are left. */
 void log_write(struct log *log, struct log_lines *lines);

@@ -8,6 +8,7 @@
 #ifndef GP_BASE_SHARE_H
 #define GP_BASE_SHARE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -21,6 +22,36 @@ static inline bool share_is_over(enum share_of whose, size_t total, size_t used,
     const size_t kept = whose == SHARE_OF_SITE ? total / 8 : total / 4;
     const size_t left = used < total ? total - used : 0;
     return (more > share || held > share - more) && (more > left || left - more < kept);
+}
+
+/* An address that takes from several stores of one kind, or a site; zero at first. Any thread. */
+struct share_taker {
+    atomic_uint n_held;
+    struct share_taker *site; /* of an address that belongs to one; else NULL */
+};
+
+/* True when the taker, or its site, must not have one more of the n_used of n_total. */
+static inline bool share_taker_is_over(const struct share_taker *taker, unsigned n_total,
+                                       unsigned n_used)
+{
+    enum share_of whose = SHARE_OF_ADDRESS;
+    for (; taker; taker = taker->site, whose = SHARE_OF_SITE)
+        if (share_is_over(whose, n_total, n_used,
+                          atomic_load_explicit(&taker->n_held, memory_order_relaxed), 1))
+            return true;
+    return false;
+}
+
+static inline void share_taker_add(struct share_taker *taker)
+{
+    for (; taker; taker = taker->site)
+        atomic_fetch_add_explicit(&taker->n_held, 1, memory_order_relaxed);
+}
+
+static inline void share_taker_drop(struct share_taker *taker)
+{
+    for (; taker; taker = taker->site)
+        atomic_fetch_sub_explicit(&taker->n_held, 1, memory_order_relaxed);
 }
 
 #endif

@@ -141,6 +141,9 @@ struct http_answer {
 };
 size_t http_write_answer(char *out, size_t out_size, const struct http_answer *answer);
 
+/* The head of this answer has no more bytes than that. */
+size_t http_answer_most_bytes(const struct http_answer *answer);
+
 /* Writes a request's head: request line, Host, Content-Type and Accept (NULL: none),
  * Content-Length, then `extra` as above. Returns its size; 0 when it does not fit. */
 struct http_ask {

@@ -82,6 +82,13 @@ size_t http_write_answer(char *out, size_t out_size, const struct http_answer *a
     return finish(&to, out, answer->extra);
 }
 
+size_t http_answer_most_bytes(const struct http_answer *answer)
+{
+    enum { REST_BYTES = 256 }; /* all but what the caller gives */
+    return REST_BYTES + (answer->content_type ? strlen(answer->content_type) : 0) +
+           (answer->extra ? strlen(answer->extra) : 0);
+}
+
 size_t http_write_request(char *out, size_t out_size, const struct http_ask *ask)
 {
     struct out to = {out, out + out_size, false};

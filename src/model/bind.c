@@ -32,6 +32,12 @@ static const char *list_io(const struct gp_io *ios, uint32_t n, char *text,
     return text;
 }
 
+/* What the engine will be called with. */
+static struct gp_call *call_of(struct inference *inference)
+{
+    return &inference->run.engine_run.call;
+}
+
 static bool fits_shape(const struct gp_io *io, const struct gp_tensor *tensor)
 {
     if (io->flags & GP_IO_ANY_RANK)
@@ -46,7 +52,7 @@ static bool fits_shape(const struct gp_io *io, const struct gp_tensor *tensor)
 
 /* Checks one tensor against its input, which one of 2018's types may stand for, and adds it to
  * the bound ones. */
-static bool bind_input(struct exchange *x, const struct gp_io *io,
+static bool bind_input(struct inference *inference, const struct gp_io *io,
                        const struct gp_tensor *given)
 {
     const bool is_type = io->dtype == given->dtype || io->dtype == GP_NULL ||
@@ -54,16 +60,16 @@ static bool bind_input(struct exchange *x, const struct gp_io *io,
     if (!is_type || !fits_shape(io, given)) {
         char wanted[160], got[160];
         gp_error_set(
-            &x->error, GP_INVALID, "input \"%.*s\" is %s; the model wants %s",
+            &inference->error, GP_INVALID, "input \"%.*s\" is %s; the model wants %s",
             gp_cut(io->name, 64), io->name,
             gp_shape_format(given->dtype, given->shape, given->rank, got, sizeof got),
             gp_shape_format(io->dtype, io->shape, io->rank, wanted, sizeof wanted));
         return false;
     }
-    const uint32_t n = x->run.call.n_inputs++;
-    x->inputs[n] = *given;
-    x->inputs[n].name = io->name;
-    x->wanted[n] = io->dtype == GP_NULL ? given->dtype : io->dtype;
+    const uint32_t n = call_of(inference)->n_inputs++;
+    inference->inputs[n] = *given;
+    inference->inputs[n].name = io->name;
+    inference->wanted[n] = io->dtype == GP_NULL ? given->dtype : io->dtype;
     return true;
 }
 
@@ -80,22 +86,23 @@ static const struct gp_io *find_io(const struct gp_io *ios, uint32_t n, const ch
 
 /* Which described input each tensor is, by name; positions[i] is the tensor of input
  * i, or -1. */
-static bool place_by_name(struct model *model, struct exchange *x, int64_t *positions)
+static bool place_by_name(struct model *model, struct inference *inference,
+                          int64_t *positions)
 {
     const struct gp_description *d = &model->description;
-    const struct gp_call *call = &x->request.call;
+    const struct gp_call *call = &inference->request->call;
     char list[300];
     for (uint32_t t = 0; t < call->n_inputs; t++) {
         uint32_t index = 0;
         if (!find_io(d->inputs, d->n_inputs, call->inputs[t].name, &index)) {
-            gp_error_set(&x->error, GP_INVALID,
+            gp_error_set(&inference->error, GP_INVALID,
                          "no input is named \"%.*s\"; the model has: %s",
                          gp_cut(call->inputs[t].name, 64), call->inputs[t].name,
                          list_io(d->inputs, d->n_inputs, list, sizeof list));
             return false;
         }
         if (positions[index] >= 0) {
-            gp_error_set(&x->error, GP_INVALID, "input \"%.*s\" came twice",
+            gp_error_set(&inference->error, GP_INVALID, "input \"%.*s\" came twice",
                          gp_cut(call->inputs[t].name, 64), call->inputs[t].name);
             return false;
         }
@@ -103,7 +110,7 @@ static bool place_by_name(struct model *model, struct exchange *x, int64_t *posi
     }
     for (uint32_t i = 0; i < d->n_inputs; i++)
         if (positions[i] < 0 && !(d->inputs[i].flags & GP_IO_OPTIONAL)) {
-            gp_error_set(&x->error, GP_INVALID,
+            gp_error_set(&inference->error, GP_INVALID,
                          "input \"%.*s\" is missing; the model wants: %s",
                          gp_cut(d->inputs[i].name, 64), d->inputs[i].name,
                          list_io(d->inputs, d->n_inputs, list, sizeof list));
@@ -112,13 +119,14 @@ static bool place_by_name(struct model *model, struct exchange *x, int64_t *posi
     return true;
 }
 
-static bool place_by_order(struct model *model, struct exchange *x, int64_t *positions)
+static bool place_by_order(struct model *model, struct inference *inference,
+                           int64_t *positions)
 {
-    const struct gp_call *call = &x->request.call;
+    const struct gp_call *call = &inference->request->call;
     if (call->n_inputs != model->n_default_inputs) {
         char list[300];
         gp_error_set(
-            &x->error, GP_INVALID,
+            &inference->error, GP_INVALID,
             "%u tensor%s came without names; the model has %u default input%s: %s",
             call->n_inputs, call->n_inputs == 1 ? "" : "s", model->n_default_inputs,
             model->n_default_inputs == 1 ? "" : "s",
@@ -131,70 +139,71 @@ static bool place_by_order(struct model *model, struct exchange *x, int64_t *pos
     return true;
 }
 
-static bool make_inputs(struct exchange *x, uint32_t n)
+static bool make_inputs(struct inference *inference, uint32_t n)
 {
-    x->inputs = gp_arena_alloc(x->arena, n * sizeof *x->inputs);
-    x->wanted = gp_arena_alloc(x->arena, n * sizeof *x->wanted);
-    x->run.call.inputs = x->inputs;
-    if (x->inputs && x->wanted)
+    inference->inputs = gp_arena_alloc(inference->arena, n * sizeof *inference->inputs);
+    inference->wanted = gp_arena_alloc(inference->arena, n * sizeof *inference->wanted);
+    call_of(inference)->inputs = inference->inputs;
+    if (inference->inputs && inference->wanted)
         return true;
-    gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the inputs");
+    gp_error_set(&inference->error, GP_NO_MEMORY, "no memory for the inputs");
     return false;
 }
 
 /* As they came, for the engine to check. */
-static bool pass_inputs(struct exchange *x)
+static bool pass_inputs(struct inference *inference)
 {
-    const struct gp_call *call = &x->request.call;
-    if (!make_inputs(x, call->n_inputs))
+    const struct gp_call *call = &inference->request->call;
+    if (!make_inputs(inference, call->n_inputs))
         return false;
     for (uint32_t i = 0; i < call->n_inputs; i++) {
-        x->inputs[i] = call->inputs[i];
-        x->wanted[i] = call->inputs[i].dtype;
+        inference->inputs[i] = call->inputs[i];
+        inference->wanted[i] = call->inputs[i].dtype;
     }
-    x->run.call.n_inputs = call->n_inputs;
+    call_of(inference)->n_inputs = call->n_inputs;
     return true;
 }
 
-static bool bind_inputs(struct model *model, struct exchange *x)
+static bool bind_inputs(struct model *model, struct inference *inference)
 {
     const struct gp_description *d = &model->description;
-    const struct gp_call *call = &x->request.call;
+    const struct gp_call *call = &inference->request->call;
     const bool is_named =
         call->n_inputs && call->inputs[0].name && call->inputs[0].name[0];
-    int64_t *positions = gp_arena_alloc(x->arena, d->n_inputs * sizeof *positions);
+    int64_t *positions =
+        gp_arena_alloc(inference->arena, d->n_inputs * sizeof *positions);
     if (!positions) {
-        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the inputs");
+        gp_error_set(&inference->error, GP_NO_MEMORY, "no memory for the inputs");
         return false;
     }
     for (uint32_t i = 0; i < d->n_inputs; i++)
         positions[i] = -1;
-    if (!(is_named ? place_by_name(model, x, positions)
-                   : place_by_order(model, x, positions)))
-        return is_named && d->flags & GP_OPEN_INPUTS && pass_inputs(x);
-    if (!make_inputs(x, d->n_inputs))
+    if (!(is_named ? place_by_name(model, inference, positions)
+                   : place_by_order(model, inference, positions)))
+        return is_named && d->flags & GP_OPEN_INPUTS && pass_inputs(inference);
+    if (!make_inputs(inference, d->n_inputs))
         return false;
     for (uint32_t i = 0; i < d->n_inputs; i++)
         if (positions[i] >= 0 &&
-            !bind_input(x, &d->inputs[i], &call->inputs[positions[i]]))
+            !bind_input(inference, &d->inputs[i], &call->inputs[positions[i]]))
             return false;
     return true;
 }
 
 /* The engine is asked for each output once; output_order says where each wanted one
  * lies. */
-static bool bind_outputs(struct model *model, struct exchange *x)
+static bool bind_outputs(struct model *model, struct inference *inference)
 {
     const struct gp_description *d = &model->description;
-    const struct gp_call *call = &x->request.call;
+    const struct gp_call *call = &inference->request->call;
     const bool is_default = call->n_outputs == 0;
     const char *const *names = is_default ? model->default_outputs : call->output_names;
     const uint32_t n = is_default ? model->n_default_outputs : call->n_outputs;
-    const char **unique = gp_arena_alloc(x->arena, n * sizeof *unique);
-    uint32_t *order = gp_arena_alloc(x->arena, n * sizeof *order);
-    const uint32_t *first = n ? names_find_first(x->arena, names, n) : NULL;
+    const char **unique = gp_arena_alloc(inference->arena, n * sizeof *unique);
+    uint32_t *order = gp_arena_alloc(inference->arena, n * sizeof *order);
+    const uint32_t *first = n ? names_find_first(inference->arena, names, n) : NULL;
     if (!unique || !order || (n && !first)) {
-        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the outputs");
+        gp_error_set(&inference->error, GP_NO_MEMORY, "no memory for the outputs");
         return false;
     }
     uint32_t n_unique = 0;
@@ -207,7 +216,7 @@ static bool bind_outputs(struct model *model, struct exchange *x)
         if (!is_default && !(d->flags & GP_ANY_OUTPUT) &&
             !find_io(d->outputs, d->n_outputs, names[i], &at)) {
             char list[300];
-            gp_error_set(&x->error, GP_INVALID,
+            gp_error_set(&inference->error, GP_INVALID,
                          "no output is named \"%.*s\"; the model has: %s",
                          gp_cut(names[i], 64), names[i],
                          list_io(d->outputs, d->n_outputs, list, sizeof list));
@@ -216,73 +225,79 @@ static bool bind_outputs(struct model *model, struct exchange *x)
         order[i] = n_unique;
         unique[n_unique++] = names[i];
     }
-    x->run.call.output_names = unique;
-    x->run.call.n_outputs = n_unique;
-    x->output_order = order;
-    x->n_wanted = n;
+    call_of(inference)->output_names = unique;
+    call_of(inference)->n_outputs = n_unique;
+    inference->output_order = order;
+    inference->n_wanted = n;
     return true;
 }
 
-bool model_bind(struct model *model, struct exchange *x)
+bool model_bind(struct inference *inference)
 {
-    engine_run_begin(&x->run);
-    x->run.call.config = x->request.call.config ? x->request.call.config : "";
-    x->run.call.deadline_ns = x->deadline_ns;
+    struct model *model = inference->model;
+    engine_run_begin(&inference->run.engine_run);
+    call_of(inference)->config =
+        inference->request->call.config ? inference->request->call.config : "";
+    call_of(inference)->deadline_ns = inference->deadline_ns;
     const uint32_t flags = model->description.flags;
-    const bool is_open = flags & GP_OPEN_INPUTS && *x->run.call.config;
+    const bool is_open = flags & GP_OPEN_INPUTS && *call_of(inference)->config;
     /* Without names, and with none described, the outputs are what the engine gives. */
     const bool are_all =
-        x->request.call.n_outputs == 0 &&
+        inference->request->call.n_outputs == 0 &&
         (is_open || (flags & GP_ANY_OUTPUT && !model->n_default_outputs));
-    if (!(flags & GP_ANY_INPUTS || is_open ? pass_inputs(x) : bind_inputs(model, x)))
+    if (!(flags & GP_ANY_INPUTS || is_open ? pass_inputs(inference)
+                                           : bind_inputs(model, inference)))
         return false;
     if (flags & GP_ANY_INPUTS || are_all) {
-        x->run.call.output_names = x->request.call.output_names;
-        x->run.call.n_outputs = x->request.call.n_outputs;
+        call_of(inference)->output_names = inference->request->call.output_names;
+        call_of(inference)->n_outputs = inference->request->call.n_outputs;
         return true;
     }
-    return bind_outputs(model, x);
+    return bind_outputs(model, inference);
 }
 
 /* What an engine will copy of strings. */
-static bool reserve_strings(struct exchange *x)
+static bool reserve_strings(struct inference *inference)
 {
     size_t n = 0, size = 0;
-    for (uint32_t i = 0; i < x->run.call.n_inputs; i++) {
-        const struct gp_string *strings = x->inputs[i].data;
-        const size_t n_here = x->inputs[i].dtype == GP_STRING
-                                  ? x->inputs[i].size_bytes / sizeof *strings
+    for (uint32_t i = 0; i < call_of(inference)->n_inputs; i++) {
+        const struct gp_string *strings = inference->inputs[i].data;
+        const size_t n_here = inference->inputs[i].dtype == GP_STRING
+                                  ? inference->inputs[i].size_bytes / sizeof *strings
                                   : 0;
         for (size_t k = 0; k < n_here; k++)
             size += strings[k].size_bytes;
         n += n_here;
     }
-    if (!n || engine_run_reserve_strings(&x->run, n, size))
+    if (!n || engine_run_reserve_strings(&inference->run.engine_run, n, size))
         return true;
     gp_error_set(
-        &x->error, GP_NO_MEMORY,
+        &inference->error, GP_NO_MEMORY,
         "the pool (--pool) has no room for the engine's copies of %zu strings, %zu "
         "bytes; try again later",
         n, size);
     return false;
 }
 
-bool model_settle(struct exchange *x)
+bool model_settle(struct inference *inference)
 {
-    struct wire_copies copies = {.arena = x->arena,
-                                 .payloads = engine_run_copies(&x->run)};
+    struct wire_copies copies = {.arena = inference->arena,
+                                 .payloads =
+                                     engine_run_copies(&inference->run.engine_run)};
     if (!copies.payloads) {
-        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for copies of the inputs");
+        gp_error_set(&inference->error, GP_NO_MEMORY,
+                     "no memory for copies of the inputs");
         return false;
     }
-    for (uint32_t i = 0; i < x->run.call.n_inputs; i++)
-        if (wire_settle(&copies, &x->inputs[i], x->wanted[i], NULL) != GP_OK) {
+    for (uint32_t i = 0; i < call_of(inference)->n_inputs; i++)
+        if (wire_settle(&copies, &inference->inputs[i], inference->wanted[i], NULL) !=
+            GP_OK) {
             gp_error_set(
-                &x->error, GP_NO_MEMORY,
+                &inference->error, GP_NO_MEMORY,
                 "the pool (--pool) has no room for a copy of input %u, %zu bytes, "
                 "which cannot be read where it lies; try again later",
-                i, x->inputs[i].size_bytes);
+                i, inference->inputs[i].size_bytes);
             return false;
         }
-    return reserve_strings(x);
+    return reserve_strings(inference);
 }

@@ -1,10 +1,9 @@
-/* Opening and closing; slots.c has the slots and the queue, bind.c the matching of
- * names. */
+/* Opening and closing; bind.c matches requests with it. */
 #include "model/model.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "server/server.h"
+#include "model/function.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -13,8 +12,14 @@
 
 static void engine_log(void *context, enum gp_log_level level, const char *message)
 {
-    struct gp_server *server = context;
-    log_line(&server->log, level, "engine: %s", message);
+    log_line(context, level, "engine: %s", message);
+}
+
+static char *copy_text(struct model *model, const char *text)
+{
+    const size_t size = strlen(text) + 1;
+    char *copy = gp_arena_alloc(model->arena, size);
+    return copy ? memcpy(copy, text, size) : NULL;
 }
 
 static enum gp_status find_input(const struct model *model, const char *name,
@@ -36,7 +41,7 @@ static enum gp_status set_default_inputs(struct model *model,
 {
     const struct gp_description *d = &model->description;
     const size_t n = options->n_inputs > d->n_inputs ? options->n_inputs : d->n_inputs;
-    uint32_t *indexes = gp_arena_alloc(model->server->arena, n * sizeof *indexes);
+    uint32_t *indexes = gp_arena_alloc(model->arena, n * sizeof *indexes);
     if (!indexes)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the model's inputs");
     uint32_t n_inputs = 0;
@@ -68,7 +73,7 @@ static enum gp_status set_default_outputs(struct model *model,
 {
     const struct gp_description *d = &model->description;
     const uint32_t n = options->n_outputs ? (uint32_t)options->n_outputs : d->n_outputs;
-    const char **names = gp_arena_alloc(model->server->arena, n * sizeof *names);
+    const char **names = gp_arena_alloc(model->arena, n * sizeof *names);
     if (!names)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the model's outputs");
     for (uint32_t i = 0; i < n; i++) {
@@ -77,7 +82,7 @@ static enum gp_status set_default_outputs(struct model *model,
             return gp_error_set(err, GP_INVALID,
                                 "--outputs names \"%s\", which the model does not have",
                                 name);
-        names[i] = server_strdup(model->server, name);
+        names[i] = copy_text(model, name);
         if (!names[i])
             return gp_error_set(err, GP_NO_MEMORY, "no memory for the model's outputs");
     }
@@ -101,7 +106,7 @@ static enum gp_status set_metadata(struct model *model,
                        : options->model_path
                            ? engine_model_name(options->model_path, path, sizeof path)
                            : model->engine->name;
-    m->name = server_strdup(model->server, name);
+    m->name = copy_text(model, name);
     if (!m->name)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the model's name");
     m->version = m->version && m->version[0] ? m->version : d->version ? d->version : "";
@@ -117,9 +122,9 @@ static enum gp_status set_metadata(struct model *model,
 }
 
 /* After open: what the model is, its defaults, its slots. */
-static enum gp_status prepare(struct model *model,
-                              const struct gp_server_options *options,
-                              struct gp_error *err)
+static enum gp_status prepare_model(struct model *model,
+                                    const struct gp_server_options *options,
+                                    struct gp_error *err)
 {
     struct gp_description *d = &model->description;
     *d = (struct gp_description){.size_bytes = sizeof *d};
@@ -136,30 +141,12 @@ static enum gp_status prepare(struct model *model,
     if (status != GP_OK)
         return status;
     if (d->pin && d->unpin)
-        pool_pin_with(model->server->pool, d->pin, d->unpin);
-    model->max_waiting = model->server->options.max_waiting;
-    model->slots = mem_array(d->n_slots, sizeof *model->slots);
-    if (!model->slots)
-        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u slots", d->n_slots);
-    for (uint32_t i = 0; i < d->n_slots; i++) {
-        pthread_mutex_init(&model->slots[i].lock, NULL);
-        pthread_cond_init(&model->slots[i].given, NULL);
-        model->slots[i].next_free = i + 1;
-    }
-    return GP_OK;
-}
-
-enum gp_status model_attach(struct model *model, struct gp_server *server,
-                            const struct gp_engine *engine, void *handle,
-                            const struct gp_server_options *options, struct gp_error *err)
-{
-    pthread_mutex_init(&model->lock, NULL);
-    model->server = server;
-    model->engine = engine;
-    model->handle = handle;
-    model->engine_version = engine->version;
-    model->queue_end = &model->queue;
-    return prepare(model, options, err);
+        pool_pin_with(model->host.pool, d->pin, d->unpin);
+    struct slots *slots = &model->slots;
+    slots->poller = model->host.poller;
+    slots->isolate = model->isolate;
+    slots->max_waiting = model->host.max_waiting;
+    return slots_init(slots, d->n_slots, err);
 }
 
 enum gp_status model_choose(struct gp_server_options *options, struct gp_error *err)
@@ -181,7 +168,7 @@ enum gp_status model_choose(struct gp_server_options *options, struct gp_error *
 }
 
 /* In children: by default as many as there are cores. */
-static enum gp_status open_isolated(struct model *model, struct gp_server *server,
+static enum gp_status open_children(struct model *model,
                                     const struct gp_server_options *options,
                                     const struct gp_engine_options *given,
                                     struct gp_error *err)
@@ -193,58 +180,126 @@ static enum gp_status open_isolated(struct model *model, struct gp_server *serve
         .name = options->engine,
         .engine_dir = options->engine_dir,
         .worker = options->worker,
-        .hang_ns = server->options.hang_timeout_ms * CLOCK_MS,
-        .pool = server->pool,
+        .hang_ns = model->host.hang_ns,
+        .pool = model->host.pool,
         .engine = &engine,
     };
-    struct isolate *isolate;
-    if (isolate_open(&isolate_options, &isolate, err) != GP_OK)
+    if (isolate_open(&isolate_options, &model->isolate, err) != GP_OK)
         return err->status;
-    model->isolate = isolate;
-    return model_attach(model, server, isolate_engine(isolate), isolate, options, err);
+    model->engine = isolate_engine(model->isolate);
+    model->engine_version = model->engine->version;
+    model->handle = model->isolate;
+    return GP_OK;
 }
 
-enum gp_status model_open(struct model *model, struct gp_server *server,
-                          const struct gp_server_options *options, struct gp_error *err)
+static enum gp_status open_here(struct model *model,
+                                const struct gp_server_options *options,
+                                const struct gp_engine_options *engine_options,
+                                struct gp_error *err)
+{
+    const struct gp_engine *engine = NULL;
+    const char *path;
+    enum gp_status status =
+        engine_load(options->engine, options->engine_dir, &engine, err);
+    if (status == GP_OK)
+        status = engine->open(engine_options, &model->handle, err);
+    if (status != GP_OK)
+        return status;
+    model->engine = engine;
+    model->engine_version = engine->version;
+    if (engine->probe)
+        engine->probe(engine_options, &model->engine_version, &path, NULL);
+    return GP_OK;
+}
+
+static struct model *create_model(const struct model_host *host, struct gp_error *err)
+{
+    struct model *model = mem_zalloc(sizeof *model);
+    struct gp_arena *arena = gp_arena_create();
+    if (!model || !arena) {
+        mem_free(model);
+        gp_arena_destroy(arena);
+        gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
+        return NULL;
+    }
+    model->host = *host;
+    model->arena = arena;
+    return model;
+}
+
+/* The model, once its engine has opened it; or closed. */
+static struct model *prepare_or_close(struct model *model, enum gp_status status,
+                                      const struct gp_server_options *options,
+                                      struct gp_error *err)
+{
+    if (status == GP_OK)
+        status = prepare_model(model, options, err);
+    if (status == GP_OK)
+        return model;
+    model_close(model);
+    return NULL;
+}
+
+struct model *model_open(const struct model_host *host,
+                         const struct gp_server_options *options, struct gp_error *err)
 {
     const struct gp_engine_options engine_options = {
         .size_bytes = sizeof engine_options,
         .n_slots = options->n_slots,
         .n_threads = options->n_threads,
-        .n_cores = server->place.n_cores,
+        .n_cores = host->n_cores,
         .model_path = options->model_path,
         .options = options->engine_options,
         .n_options = options->n_engine_options,
         .log = engine_log,
-        .log_context = server,
+        .log_context = host->log,
     };
-    if (options->isolate)
-        return open_isolated(model, server, options, &engine_options, err);
-    void *handle;
-    const struct gp_engine *engine = NULL;
-    enum gp_status status =
-        engine_load(options->engine, options->engine_dir, &engine, err);
-    if (status == GP_OK)
-        status = engine->open(&engine_options, &handle, err);
-    if (status != GP_OK)
-        return status;
-    status = model_attach(model, server, engine, handle, options, err);
-    const char *path;
-    if (engine->probe)
-        engine->probe(&engine_options, &model->engine_version, &path, NULL);
-    return status;
+    struct model *model = create_model(host, err);
+    if (!model)
+        return NULL;
+    const enum gp_status status = (options->isolate ? open_children : open_here)(
+        model, options, &engine_options, err);
+    return prepare_or_close(model, status, options, err);
+}
+
+struct model *model_open_function(const struct model_host *host, gp_infer_fn *function,
+                                  void *self, const struct gp_server_options *options,
+                                  struct gp_error *err)
+{
+    const uint32_t n_slots = options->n_slots ? options->n_slots : host->n_cores;
+    struct model *model = create_model(host, err);
+    if (!model)
+        return NULL;
+    model->handle = function_create(function, self, n_slots, options->metadata);
+    if (model->handle) {
+        model->engine = &function_engine;
+        model->engine_version = function_engine.version;
+    }
+    const enum gp_status status =
+        model->handle ? GP_OK
+                      : gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
+    return prepare_or_close(model, status, options, err);
+}
+
+enum gp_status model_start(struct model *model, struct gp_error *err)
+{
+    return model->description.flags & GP_SLOT_THREAD
+               ? slots_start_threads(&model->slots, err)
+               : GP_OK;
+}
+
+void model_stop(struct model *model)
+{
+    slots_stop_threads(&model->slots);
 }
 
 void model_close(struct model *model)
 {
-    if (!model->engine)
+    if (!model)
         return;
-    for (uint32_t i = 0; model->slots && i < model->description.n_slots; i++) {
-        pthread_mutex_destroy(&model->slots[i].lock);
-        pthread_cond_destroy(&model->slots[i].given);
-    }
-    mem_free(model->slots);
-    model->engine->close(model->handle);
-    pthread_mutex_destroy(&model->lock);
-    *model = (struct model){0};
+    slots_finish(&model->slots);
+    if (model->engine)
+        model->engine->close(model->handle);
+    gp_arena_destroy(model->arena);
+    mem_free(model);
 }

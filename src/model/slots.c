@@ -1,318 +1,359 @@
-/* Slots and the queue before them. Lock order: the model's, then a slot's; neither is
- * held while anything is read, written or run. */
-#include "model/model.h"
+/* Lock order: that of the slots, then one slot's; neither is held while anything is read, written
+ * or run, but the watcher asks under a slot's lock whether a client is left. */
+#include "model/slots.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/place.h"
-#include "server/connection.h"
-#include "server/server.h"
-
-#include <sys/epoll.h>
 
 /* A run younger than this is left alone: looking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
 
-/* Whether it makes sense to wait for a slot; else x->error says why not. With the lock held. */
-static bool may_wait(struct model *model, struct exchange *x)
+enum gp_status slots_init(struct slots *slots, uint32_t n, struct gp_error *err)
 {
-    if (model->isolate && !isolate_is_alive(model->isolate, &x->error))
+    slots->all = mem_array(n, sizeof *slots->all);
+    if (!slots->all)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u slots", n);
+    slots->n = n;
+    slots->queue_end = &slots->queue;
+    pthread_mutex_init(&slots->lock, NULL);
+    for (uint32_t i = 0; i < n; i++) {
+        pthread_mutex_init(&slots->all[i].lock, NULL);
+        pthread_cond_init(&slots->all[i].given, NULL);
+        slots->all[i].next_free = i + 1;
+    }
+    return GP_OK;
+}
+
+void slots_finish(struct slots *slots)
+{
+    if (!slots->all)
+        return;
+    for (uint32_t i = 0; i < slots->n; i++) {
+        pthread_mutex_destroy(&slots->all[i].lock);
+        pthread_cond_destroy(&slots->all[i].given);
+    }
+    pthread_mutex_destroy(&slots->lock);
+    mem_free(slots->all);
+    slots->all = NULL;
+}
+
+/* Whether a run may wait for a slot; else the inference's error says why not. With the lock
+ * held. */
+static bool may_wait(struct slots *slots, struct inference *inference)
+{
+    struct gp_error *err = &inference->error;
+    if (slots->isolate && !isolate_is_alive(slots->isolate, err))
         return false;
-    if (model->n_waiting >= model->max_waiting)
-        gp_error_set(&x->error, GP_BUSY,
+    if (slots->n_waiting >= slots->max_waiting)
+        gp_error_set(err, GP_BUSY,
                      "busy: %u requests wait already (--max-waiting); try again later",
-                     model->max_waiting);
-    else if (peers_is_over_waiting(x->connection->peer, model->max_waiting,
-                                   model->n_waiting))
-        gp_error_set(&x->error, GP_BUSY,
+                     slots->max_waiting);
+    else if (share_taker_is_over(inference->client, slots->max_waiting, slots->n_waiting))
+        gp_error_set(err, GP_BUSY,
                      "busy: this client's share of the %u places for requests that wait "
                      "(--max-waiting) is used up, and the last ones are kept for others; "
                      "try again later",
-                     model->max_waiting);
+                     slots->max_waiting);
     else
         return true;
     return false;
 }
 
-enum slot_take model_take_slot(struct model *model, struct exchange *x)
+static struct run *run_of(struct task *task)
 {
-    enum slot_take take = SLOT_TAKEN;
-    const int64_t now = clock_now_ns();
-    pthread_mutex_lock(&model->lock);
-    if (model->first_free < model->description.n_slots) {
-        x->slot = model->first_free;
-        model->first_free = model->slots[x->slot].next_free;
-    } else if (may_wait(model, x)) {
-        take = SLOT_QUEUED;
-        x->queued_ns = now;
-        x->next = NULL;
-        *model->queue_end = x;
-        model->queue_end = &x->next;
-        model->n_waiting++;
-        peers_add_waiting(x->connection->peer);
-        if (x->deadline_ns &&
-            (!model->queue_deadline_ns || x->deadline_ns < model->queue_deadline_ns))
-            model->queue_deadline_ns = x->deadline_ns;
-    } else {
-        take = SLOT_REFUSED;
-    }
-    pthread_mutex_unlock(&model->lock);
-    return take;
+    return (struct run *)(void *)task; /* its first member */
 }
 
-struct exchange *model_pass_slot(struct model *model, uint32_t slot)
+/* With the lock held. */
+static void join_queue(struct slots *slots, struct run *run)
 {
-    if (model->isolate && !isolate_let_go(model->isolate, slot)) {
-        /* Not a run, but as with one the watcher has to look after those who wait. */
-        poller_engage_slot(&model->server->poller);
-        return NULL;
-    }
-    pthread_mutex_lock(&model->lock);
-    struct exchange *x = model->queue;
-    if (x) {
-        model->queue = x->next;
-        if (!model->queue)
-            model->queue_end = &model->queue;
-        model->n_waiting--;
-        peers_drop_waiting(x->connection->peer);
-        x->next = NULL;
-        x->slot = slot;
-    } else {
-        model->slots[slot].next_free = model->first_free;
-        model->first_free = slot;
-    }
-    pthread_mutex_unlock(&model->lock);
-    if (x)
-        x->waited_ns = clock_now_ns() - x->queued_ns;
-    return x;
+    struct inference *inference = run->inference;
+    const int64_t deadline_ns = inference->deadline_ns;
+    inference->queued_ns = clock_now_ns();
+    run->task.next = NULL;
+    *slots->queue_end = &run->task;
+    slots->queue_end = &run->task.next;
+    slots->n_waiting++;
+    share_taker_add(inference->client);
+    if (deadline_ns &&
+        (!slots->queue_deadline_ns || deadline_ns < slots->queue_deadline_ns))
+        slots->queue_deadline_ns = deadline_ns;
 }
 
-void model_run_begin(struct model *model, struct exchange *x)
+/* Unlinks the run at *at. With the lock held. */
+static struct run *leave_queue(struct slots *slots, struct task **at)
 {
-    struct slot *slot = &model->slots[x->slot];
-    x->run_began_ns = clock_now_ns();
+    struct run *run = run_of(*at);
+    *at = run->task.next;
+    if (!*at)
+        slots->queue_end = at;
+    slots->n_waiting--;
+    share_taker_drop(run->inference->client);
+    run->inference->waited_ns = clock_now_ns() - run->inference->queued_ns;
+    return run;
+}
+
+/* The run has its slot: this thread goes on with it, or the slot's own does. */
+static void start_run(struct slots *slots, struct worker *worker, struct run *run)
+{
+    struct slot *slot = &slots->all[run->slot];
+    if (!slot->worker || slot->worker == worker) {
+        worker_take(worker, &run->task);
+        return;
+    }
     pthread_mutex_lock(&slot->lock);
-    slot->running = x;
-    slot->is_cancelled = false;
-    atomic_store(&slot->began_ns, x->run_began_ns);
+    slot->to_run = run;
+    pthread_cond_signal(&slot->given);
     pthread_mutex_unlock(&slot->lock);
 }
 
-bool model_run_end(struct model *model, struct exchange *x)
+bool slots_enter(struct slots *slots, struct worker *worker, struct run *run)
 {
-    struct slot *slot = &model->slots[x->slot];
-    x->ran_ns = clock_now_ns() - x->run_began_ns;
+    bool may_enter = true;
+    pthread_mutex_lock(&slots->lock);
+    const bool has_slot = slots->first_free < slots->n;
+    if (has_slot) {
+        run->slot = slots->first_free;
+        slots->first_free = slots->all[run->slot].next_free;
+    } else {
+        may_enter = may_wait(slots, run->inference);
+        if (may_enter)
+            join_queue(slots, run);
+    }
+    pthread_mutex_unlock(&slots->lock);
+    if (has_slot)
+        start_run(slots, worker, run);
+    return may_enter;
+}
+
+void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
+{
+    if (slots->isolate && !isolate_let_go(slots->isolate, slot)) {
+        poller_expect(slots->poller); /* the watcher has to look after those who wait */
+        return;
+    }
+    struct run *run = NULL;
+    pthread_mutex_lock(&slots->lock);
+    if (slots->queue) {
+        run = leave_queue(slots, &slots->queue);
+        run->slot = slot;
+    } else {
+        slots->all[slot].next_free = slots->first_free;
+        slots->first_free = slot;
+    }
+    pthread_mutex_unlock(&slots->lock);
+    if (run)
+        start_run(slots, worker, run);
+}
+
+void slots_run_begin(struct slots *slots, struct run *run)
+{
+    struct slot *slot = &slots->all[run->slot];
+    run->began_ns = clock_now_ns();
+    pthread_mutex_lock(&slot->lock);
+    slot->running = run;
+    slot->stop = SLOT_GOES_ON;
+    atomic_store(&slot->began_ns, run->began_ns);
+    pthread_mutex_unlock(&slot->lock);
+}
+
+enum slot_stop slots_run_end(struct slots *slots, struct run *run)
+{
+    struct slot *slot = &slots->all[run->slot];
+    run->inference->ran_ns = clock_now_ns() - run->began_ns;
     pthread_mutex_lock(&slot->lock);
     slot->running = NULL;
-    const bool is_cancelled = slot->is_cancelled;
+    const enum slot_stop stop = slot->stop;
     atomic_store(&slot->began_ns, 0);
     pthread_mutex_unlock(&slot->lock);
-    return is_cancelled;
+    return stop;
 }
 
-/* The slot's own thread: takes what it is given and carries on with what waits. */
+/* With the slot's lock held, so that the run cannot end meanwhile. */
+static void stop_run(struct slot *slot, enum slot_stop why)
+{
+    if (!slot->running || slot->stop != SLOT_GOES_ON || why == SLOT_GOES_ON)
+        return;
+    slot->stop = why;
+    engine_run_cancel(&slot->running->engine_run);
+}
+
+/* Likewise. */
+static enum slot_stop why_stop(const struct slot *slot, int64_t now)
+{
+    const struct run *run = slot->running;
+    if (!run || slot->stop != SLOT_GOES_ON)
+        return SLOT_GOES_ON;
+    const struct inference *inference = run->inference;
+    if (inference->deadline_ns && now >= inference->deadline_ns)
+        return SLOT_LATE;
+    return now - run->began_ns > YOUNG_NS && inference->is_left(inference) ? SLOT_LEFT
+                                                                           : SLOT_GOES_ON;
+}
+
+/* Takes out of the queue what is due at `now`; INT64_MAX: all of it. A list. */
+static struct task *take_due(struct slots *slots, int64_t now)
+{
+    struct task *due = NULL;
+    int64_t earliest = 0;
+    pthread_mutex_lock(&slots->lock);
+    for (struct task **at = &slots->queue; *at;) {
+        const int64_t deadline_ns = run_of(*at)->inference->deadline_ns;
+        if (now == INT64_MAX || (deadline_ns && deadline_ns <= now)) {
+            struct run *run = leave_queue(slots, at);
+            run->task.next = due;
+            due = &run->task;
+        } else {
+            if (deadline_ns && (!earliest || deadline_ns < earliest))
+                earliest = deadline_ns;
+            at = &(*at)->next;
+        }
+    }
+    slots->queue_deadline_ns = earliest;
+    pthread_mutex_unlock(&slots->lock);
+    return due;
+}
+
+static void fail_all(struct slots *slots, struct task *list, enum gp_status status,
+                     const char *message)
+{
+    while (list) {
+        struct inference *inference = run_of(list)->inference;
+        list = list->next;
+        gp_error_set(&inference->error, status, "%s", message);
+        poller_ready(slots->poller, &inference->task);
+    }
+}
+
+void slots_watch(struct slots *slots)
+{
+    const int64_t now = clock_now_ns();
+    for (uint32_t i = 0; i < slots->n; i++) {
+        struct slot *slot = &slots->all[i];
+        if (!atomic_load_explicit(&slot->began_ns, memory_order_relaxed))
+            continue;
+        pthread_mutex_lock(&slot->lock);
+        stop_run(slot, why_stop(slot, now));
+        pthread_mutex_unlock(&slot->lock);
+    }
+    pthread_mutex_lock(&slots->lock);
+    const bool has_due = slots->queue_deadline_ns && slots->queue_deadline_ns <= now;
+    pthread_mutex_unlock(&slots->lock);
+    if (has_due)
+        fail_all(slots, take_due(slots, now), GP_DEADLINE,
+                 "the deadline was over before a slot was free");
+}
+
+void slots_cancel(struct slots *slots)
+{
+    fail_all(slots, take_due(slots, INT64_MAX), GP_UNAVAILABLE,
+             "the server ended before a slot was free");
+    for (uint32_t i = 0; i < slots->n; i++) {
+        struct slot *slot = &slots->all[i];
+        pthread_mutex_lock(&slot->lock);
+        stop_run(slot, SLOT_ENDING);
+        pthread_mutex_unlock(&slot->lock);
+    }
+}
+
+unsigned slots_n_waiting(struct slots *slots)
+{
+    pthread_mutex_lock(&slots->lock);
+    const unsigned n = slots->n_waiting;
+    pthread_mutex_unlock(&slots->lock);
+    return n;
+}
+
+/* Takes a slot out of the free ones; false when it is not among them. */
+static bool withdraw_slot(struct slots *slots, uint32_t slot)
+{
+    pthread_mutex_lock(&slots->lock);
+    uint32_t *at = &slots->first_free;
+    while (*at < slots->n && *at != slot)
+        at = &slots->all[*at].next_free;
+    const bool is_free = *at == slot;
+    if (is_free)
+        *at = slots->all[slot].next_free;
+    pthread_mutex_unlock(&slots->lock);
+    return is_free;
+}
+
+void slots_take_news(struct slots *slots, struct worker *worker)
+{
+    struct gp_error err;
+    uint32_t slot;
+    switch (isolate_next(slots->isolate, &slot)) {
+    case ISOLATE_NONE:
+        break;
+    case ISOLATE_USABLE:
+        poller_forget(slots->poller);
+        slots_pass(slots, worker, slot);
+        break;
+    case ISOLATE_LOST:
+        if (withdraw_slot(slots, slot)) {
+            isolate_look(slots->isolate, slot);
+            slots_pass(slots, worker, slot);
+        }
+        break;
+    case ISOLATE_DOWN:
+        if (!isolate_is_alive(slots->isolate, &err))
+            fail_all(slots, take_due(slots, INT64_MAX), err.status, err.message);
+        break;
+    }
+}
+
+/* The slot's own thread: runs what it is given, and what waits after that. */
 static void *slot_main(void *arg)
 {
-    struct worker *worker = arg;
-    struct model *model = &worker->server->model;
-    struct slot *slot = &model->slots[worker->slot];
+    struct slot *slot = arg;
     for (;;) {
         pthread_mutex_lock(&slot->lock);
         while (!slot->to_run && !slot->is_ending)
             pthread_cond_wait(&slot->given, &slot->lock);
-        struct exchange *x = slot->to_run;
+        struct run *run = slot->to_run;
         slot->to_run = NULL;
         pthread_mutex_unlock(&slot->lock);
-        if (!x)
+        if (!run)
             return NULL;
-        connection_carry(worker, x);
-        log_write(&model->server->log, &worker->lines);
+        worker_carry(slot->worker, &run->task);
     }
 }
 
-bool model_hand_over(struct model *model, struct exchange *x)
+enum gp_status slots_start_threads(struct slots *slots, struct gp_error *err)
 {
-    struct slot *slot = &model->slots[x->slot];
-    if (!slot->worker)
-        return false;
-    pthread_mutex_lock(&slot->lock);
-    slot->to_run = x;
-    pthread_cond_signal(&slot->given);
-    pthread_mutex_unlock(&slot->lock);
-    return true;
-}
-
-/* With the slot's lock held, so that the run cannot end meanwhile. */
-static void watch_run(struct slot *slot, int64_t now)
-{
-    struct exchange *x = slot->running;
-    if (!x || slot->is_cancelled)
-        return;
-    bool is_over = x->deadline_ns && now >= x->deadline_ns;
-    if (!is_over && now - x->run_began_ns > YOUNG_NS)
-        is_over = connection_is_left(x->connection);
-    if (is_over) {
-        slot->is_cancelled = true;
-        engine_run_cancel(&x->run);
-    }
-}
-
-/* Takes out of the queue what is due at `now`, INT64_MAX: everything; a list. */
-static struct exchange *take_due(struct model *model, int64_t now)
-{
-    struct exchange *due = NULL;
-    int64_t earliest = 0;
-    pthread_mutex_lock(&model->lock);
-    struct exchange **at = &model->queue;
-    while (*at) {
-        struct exchange *x = *at;
-        if (now == INT64_MAX || (x->deadline_ns && x->deadline_ns <= now)) {
-            *at = x->next;
-            model->n_waiting--;
-            peers_drop_waiting(x->connection->peer);
-            x->next = due;
-            due = x;
-        } else {
-            if (x->deadline_ns && (!earliest || x->deadline_ns < earliest))
-                earliest = x->deadline_ns;
-            at = &x->next;
-        }
-    }
-    model->queue_end = at;
-    model->queue_deadline_ns = earliest;
-    pthread_mutex_unlock(&model->lock);
-    return due;
-}
-
-static void fail_all(struct exchange *list, enum gp_status status, const char *message)
-{
-    while (list) {
-        struct exchange *x = list;
-        list = x->next;
-        x->next = NULL;
-        gp_error_set(&x->error, status, "%s", message);
-        connection_answer_later(x);
-    }
-}
-
-void model_watch(struct model *model)
-{
-    const int64_t now = clock_now_ns();
-    for (uint32_t i = 0; i < model->description.n_slots; i++) {
-        struct slot *slot = &model->slots[i];
-        if (!atomic_load_explicit(&slot->began_ns, memory_order_relaxed))
-            continue;
-        pthread_mutex_lock(&slot->lock);
-        watch_run(slot, now);
-        pthread_mutex_unlock(&slot->lock);
-    }
-    pthread_mutex_lock(&model->lock);
-    const bool has_due = model->queue_deadline_ns && model->queue_deadline_ns <= now;
-    pthread_mutex_unlock(&model->lock);
-    if (has_due)
-        fail_all(take_due(model, now), GP_DEADLINE,
-                 "the deadline was over before a slot was free");
-}
-
-void model_cancel_all(struct model *model)
-{
-    fail_all(take_due(model, INT64_MAX), GP_UNAVAILABLE,
-             "the server ended before a slot was free");
-    for (uint32_t i = 0; i < model->description.n_slots; i++) {
-        struct slot *slot = &model->slots[i];
-        pthread_mutex_lock(&slot->lock);
-        if (slot->running && !slot->is_cancelled) {
-            slot->is_cancelled = true;
-            engine_run_cancel(&slot->running->run);
-        }
-        pthread_mutex_unlock(&slot->lock);
-    }
-}
-
-/* Takes a slot out of the free ones; false when it is not among them. */
-static bool withdraw(struct model *model, uint32_t slot)
-{
-    pthread_mutex_lock(&model->lock);
-    uint32_t *at = &model->first_free;
-    while (*at < model->description.n_slots && *at != slot)
-        at = &model->slots[*at].next_free;
-    const bool is_free = *at == slot;
-    if (is_free)
-        *at = model->slots[slot].next_free;
-    pthread_mutex_unlock(&model->lock);
-    return is_free;
-}
-
-/* A piece of news about the children. */
-static void news_came(struct worker *worker, struct source *source)
-{
-    struct model *model = &worker->server->model;
-    struct exchange *x = NULL;
-    struct gp_error err;
-    uint32_t slot;
-    (void)source;
-    switch (isolate_next(model->isolate, &slot)) {
-    case ISOLATE_NONE:
-        break;
-    case ISOLATE_USABLE:
-        poller_disengage_slot(&worker->server->poller);
-        x = model_pass_slot(model, slot);
-        break;
-    case ISOLATE_LOST:
-        if (withdraw(model, slot)) {
-            isolate_look(model->isolate, slot);
-            x = model_pass_slot(model, slot);
-        }
-        break;
-    case ISOLATE_DOWN:
-        if (!isolate_is_alive(model->isolate, &err))
-            fail_all(take_due(model, INT64_MAX), err.status, err.message);
-        break;
-    }
-    connection_carry(worker, x);
-}
-
-enum gp_status model_start(struct model *model, struct gp_error *err)
-{
-    if (model->isolate) {
-        model->news.serve = news_came;
-        model->news.fd = isolate_news_fd(model->isolate);
-        if (!poller_add(&model->server->poller, &model->news, EPOLLIN | EPOLLET))
-            return gp_error_set(err, GP_IO, "cannot watch the engine's processes");
-    }
-    if (!(model->description.flags & GP_SLOT_THREAD))
-        return GP_OK;
-    for (uint32_t i = 0; i < model->description.n_slots; i++) {
-        struct worker *worker = server_make_worker(model->server);
-        if (!worker)
+    for (uint32_t i = 0; i < slots->n; i++) {
+        struct slot *slot = &slots->all[i];
+        slot->worker = worker_create(slots->poller);
+        if (!slot->worker)
             return gp_error_set(err, GP_NO_MEMORY, "no memory for a slot's thread");
-        worker->slot = i;
-        const int rc = pthread_create(&worker->thread, NULL, slot_main, worker);
+        const int rc = pthread_create(&slot->thread, NULL, slot_main, slot);
         if (rc != 0) {
             char words[PLACE_WORDS_BYTES];
-            server_free_worker(worker);
+            worker_destroy(slot->worker);
+            slot->worker = NULL;
             return gp_error_set(
                 err, GP_UNAVAILABLE,
                 "cannot make a thread for slot %u of %u: %s; fewer --instances need "
                 "fewer threads",
-                i, model->description.n_slots, place_explain(rc, words));
+                i, slots->n, place_explain(rc, words));
         }
-        model->slots[i].worker = worker;
     }
     return GP_OK;
 }
 
-void model_stop(struct model *model)
+void slots_stop_threads(struct slots *slots)
 {
-    for (uint32_t i = 0; model->slots && i < model->description.n_slots; i++) {
-        struct slot *slot = &model->slots[i];
+    for (uint32_t i = 0; slots->all && i < slots->n; i++) {
+        struct slot *slot = &slots->all[i];
         if (!slot->worker)
             continue;
         pthread_mutex_lock(&slot->lock);
         slot->is_ending = true;
         pthread_cond_signal(&slot->given);
         pthread_mutex_unlock(&slot->lock);
-        pthread_join(slot->worker->thread, NULL);
-        server_free_worker(slot->worker);
+        pthread_join(slot->thread, NULL);
+        worker_destroy(slot->worker);
         slot->worker = NULL;
     }
 }

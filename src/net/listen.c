@@ -2,13 +2,12 @@
 
 #include "base/mem.h"
 #include "base/place.h"
-#include "server/connection.h"
-#include "server/server.h"
+#include "net/peers.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +17,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ACCEPTS_A_TURN = 64, BACKLOG = 4096 };
+enum { BACKLOG = 4096 };
 
-static void listen_accept(struct worker *worker, struct source *source);
+/* When epoll refuses a listener, which would else never be heard of again. */
+enum { REARM_TRIES = 50, REARM_PAUSE_MS = 10 };
 
-static struct listener *add(struct gp_server *server, int fd, const char *address,
-                            struct listener **list)
+static struct listener *add_listener(int fd, const char *address, struct listener **list)
 {
     struct listener *listener = mem_zalloc(sizeof *listener);
     char *text = mem_strdup(address);
@@ -32,9 +31,7 @@ static struct listener *add(struct gp_server *server, int fd, const char *addres
         mem_free(text);
         return NULL;
     }
-    listener->source.serve = listen_accept;
     listener->source.fd = fd;
-    listener->server = server;
     listener->address = text;
     listener->next = *list;
     *list = listener;
@@ -69,8 +66,8 @@ static enum gp_status fail_bind(int fd, const char *where, struct gp_error *err)
         error == EADDRINUSE ? "; another program has it (another --listen?)" : "");
 }
 
-static enum gp_status open_tcp(struct gp_server *server, const struct addrinfo *info,
-                               const char *where, unsigned *port, struct listener **list,
+static enum gp_status open_tcp(const struct addrinfo *info, const char *where,
+                               unsigned *port, struct listener **list,
                                struct gp_error *err)
 {
     const int on = 1, off = 0;
@@ -89,7 +86,7 @@ static enum gp_status open_tcp(struct gp_server *server, const struct addrinfo *
         return fail_bind(fd, where, err);
     char address[NI_MAXHOST + 32];
     *port = format_bound(fd, address, sizeof address);
-    struct listener *listener = add(server, fd, address, list);
+    struct listener *listener = add_listener(fd, address, list);
     if (!listener) {
         close(fd);
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a listener");
@@ -100,23 +97,23 @@ static enum gp_status open_tcp(struct gp_server *server, const struct addrinfo *
 
 /* ":PORT" is every address of this machine: one IPv6 socket that takes IPv4 too, else
  * IPv4. */
-static enum gp_status open_any(struct gp_server *server, const char *where,
-                               const struct addrinfo *infos, unsigned *port,
-                               struct listener **list, struct gp_error *err)
+static enum gp_status open_any(const char *where, const struct addrinfo *infos,
+                               unsigned *port, struct listener **list,
+                               struct gp_error *err)
 {
     for (int family = AF_INET6; family; family = family == AF_INET6 ? AF_INET : 0)
         for (const struct addrinfo *info = infos; info; info = info->ai_next) {
             struct addrinfo alone = *info;
             alone.ai_next = NULL;
             if (info->ai_family == family &&
-                open_tcp(server, &alone, where, port, list, err) == GP_OK)
+                open_tcp(&alone, where, port, list, err) == GP_OK)
                 return GP_OK;
         }
     return err->status;
 }
 
-static enum gp_status listen_tcp(struct gp_server *server, const char *where,
-                                 struct listener **list, struct gp_error *err)
+static enum gp_status listen_tcp(const char *where, struct listener **list,
+                                 struct gp_error *err)
 {
     const char *colon = strrchr(where, ':');
     const char *host_end = colon;
@@ -146,11 +143,11 @@ static enum gp_status listen_tcp(struct gp_server *server, const char *where,
     unsigned port = 0;
     enum gp_status status = GP_OK;
     if (!name[0])
-        status = open_any(server, where, infos, &port, list, err);
+        status = open_any(where, infos, &port, list, err);
     else
         for (const struct addrinfo *info = infos; info && status == GP_OK;
              info = info->ai_next)
-            status = open_tcp(server, info, where, &port, list, err);
+            status = open_tcp(info, where, &port, list, err);
     freeaddrinfo(infos);
     return status;
 }
@@ -170,8 +167,8 @@ static void remove_stale(const struct sockaddr_un *address)
     close(fd);
 }
 
-static enum gp_status listen_unix(struct gp_server *server, const char *where,
-                                  struct listener **list, struct gp_error *err)
+static enum gp_status listen_unix(const char *where, struct listener **list,
+                                  struct gp_error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = where + strlen("unix:");
@@ -189,7 +186,7 @@ static enum gp_status listen_unix(struct gp_server *server, const char *where,
         unlink(path);
         return status;
     }
-    struct listener *listener = add(server, fd, where, list);
+    struct listener *listener = add_listener(fd, where, list);
     char *copy = mem_strdup(path);
     if (!listener || !copy) {
         if (!listener)
@@ -203,69 +200,21 @@ static enum gp_status listen_unix(struct gp_server *server, const char *where,
     return GP_OK;
 }
 
-enum gp_status listen_open(struct gp_server *server, const char *where,
-                           struct listener **list, struct gp_error *err)
+enum gp_status listen_open(const char *where, struct listener **list,
+                           struct gp_error *err)
 {
-    return strncmp(where, "unix:", 5) == 0 ? listen_unix(server, where, list, err)
-                                           : listen_tcp(server, where, list, err);
+    return strncmp(where, "unix:", 5) == 0 ? listen_unix(where, list, err)
+                                           : listen_tcp(where, list, err);
 }
 
-/* Out of descriptors: a client is accepted by one that was kept spare, so that it can be told, or
- * take the place of one that idles, rather than be left hanging. */
-static int accept_by_spare(struct listener *listener, struct sockaddr_storage *from,
-                           socklen_t *size)
+bool listen_rearm(struct listener *listener, struct poller *poller)
 {
-    struct gp_server *server = listener->server;
-    int fd = -1;
-    pthread_mutex_lock(&server->lock);
-    if (server->n_spares) {
-        close(server->spares[--server->n_spares]);
-        fd = accept4(listener->source.fd, (struct sockaddr *)from, size,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    bool is_armed = poller_arm(poller, &listener->source, EPOLLIN);
+    for (int i = 0; i < REARM_TRIES && !is_armed; i++) {
+        poll(NULL, 0, REARM_PAUSE_MS);
+        is_armed = poller_arm(poller, &listener->source, EPOLLIN);
     }
-    pthread_mutex_unlock(&server->lock);
-    const int error = errno;
-    if (fd < 0)
-        server_keep_spares(server);
-    errno = error;
-    return fd;
-}
-
-/* Accepts up to 64 clients, then arms the listener again. An idle connection that was ended to make
- * room is closed by its own event, which must not wait behind more of them. */
-static void listen_accept(struct worker *worker, struct source *source)
-{
-    (void)worker;
-    struct listener *listener = (struct listener *)source;
-    struct gp_server *server = listener->server;
-    const int on = 1;
-    bool has_room = true;
-    for (int i = 0; i < ACCEPTS_A_TURN && has_room; i++) {
-        if (server_is_draining(server))
-            return;
-        struct sockaddr_storage from;
-        socklen_t size = sizeof from;
-        int fd = accept4(listener->source.fd, (struct sockaddr *)&from, &size,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-        const bool is_short = fd < 0 && (errno == EMFILE || errno == ENFILE);
-        if (is_short)
-            fd = accept_by_spare(listener, &from, &size);
-        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-            continue;
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE) &&
-            server_pause_listener(server, listener))
-            return;
-        if (fd < 0)
-            break;
-        if (!listener->unix_path)
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        atomic_fetch_add_explicit(&server->metrics.n_accepted, 1, memory_order_relaxed);
-        has_room =
-            connection_open(server, listener, fd, (struct sockaddr *)&from, !is_short);
-        if (is_short)
-            server_keep_spares(server);
-    }
-    server_rearm_listener(server, listener);
+    return is_armed;
 }
 
 void listen_stop(struct listener *list)

@@ -112,6 +112,7 @@ struct peer_record *peers_join(struct peers *peers, struct peer_name name)
         return NULL;
     }
     peer->memory.site = &peer->site->memory;
+    peer->waiting.site = &peer->site->waiting;
     return peer;
 }
 
@@ -131,27 +132,4 @@ const struct peer_record *peers_over_connections(const struct peer_record *peer,
         if (share_is_over(whose, n_most, n_open, peer->n_connections - 1u, 1))
             return peer;
     return NULL;
-}
-
-bool peers_is_over_waiting(struct peer_record *peer, unsigned n_most, unsigned n_waiting)
-{
-    enum share_of whose = SHARE_OF_ADDRESS;
-    for (; peer; peer = peer->site, whose = SHARE_OF_SITE)
-        if (share_is_over(whose, n_most, n_waiting,
-                          atomic_load_explicit(&peer->n_waiting, memory_order_relaxed),
-                          1))
-            return true;
-    return false;
-}
-
-void peers_add_waiting(struct peer_record *peer)
-{
-    for (; peer; peer = peer->site)
-        atomic_fetch_add_explicit(&peer->n_waiting, 1, memory_order_relaxed);
-}
-
-void peers_drop_waiting(struct peer_record *peer)
-{
-    for (; peer; peer = peer->site)
-        atomic_fetch_sub_explicit(&peer->n_waiting, 1, memory_order_relaxed);
 }

@@ -10,9 +10,9 @@
 #define GP_NET_PEERS_H
 
 #include "base/pool.h"
+#include "base/share.h"
 #include "net/timers.h"
 
-#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -31,12 +31,12 @@ struct peer_record {
     struct peer_record *site; /* of an IPv6 peer; else NULL */
     struct peer_name name;
     unsigned n_connections;
-    struct timer_link idle;   /* of its connections; under the timers' lock */
-    atomic_uint n_waiting;    /* requests in a queue; changed under a model's lock */
-    struct peer_record *next; /* in its bucket */
+    struct timer_link idle;     /* of its connections; under the timers' lock */
+    struct share_taker waiting; /* of places in queues */
+    struct peer_record *next;   /* in its bucket */
 };
 
-/* Zero at first; under the lock of the server. */
+/* Zero at first; under a lock of the owner's. */
 struct peers {
     struct peer_record *buckets[PEERS_N_BUCKETS];
     unsigned n; /* without sites */
@@ -56,10 +56,5 @@ void peers_leave(struct peers *peers, struct peer_record *peer);
  * is used up by it, the peer's own or its site's; NULL: nobody's. */
 const struct peer_record *peers_over_connections(const struct peer_record *peer,
                                                  unsigned n_most, unsigned n_open);
-
-/* The same of one place more in a queue of n_waiting. */
-bool peers_is_over_waiting(struct peer_record *peer, unsigned n_most, unsigned n_waiting);
-void peers_add_waiting(struct peer_record *peer);
-void peers_drop_waiting(struct peer_record *peer);
 
 #endif

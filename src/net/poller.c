@@ -2,7 +2,6 @@
 
 #include "base/mem.h"
 #include "base/place.h"
-#include "server/server.h"
 
 #include <errno.h>
 #include <string.h>
@@ -33,7 +32,7 @@ static void park_if_too_many(struct worker *worker)
     int n = atomic_load_explicit(&poller->n_polling, memory_order_relaxed);
     if (!is_one_too_many(poller, n))
         return;
-    log_write(&worker->server->log, &worker->lines);
+    log_write(poller->log, &worker->lines);
     pthread_mutex_lock(&poller->lock);
     n = atomic_load(&poller->n_polling);
     bool parks = is_one_too_many(poller, n) && !atomic_load(&poller->is_stopping);
@@ -71,29 +70,6 @@ void poller_unpark(struct poller *poller)
     pthread_mutex_unlock(&poller->lock);
 }
 
-static void *worker_main(void *arg)
-{
-    struct worker *worker = arg;
-    struct poller *poller = worker->poller;
-    while (!atomic_load(&poller->is_stopping)) {
-        park_if_too_many(worker);
-        /* One event at a time: a second one would wait behind the first one's engine. */
-        struct epoll_event event;
-        const bool has_lines = worker->lines.text.size_bytes > 0;
-        const int n =
-            epoll_wait(poller->epoll_fd, &event, 1, has_lines ? LINES_WAIT_MS : -1);
-        if (n == 0)
-            log_write(&worker->server->log, &worker->lines);
-        if (n != 1 || !event.data.ptr || atomic_load(&poller->is_stopping))
-            continue;
-        struct source *source = event.data.ptr;
-        atomic_load_explicit(&source->is_armed, memory_order_acquire);
-        source->serve(worker, source);
-    }
-    log_write(&worker->server->log, &worker->lines);
-    return NULL;
-}
-
 /* The counts change before the pace is read, and the watcher sets its pace before it
  * reads the counts: whichever comes second sees what the other did. */
 static void wake_watcher(struct poller *poller, int n_polling)
@@ -107,29 +83,103 @@ static void wake_watcher(struct poller *poller, int n_polling)
     pthread_mutex_unlock(&poller->lock);
 }
 
-void poller_engage(struct poller *poller)
+/* Should the last poller go into an engine while a task is ready, another thread takes it. */
+static void poller_engage(struct poller *poller)
 {
     atomic_fetch_add(&poller->n_engaged, 1);
-    wake_watcher(poller, atomic_fetch_sub(&poller->n_polling, 1) - 1);
+    const int n_polling = atomic_fetch_sub(&poller->n_polling, 1) - 1;
+    wake_watcher(poller, n_polling);
+    if (n_polling <= 0 && atomic_load(&poller->n_ready))
+        poller_unpark(poller);
 }
 
-void poller_engage_slot(struct poller *poller)
+static void poller_disengage(struct poller *poller)
+{
+    atomic_fetch_add_explicit(&poller->n_runs, 1, memory_order_relaxed);
+    atomic_fetch_add(&poller->n_polling, 1);
+    atomic_fetch_sub(&poller->n_engaged, 1);
+}
+
+void poller_expect(struct poller *poller)
 {
     atomic_fetch_add(&poller->n_engaged, 1);
     wake_watcher(poller, atomic_load(&poller->n_polling));
 }
 
-void poller_disengage_slot(struct poller *poller)
+void poller_forget(struct poller *poller)
 {
     atomic_fetch_add_explicit(&poller->n_runs, 1, memory_order_relaxed);
     atomic_fetch_sub(&poller->n_engaged, 1);
 }
 
-void poller_disengage(struct poller *poller)
+/* A run that may be long must not hold up the lines of what was answered before it. */
+void worker_engage(struct worker *worker)
 {
-    atomic_fetch_add_explicit(&poller->n_runs, 1, memory_order_relaxed);
-    atomic_fetch_add(&poller->n_polling, 1);
-    atomic_fetch_sub(&poller->n_engaged, 1);
+    struct poller *poller = worker->poller;
+    if (!atomic_load_explicit(&poller->has_short_runs, memory_order_relaxed))
+        log_write(poller->log, &worker->lines);
+    if (worker->polls)
+        poller_engage(poller);
+    else
+        poller_expect(poller);
+}
+
+void worker_disengage(struct worker *worker)
+{
+    if (worker->polls)
+        poller_disengage(worker->poller);
+    else
+        poller_forget(worker->poller);
+}
+
+static void signal_event(int event_fd)
+{
+    const uint64_t one = 1;
+    if (write(event_fd, &one, sizeof one) < 0) {
+        /* Cannot fail: the counter is far from its end. */
+    }
+}
+
+/* The count is changed before n_polling is read, and the other way round in poller_engage:
+ * whichever comes second sees what the other did. */
+void poller_ready(struct poller *poller, struct task *task)
+{
+    task->next = NULL;
+    pthread_mutex_lock(&poller->ready_lock);
+    *poller->ready_end = task;
+    poller->ready_end = &task->next;
+    atomic_fetch_add(&poller->n_ready, 1);
+    pthread_mutex_unlock(&poller->ready_lock);
+    signal_event(poller->ready.fd);
+    if (atomic_load(&poller->n_polling) <= 0)
+        poller_unpark(poller);
+}
+
+void worker_share(struct worker *worker)
+{
+    struct task *task;
+    while ((task = worker_next_task(worker)))
+        poller_ready(worker->poller, task);
+}
+
+/* Takes one task, and has another thread woken for the next: two writes may be one event. */
+static void take_ready(struct worker *worker, struct source *source)
+{
+    struct poller *poller = worker->poller;
+    pthread_mutex_lock(&poller->ready_lock);
+    struct task *task = poller->ready_tasks;
+    if (task)
+        poller->ready_tasks = task->next;
+    const bool has_more = poller->ready_tasks;
+    if (!has_more)
+        poller->ready_end = &poller->ready_tasks;
+    if (task)
+        atomic_fetch_sub(&poller->n_ready, 1);
+    pthread_mutex_unlock(&poller->ready_lock);
+    if (has_more)
+        signal_event(source->fd);
+    if (task)
+        worker_take(worker, task);
 }
 
 /* The event may come, and its thread close the descriptor, before epoll_ctl has
@@ -154,35 +204,69 @@ bool poller_arm(struct poller *poller, struct source *source, uint32_t events)
     return arm(poller, EPOLL_CTL_MOD, source, events);
 }
 
-enum gp_status poller_init(struct poller *poller, struct gp_server *server,
-                           unsigned n_cores, unsigned n_workers, struct gp_error *err)
+static bool open_set(struct poller *poller)
+{
+    struct epoll_event end = {.events = EPOLLIN, .data.ptr = NULL};
+    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    poller->end_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    poller->ready.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    poller->ready.serve = take_ready;
+    return poller->epoll_fd >= 0 && poller->end_fd >= 0 && poller->ready.fd >= 0 &&
+           epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->end_fd, &end) == 0 &&
+           poller_add(poller, &poller->ready, EPOLLIN | EPOLLET);
+}
+
+enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_cores,
+                           unsigned n_workers, struct gp_error *err)
 {
     char words[PLACE_WORDS_BYTES];
-    poller->server = server;
+    poller->log = log;
+    poller->epoll_fd = poller->end_fd = poller->ready.fd = -1;
+    poller->ready_end = &poller->ready_tasks;
     poller->n_cores = (int)n_cores;
     poller->n_workers = n_workers;
     poller->workers = mem_array(n_workers, sizeof *poller->workers);
     if (!poller->workers)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for %u threads", n_workers);
     pthread_mutex_init(&poller->lock, NULL);
+    pthread_mutex_init(&poller->ready_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&poller->watcher_waked, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    poller->end_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    struct epoll_event end = {.events = EPOLLIN, .data.ptr = NULL};
-    if (poller->epoll_fd < 0 || poller->end_fd < 0 ||
-        epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->end_fd, &end) != 0)
+    if (!open_set(poller))
         return gp_error_set(err, GP_IO, "cannot make an epoll set: %s",
                             place_explain(errno, words));
     for (unsigned i = 0; i < n_workers; i++) {
-        poller->workers[i].server = server;
-        poller->workers[i].poller = poller;
-        pthread_cond_init(&poller->workers[i].unparked, NULL);
+        worker_init(&poller->workers[i], poller, log);
+        poller->workers[i].polls = true;
     }
     return GP_OK;
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct poller *poller = worker->poller;
+    while (!atomic_load(&poller->is_stopping)) {
+        park_if_too_many(worker);
+        /* One event at a time: a second one would wait behind the first one's engine. */
+        struct epoll_event event;
+        const bool has_lines = worker->lines.text.size_bytes > 0;
+        const int n =
+            epoll_wait(poller->epoll_fd, &event, 1, has_lines ? LINES_WAIT_MS : -1);
+        if (n == 0)
+            log_write(poller->log, &worker->lines);
+        if (n != 1 || !event.data.ptr || atomic_load(&poller->is_stopping))
+            continue;
+        struct source *source = event.data.ptr;
+        atomic_load_explicit(&source->is_armed, memory_order_acquire);
+        source->serve(worker, source);
+        worker_carry_tasks(worker);
+    }
+    log_write(poller->log, &worker->lines);
+    return NULL;
 }
 
 enum gp_status poller_start(struct poller *poller, struct gp_error *err)
@@ -208,12 +292,9 @@ enum gp_status poller_start(struct poller *poller, struct gp_error *err)
 
 void poller_stop(struct poller *poller)
 {
-    const uint64_t one = 1;
     pthread_mutex_lock(&poller->lock);
     atomic_store(&poller->is_stopping, true);
-    if (write(poller->end_fd, &one, sizeof one) < 0) {
-        /* Cannot fail: the counter is far from its end. */
-    }
+    signal_event(poller->end_fd);
     while (poller->parked)
         unpark(poller);
     pthread_cond_signal(&poller->watcher_waked);
@@ -226,15 +307,31 @@ void poller_stop(struct poller *poller)
     poller->has_watcher = false;
 }
 
+struct worker *worker_create(struct poller *poller)
+{
+    struct worker *worker = mem_zalloc(sizeof *worker);
+    if (worker)
+        worker_init(worker, poller, poller->log);
+    return worker;
+}
+
+void worker_destroy(struct worker *worker)
+{
+    if (worker)
+        worker_finish(worker);
+    mem_free(worker);
+}
+
 void poller_finish(struct poller *poller)
 {
-    if (poller->epoll_fd > 0)
-        close(poller->epoll_fd);
-    if (poller->end_fd > 0)
-        close(poller->end_fd);
+    const int fds[] = {poller->epoll_fd, poller->end_fd, poller->ready.fd};
+    for (int i = 0; i < 3; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
     for (unsigned i = 0; poller->workers && i < poller->n_workers; i++)
-        log_lines_finish(&poller->workers[i].lines);
+        worker_finish(&poller->workers[i]);
     mem_free(poller->workers);
     pthread_mutex_destroy(&poller->lock);
+    pthread_mutex_destroy(&poller->ready_lock);
     pthread_cond_destroy(&poller->watcher_waked);
 }

@@ -173,8 +173,7 @@ bool timers_evict(struct timers *timers, struct timer *timer, enum timer_list wh
     return at != list;
 }
 
-size_t timers_revoke(struct timers *timers, size_t wanted_bytes,
-                     size_t (*take_back)(struct timer *timer))
+size_t timers_revoke(struct timers *timers, size_t wanted_bytes)
 {
     static const enum timer_kind kinds[] = {TIMER_BODY, TIMER_HEAD};
     size_t bytes = 0;
@@ -190,7 +189,7 @@ size_t timers_revoke(struct timers *timers, size_t wanted_bytes,
             n_looks++;
             if (timer->stalled_ns > now || has_unread(timer))
                 continue;
-            const size_t held = take_back(timer);
+            const size_t held = timers->take_back(timer);
             bytes += held;
             if (held) {
                 end_timer(timer, TIMER_REVOKED);

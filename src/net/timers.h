@@ -52,7 +52,7 @@ struct timer {
     struct timer_link *idle[TIMER_N_LISTS]; /* its lists while it idles; NULL: none */
     int64_t deadline_ns;
     int64_t
-        stalled_ns; /* of TIMER_HEAD and TIMER_BODY: from when on it holds others up */
+        stalled_ns; /* of TIMER_HEAD and TIMER_BODY: from then on it holds others up */
     enum timer_kind kind; /* TIMER_NONE: on no list */
     enum timer_end end;
     int fd;
@@ -64,6 +64,9 @@ struct timers {
     struct timer_link lists[TIMER_N_KINDS];
     struct timer_link idle; /* all that are fresh or idle */
     int64_t wake_ns;        /* when the timerfd fires; 0: disarmed */
+    /* Frees what a connection holds, with the lock held, so that its owner is not at it; gives how
+     * many bytes that was. */
+    size_t (*take_back)(struct timer *timer);
 };
 
 enum gp_status timers_init(struct timers *timers, struct poller *poller,
@@ -89,11 +92,9 @@ enum timer_end timers_leave(struct timers *timers, struct timer *timer);
  * when none is idle. */
 bool timers_evict(struct timers *timers, struct timer *timer, enum timer_list whose);
 
-/* Ends connections that have stalled in a head or a body, until what they held comes to the bytes
- * that are wanted; gives how many bytes it came to. take_back frees what a connection holds, with
- * the lock held, so that its owner is not at it, and says how much that was. */
-size_t timers_revoke(struct timers *timers, size_t wanted_bytes,
-                     size_t (*take_back)(struct timer *timer));
+/* Ends connections that have stalled in a head or a body, which are answered 503, until what they
+ * held comes to the bytes that are wanted; gives how many bytes it came to. Any thread. */
+size_t timers_revoke(struct timers *timers, size_t wanted_bytes);
 
 /* The timerfd fired. */
 void timers_expire(struct timers *timers);

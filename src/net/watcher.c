@@ -116,7 +116,8 @@ void *watcher_main(void *arg)
         }
         if (look(poller, &sight))
             poller_unpark(poller);
-        poller->watch(poller->server);
+        if (poller->watch)
+            poller->watch(poller->watch_context);
         n_easy = wanted_pace(poller) < pace ? n_easy + 1 : 0;
         if (n_easy > PATIENCE) {
             atomic_store(&poller->watcher_pace, (int)pace - 1);

@@ -1,6 +1,7 @@
 #include "server/body.h"
 
-#include "server/server.h"
+#include "net/worker.h"
+#include "server/access.h"
 
 #include <string.h>
 
@@ -28,7 +29,7 @@ static size_t known_bytes(const struct gp_io *io)
 /* What the answer may take: the described outputs', else as much as the body. */
 static size_t expected_answer(const struct exchange *x, size_t body_bytes)
 {
-    const struct gp_description *d = &x->server->model.description;
+    const struct gp_description *d = &x->model->description;
     size_t total = 0;
     for (uint32_t i = 0; i < d->n_outputs; i++) {
         const size_t bytes = known_bytes(&d->outputs[i]);
@@ -55,12 +56,13 @@ static bool check_share(struct exchange *x, size_t body, size_t answer)
 
 /* Room in the pool for these bytes more of the body, and for the answer: what is promised to
  * requests that have stalled is taken from them when there is no other. */
-static bool reserve(struct exchange *x, size_t body, size_t answer)
+static bool reserve_room(struct exchange *x, size_t body, size_t answer)
 {
     struct pool *pool = x->server->pool;
-    enum pool_answer got = pool_reserve(pool, &x->run.promise, body, answer);
-    while (got != POOL_GRANTED && connection_revoke(x->server, body + answer))
-        got = pool_reserve(pool, &x->run.promise, body, answer);
+    enum pool_answer got =
+        pool_reserve(pool, &x->inference.run.engine_run.promise, body, answer);
+    while (got != POOL_GRANTED && timers_revoke(&x->server->timers, body + answer))
+        got = pool_reserve(pool, &x->inference.run.engine_run.promise, body, answer);
     if (got == POOL_GRANTED)
         return true;
     if (got == POOL_FULL)
@@ -75,15 +77,15 @@ static bool reserve(struct exchange *x, size_t body, size_t answer)
             "answer its requests would hold over a quarter of the pool (--pool), "
             "%zu bytes, and the last quarter is kept for others; try again later",
             body, answer, pool_share(pool));
-    server_count_refusal(x->server, METRICS_REFUSED_BODY, &x->connection->from,
-                         x->error.message);
+    access_refused(x->server, METRICS_REFUSED_BODY, &x->guest->from, x->error.message);
     return false;
 }
 
 /* A buffer for what was reserved. */
-static bool take(struct exchange *x, size_t size_bytes, struct pool_buffer *buffer)
+static bool take_buffer(struct exchange *x, size_t size_bytes, struct pool_buffer *buffer)
 {
-    if (pool_take(x->server->pool, size_bytes, &x->run.promise, buffer))
+    if (pool_take(x->server->pool, size_bytes, &x->inference.run.engine_run.promise,
+                  buffer))
         return true;
     gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a body of %zu bytes",
                  size_bytes);
@@ -93,14 +95,16 @@ static bool take(struct exchange *x, size_t size_bytes, struct pool_buffer *buff
 /* What is promised for the answer to a body of body_bytes. */
 static size_t answer_bytes(const struct exchange *x, size_t body_bytes)
 {
-    return x->http.method == HTTP_METHOD_POST ? expected_answer(x, body_bytes) : 0;
+    const bool is_inference = x->http.method == HTTP_METHOD_POST && x->model;
+    return is_inference ? expected_answer(x, body_bytes) : 0;
 }
 
 bool body_begin(struct exchange *x)
 {
     const size_t answer = answer_bytes(x, x->body_length);
-    return check_share(x, x->body_length, answer) && reserve(x, x->body_length, answer) &&
-           take(x, x->body_length, &x->body);
+    return check_share(x, x->body_length, answer) &&
+           reserve_room(x, x->body_length, answer) &&
+           take_buffer(x, x->body_length, &x->body);
 }
 
 bool body_touch(struct exchange *x, size_t end)
@@ -115,28 +119,29 @@ bool body_touch(struct exchange *x, size_t end)
 bool body_begin_chunked(struct exchange *x)
 {
     x->body_length = FIRST_CHUNKED_BYTES;
-    return reserve(x, FIRST_CHUNKED_BYTES, 0) && take(x, FIRST_CHUNKED_BYTES, &x->body) &&
+    return reserve_room(x, FIRST_CHUNKED_BYTES, 0) &&
+           take_buffer(x, FIRST_CHUNKED_BYTES, &x->body) &&
            body_touch(x, FIRST_CHUNKED_BYTES);
 }
 
 /* Twice the room, in another buffer: the one way by which a body's bytes move. */
-static bool grow(struct exchange *x, size_t more)
+static bool grow_body(struct worker *worker, struct exchange *x, size_t more)
 {
     struct pool_buffer larger;
     const size_t needed = x->body_size + more;
     const size_t size = needed > 2 * x->body_size ? needed : 2 * x->body_size;
-    if (!check_share(x, needed, answer_bytes(x, needed)) || !reserve(x, size, 0) ||
-        !take(x, size, &larger))
+    if (!check_share(x, needed, answer_bytes(x, needed)) || !reserve_room(x, size, 0) ||
+        !take_buffer(x, size, &larger))
         return false;
     const bool is_long = x->body_size >= LONG_COPY_BYTES;
     if (is_long)
-        poller_engage(&x->server->poller);
+        worker_engage(worker);
     const bool is_touched = pool_touch(x->server->pool, &larger, x->body_size);
     if (is_touched)
         memcpy(larger.data, x->body.data, x->body_size);
     pool_give(x->server->pool, is_touched ? &x->body : &larger);
     if (is_long)
-        poller_disengage(&x->server->poller);
+        worker_disengage(worker);
     if (is_touched)
         x->body = larger;
     else
@@ -145,7 +150,7 @@ static bool grow(struct exchange *x, size_t more)
     return is_touched;
 }
 
-bool body_make_room(struct exchange *x, size_t more)
+bool body_make_room(struct worker *worker, struct exchange *x, size_t more)
 {
     const uint64_t limit = body_limit(x);
     if (more > limit - x->body_size) {
@@ -161,7 +166,7 @@ bool body_make_room(struct exchange *x, size_t more)
     /* What the window holds needs all its room. A chunk that is being received does with what
      * is left: growing for all of it at each read would move the body again and again. */
     const size_t least = more < WINDOW_BYTES ? more : WINDOW_BYTES;
-    if (x->body.size_bytes - x->body_size < least && !grow(x, more))
+    if (x->body.size_bytes - x->body_size < least && !grow_body(worker, x, more))
         return false;
     const size_t room = x->body.size_bytes - x->body_size;
     return body_touch(x, x->body_size + (more < room ? more : room));
@@ -170,5 +175,5 @@ bool body_make_room(struct exchange *x, size_t more)
 bool body_end_chunked(struct exchange *x)
 {
     const size_t answer = answer_bytes(x, x->body_size);
-    return check_share(x, x->body_size, answer) && reserve(x, 0, answer);
+    return check_share(x, x->body_size, answer) && reserve_room(x, 0, answer);
 }

@@ -26,7 +26,7 @@ bool body_touch(struct exchange *x, size_t end);
 /* For a chunked body: a buffer, and room for the next of `more` bytes, which have to be within
  * the limit: for all of them up to the window's size, else for some. */
 bool body_begin_chunked(struct exchange *x);
-bool body_make_room(struct exchange *x, size_t more);
+bool body_make_room(struct worker *worker, struct exchange *x, size_t more);
 
 /* A chunked body is complete: the promise for its answer. */
 bool body_end_chunked(struct exchange *x);

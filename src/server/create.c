@@ -1,107 +1,54 @@
-/* Making, running and freeing; drain.c has the way to the end. */
-#include "server/server.h"
+/* Making, running and freeing a server. */
 
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/mem.h"
-#include "model/function.h"
+#include "server/accept.h"
+#include "server/drain.h"
+#include "server/options.h"
 #include "server/signals.h"
+#include "server/turn.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* How long unused memory of the pool stays warm, at least. */
 #define POOL_IDLE_NS (30 * CLOCK_S)
 
-enum { RESERVED_DESCRIPTORS = 64, MIB = 1 << 20 };
+enum { MIB = 1 << 20 };
 
-char *server_strdup(struct gp_server *server, const char *text)
+static struct gp_server *server_of(struct source *source, size_t offset)
 {
-    const size_t size = strlen(text) + 1;
-    char *copy = gp_arena_alloc(server->arena, size);
-    return copy ? memcpy(copy, text, size) : NULL;
-}
-
-static uint32_t or_default(uint32_t value, uint32_t standard)
-{
-    return value ? value : standard;
-}
-
-static uint32_t most_connections(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
-        return 1 << 20;
-    return limit.rlim_cur > (rlim_t)2 * RESERVED_DESCRIPTORS
-               ? (uint32_t)(limit.rlim_cur - RESERVED_DESCRIPTORS)
-               : (uint32_t)(limit.rlim_cur / 2);
-}
-
-/* Copies the names of --allow-host, which may be no URLs. */
-static enum gp_status keep_hosts(struct gp_server *server, struct gp_error *err)
-{
-    struct gp_server_options *o = &server->options;
-    const char **kept = gp_arena_alloc(server->arena, o->n_allow_hosts * sizeof *kept);
-    for (size_t i = 0; kept && i < o->n_allow_hosts; i++) {
-        const char *name = o->allow_hosts[i];
-        if (!*name || strpbrk(name, "/@ ,"))
-            return gp_error_set(err, GP_INVALID,
-                                "--allow-host is \"%.*s\"; wanted the name of a host, as "
-                                "clients write it in a URL: NAME, NAME:PORT or [IPV6]",
-                                gp_cut(name, 100), name);
-        kept[i] = server_strdup(server, name);
-        if (!kept[i])
-            kept = NULL;
-    }
-    o->allow_hosts = kept;
-    return kept ? GP_OK : gp_error_set(err, GP_NO_MEMORY, "no memory for --allow-host");
-}
-
-static enum gp_status set_options(struct gp_server *server,
-                                  const struct gp_server_options *given,
-                                  struct gp_error *err)
-{
-    struct gp_server_options *o = &server->options;
-    *o = *given;
-    if (o->max_body_bytes > GP_MAX_MESSAGE_BYTES)
-        return gp_error_set(err, GP_INVALID,
-                            "the limit on bodies is %llu bytes; the format ends at %u",
-                            (unsigned long long)o->max_body_bytes, GP_MAX_MESSAGE_BYTES);
-    if (!o->max_body_bytes)
-        o->max_body_bytes = 1u << 30;
-    if (!o->min_rate_bytes)
-        o->min_rate_bytes = 1000000;
-    o->max_waiting = or_default(o->max_waiting, 1024);
-    if (!o->max_connections || o->max_connections > most_connections())
-        o->max_connections = most_connections();
-    o->head_timeout_ms = or_default(o->head_timeout_ms, 10000);
-    o->idle_timeout_ms = or_default(o->idle_timeout_ms, 75000);
-    o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
-    o->n_pollers = or_default(o->n_pollers, server->place.n_cores);
-    o->hang_timeout_ms = or_default(o->hang_timeout_ms, 30000);
-    return keep_hosts(server, err);
+    return (struct gp_server *)(void *)((char *)source - offset);
 }
 
 static void timer_fired(struct worker *worker, struct source *source)
 {
-    (void)source;
-    timers_expire(&worker->server->timers);
-    pool_trim(worker->server->pool, POOL_IDLE_NS);
+    (void)worker;
+    struct gp_server *server =
+        server_of(source, offsetof(struct gp_server, timers.source));
+    timers_expire(&server->timers);
+    pool_trim(server->pool, POOL_IDLE_NS);
 }
 
 static void stop_asked(struct worker *worker, struct source *source)
 {
-    (void)source;
-    server_shutdown_for(worker->server, NULL);
+    (void)worker;
+    drain_begin(server_of(source, offsetof(struct gp_server, stop)), NULL);
 }
 
-static void watch(struct gp_server *server)
+static void watch_model(struct model *model, void *arg)
 {
-    model_watch(&server->model);
+    (void)arg;
+    slots_watch(&model->slots);
+}
+
+static void watch_models(void *models)
+{
+    models_each(models, watch_model, NULL);
 }
 
 static enum gp_status open_listeners(struct gp_server *server,
@@ -113,7 +60,11 @@ static enum gp_status open_listeners(struct gp_server *server,
     const size_t n = options->n_listen ? options->n_listen : 1;
     enum gp_status status = GP_OK;
     for (size_t i = n; i-- > 0 && status == GP_OK;)
-        status = listen_open(server, listen[i], &server->listeners, err);
+        status = listen_open(listen[i], &server->listeners, err);
+    for (struct listener *l = server->listeners; l; l = l->next) {
+        l->source.serve = accept_clients;
+        l->owner = server;
+    }
     return status;
 }
 
@@ -131,15 +82,6 @@ static bool begin_log(struct gp_server *server, const struct gp_server_options *
                  strerror(errno));
     log_end(&server->log);
     return false;
-}
-
-static uint64_t pool_bytes(const struct gp_server *server, char words[PLACE_WORDS_BYTES])
-{
-    const uint64_t by_default = place_pool_bytes(&server->place, words);
-    if (!server->options.pool_bytes)
-        return by_default;
-    (void)snprintf(words, PLACE_WORDS_BYTES, "--pool");
-    return server->options.pool_bytes;
 }
 
 static enum gp_status fail_pool(uint64_t size_bytes, int error, struct gp_error *err)
@@ -161,7 +103,7 @@ static bool open_pool(struct gp_server *server, const struct gp_server_options *
     char words[PLACE_WORDS_BYTES];
     place_find(&server->place);
     server->options.pool_bytes = options->pool_bytes;
-    const uint64_t size_bytes = pool_bytes(server, words);
+    const uint64_t size_bytes = options_pool_bytes(server, words);
     server->pool =
         (options->isolate ? pool_create_split : pool_create)((size_t)size_bytes);
     if (!server->pool)
@@ -170,8 +112,8 @@ static bool open_pool(struct gp_server *server, const struct gp_server_options *
 }
 
 /* What both ways of making a server share, before the model is opened. */
-static struct gp_server *begin(const struct gp_server_options *options,
-                               struct gp_error *err)
+static struct gp_server *create_parts(const struct gp_server_options *options,
+                                      struct gp_error *err)
 {
     struct gp_server *server = mem_zalloc(sizeof *server);
     if (server && !begin_log(server, options, err)) {
@@ -198,30 +140,40 @@ static struct gp_server *begin(const struct gp_server_options *options,
     server->timers.source.fd = -1;
     server->poller.epoll_fd = server->poller.end_fd = -1;
     pthread_mutex_init(&server->lock, NULL);
-    server_keep_spares(server);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&server->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    exchanges_init(&server->exchanges);
-    if (set_options(server, options, err) == GP_OK)
+    exchanges_init(&server->exchanges, server, server->pool);
+    connections_init(&server->connections, &server->timers);
+    models_init(&server->models);
+    if (options_set(server, options, err) == GP_OK)
         return server;
     gp_server_destroy(server);
     return NULL;
 }
 
+static void add_slots(struct model *model, void *n)
+{
+    *(unsigned *)n += model->slots.n;
+}
+
 /* The parts that need the model. */
-static enum gp_status finish(struct gp_server *server,
-                             const struct gp_server_options *options,
-                             struct gp_error *err)
+static enum gp_status create_rest(struct gp_server *server,
+                                  const struct gp_server_options *options,
+                                  struct gp_error *err)
 {
     const unsigned n_pollers = server->options.n_pollers;
-    const unsigned n_workers = n_pollers + server->model.description.n_slots + 1;
+    unsigned n_workers = n_pollers + 1;
     struct poller *poller = &server->poller;
     char words[PLACE_WORDS_BYTES];
-    poller->watch = watch;
-    enum gp_status status = poller_init(poller, server, n_pollers, n_workers, err);
+    models_each(&server->models, add_slots, &n_workers);
+    poller->watch = watch_models;
+    poller->watch_context = &server->models;
+    server->timers.take_back = turn_take_back;
+    server->connections.n_most = server->options.max_connections;
+    enum gp_status status = poller_init(poller, &server->log, n_pollers, n_workers, err);
     if (status == GP_OK)
         status = timers_init(&server->timers, poller, err);
     if (status == GP_OK && !poller_add(poller, &server->stop, EPOLLIN))
@@ -234,51 +186,45 @@ static enum gp_status finish(struct gp_server *server,
     return status;
 }
 
-static enum gp_status open_function(struct gp_server *server, gp_infer_fn *function,
-                                    void *self, const struct gp_server_options *options,
-                                    struct gp_error *err)
+static enum gp_status open_model(struct gp_server *server, gp_infer_fn *function,
+                                 void *self, const struct gp_server_options *options,
+                                 struct gp_error *err)
 {
-    const uint32_t n_slots = or_default(options->n_slots, server->place.n_cores);
-    if (options->isolate)
+    const struct model_host host = {
+        .pool = server->pool,
+        .log = &server->log,
+        .poller = &server->poller,
+        .n_cores = server->place.n_cores,
+        .max_waiting = server->options.max_waiting,
+        .hang_ns = server->options.hang_timeout_ms * CLOCK_MS,
+    };
+    if (function && options->isolate)
         return gp_error_set(err, GP_INVALID,
                             "a function of this process cannot be isolated from it");
-    void *handle = function_create(function, self, n_slots, options->metadata);
-    if (!handle)
-        return gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
-    return model_attach(&server->model, server, &function_engine, handle, options, err);
-}
-
-/* Of the first layout, whatever is added to the struct later. */
-#define OPTIONS_0_1_BYTES                                                                \
-    (offsetof(struct gp_server_options, log_format) + sizeof(enum gp_log_format))
-
-/* The caller's options, whatever version of the struct it has. */
-static struct gp_server_options options_of(const struct gp_server_options *given)
-{
-    struct gp_server_options options = {0};
-    if (given) {
-        const size_t size = given->size_bytes ? given->size_bytes : OPTIONS_0_1_BYTES;
-        memcpy(&options, given, size < sizeof options ? size : sizeof options);
-    }
-    return options;
+    struct model *model = function
+                              ? model_open_function(&host, function, self, options, err)
+                              : model_open(&host, options, err);
+    if (!model)
+        return err->status;
+    models_add(&server->models, model);
+    return GP_OK;
 }
 
 static struct gp_server *create(gp_infer_fn *function, void *self,
                                 const struct gp_server_options *options,
                                 struct gp_error *err)
 {
-    struct gp_server_options o = options_of(options);
+    struct gp_server_options o = options_take(options);
     struct gp_error detail = {0};
     err = err ? err : &detail;
     if (!function && model_choose(&o, err) != GP_OK)
         return NULL;
-    struct gp_server *server = begin(&o, err);
+    struct gp_server *server = create_parts(&o, err);
     if (!server)
         return NULL;
-    enum gp_status status = function ? open_function(server, function, self, &o, err)
-                                     : model_open(&server->model, server, &o, err);
+    enum gp_status status = open_model(server, function, self, &o, err);
     if (status == GP_OK)
-        status = finish(server, &o, err);
+        status = create_rest(server, &o, err);
     if (status == GP_OK)
         return server;
     gp_server_destroy(server);
@@ -306,120 +252,6 @@ const char *gp_server_address(const struct gp_server *server, size_t index)
     return listener ? listener->address : NULL;
 }
 
-/* "2 of 32 cores (cgroup quota), pool 256 MiB (half of memory.max)" */
-static void log_place(struct gp_server *server)
-{
-    const struct place *place = &server->place;
-    char cores[64], words[PLACE_WORDS_BYTES];
-    const unsigned long long pool_mib = pool_bytes(server, words) / MIB;
-    const bool is_large = pool_mib >= 10ull * 1024;
-    if (place->cores_from)
-        (void)snprintf(cores, sizeof cores, "%u of %u cores (%s)", place->n_cores,
-                       place->n_machine_cores, place->cores_from);
-    else
-        (void)snprintf(cores, sizeof cores, "%u core%s", place->n_cores,
-                       place->n_cores == 1 ? "" : "s");
-    log_line(&server->log, GP_LOG_INFO, "%s, pool %llu %s (%s)", cores,
-             is_large ? pool_mib / 1024 : pool_mib, is_large ? "GiB" : "MiB", words);
-    if (pool_mib > place->memory_bytes / MIB)
-        log_line(&server->log, GP_LOG_WARNING,
-                 "the pool of %llu MiB is more than %s, %llu MiB: set a smaller --pool",
-                 pool_mib, place->memory_from,
-                 (unsigned long long)place->memory_bytes / MIB);
-}
-
-/* "mobilenet  onnx 1.32.0  cpu  2 threads   image float32[-1,3] -> probabilities
- * float32[-1,9]" */
-static void log_start(struct gp_server *server)
-{
-    const struct model *model = &server->model;
-    const struct gp_description *d = &model->description;
-    struct text line = {0};
-    char shape[96];
-    text_printf(&line, "%s  %s %s  %s   ", model->metadata.name, model->engine->name,
-                model->engine_version, d->summary ? d->summary : "");
-    for (uint32_t i = 0; i < d->n_inputs; i++)
-        text_printf(&line, "%s%s %s", i ? ", " : "", d->inputs[i].name,
-                    gp_shape_format(d->inputs[i].dtype, d->inputs[i].shape,
-                                    d->inputs[i].rank, shape, sizeof shape));
-    for (uint32_t i = 0; i < d->n_outputs; i++)
-        text_printf(&line, "%s%s %s", i ? ", " : " -> ", d->outputs[i].name,
-                    gp_shape_format(d->outputs[i].dtype, d->outputs[i].shape,
-                                    d->outputs[i].rank, shape, sizeof shape));
-    text_printf(&line, "   ready in %lld ms",
-                (long long)((clock_now_ns() - server->created_ns) / CLOCK_MS));
-    if (!line.is_short)
-        log_line(&server->log, GP_LOG_INFO, "%s", line.data);
-    text_finish(&line);
-    log_place(server);
-    for (const struct listener *l = server->listeners; l; l = l->next)
-        log_line(&server->log, GP_LOG_INFO, "listening on %s   (graphpipe inspect %s)",
-                 l->address, l->address);
-}
-
-/* Once, however many listeners there are. */
-static void warn_of_listeners(struct gp_server *server)
-{
-    const struct listener *l = server->listeners;
-    while (l && l->is_local)
-        l = l->next;
-    if (!l || server->options.n_allow_hosts)
-        return;
-    log_line(
-        &server->log, GP_LOG_WARNING,
-        "%s is open to other machines, without a password and in the clear: whoever "
-        "reaches it may use the model and read /metrics%s; put a proxy with TLS and "
-        "access control in front, and name the hosts to answer for with --allow-host",
-        l->address,
-        server->options.allow_remote_control ? ", and shut the server down" : "");
-}
-
-struct worker *server_make_worker(struct gp_server *server)
-{
-    struct worker *worker = mem_zalloc(sizeof *worker);
-    if (!worker)
-        return NULL;
-    worker->server = server;
-    worker->poller = &server->poller;
-    return worker;
-}
-
-void server_free_worker(struct worker *worker)
-{
-    log_lines_finish(&worker->lines);
-    mem_free(worker);
-}
-
-static enum gp_status start(struct gp_server *server, struct gp_error *err)
-{
-    enum gp_status status = model_start(&server->model, err);
-    if (status == GP_OK)
-        status = poller_start(&server->poller, err);
-    for (struct listener *l = server->listeners; l && status == GP_OK; l = l->next)
-        if (!poller_add(&server->poller, &l->source, EPOLLIN))
-            status = gp_error_set(err, GP_IO, "cannot watch %s", l->address);
-    if (status == GP_OK) {
-        log_start(server);
-        warn_of_listeners(server);
-    }
-    return status;
-}
-
-enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err)
-{
-    enum gp_status status = start(server, err);
-    if (status == GP_OK)
-        status = server_wait(server, err);
-    if (status != GP_DEADLINE) { /* past the drain limit a thread may never come back */
-        poller_stop(&server->poller);
-        model_stop(&server->model);
-        connection_close_all(server); /* where it did not start as a whole */
-    } else {
-        log_flush(&server->log); /* the end may be near */
-    }
-    return status;
-}
-
 void gp_server_stop(struct gp_server *server)
 {
     const uint64_t one = 1;
@@ -433,7 +265,7 @@ void gp_server_destroy(struct gp_server *server)
     if (!server)
         return;
     listen_close(server->listeners);
-    model_close(&server->model);
+    models_finish(&server->models);
     if (server->poller.workers) {
         timers_finish(&server->timers);
         poller_finish(&server->poller);
@@ -443,8 +275,7 @@ void gp_server_destroy(struct gp_server *server)
     gp_arena_destroy(server->arena);
     log_end(&server->log);
     close(server->stop.fd);
-    while (server->n_spares)
-        close(server->spares[--server->n_spares]);
+    connections_finish(&server->connections);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
     mem_free(server);
@@ -466,7 +297,7 @@ static struct gp_server *create_service(const void *arg, struct gp_error *err)
 int gp_serve_function(gp_infer_fn *function, void *self,
                       const struct gp_server_options *options)
 {
-    struct function_service service = {function, self, options_of(options)};
+    struct function_service service = {function, self, options_take(options)};
     struct gp_error err = {.message = "descriptor 0, 1 or 2 is closed"};
     enum gp_status status = GP_UNAVAILABLE;
     service.options.size_bytes = sizeof service.options;

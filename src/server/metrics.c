@@ -150,6 +150,6 @@ void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
               "Lines of the log that were not written: its reader is slow, or has gone.",
               gauges->n_lines_lost);
     put_pool(text, &gauges->pool);
-    if (gauges->children)
-        put_children(text, gauges->children);
+    if (gauges->has_children)
+        put_children(text, &gauges->children);
 }

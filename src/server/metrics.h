@@ -52,8 +52,9 @@ struct metrics_gauges {
     unsigned n_slots;
     struct pool_counts pool;
     int is_ready;
-    unsigned long n_lines_lost;            /* of the log */
-    const struct isolate_counts *children; /* NULL: the engine is not isolated */
+    unsigned long n_lines_lost; /* of the log */
+    bool has_children;          /* an engine is isolated */
+    struct isolate_counts children;
 };
 void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
                    struct text *text);

@@ -5,9 +5,10 @@
 #include "server/receive.h"
 
 #include "base/clock.h"
+#include "server/access.h"
 #include "server/body.h"
+#include "server/format.h"
 #include "server/routes.h"
-#include "server/server.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -18,63 +19,6 @@ _Static_assert(WINDOW_BYTES >= (int)HTTP_MAX_HEAD_BYTES + (int)WINDOW_READ_BYTES
 static size_t window_size(const struct worker *worker)
 {
     return worker->window_end - worker->window_start;
-}
-
-bool window_save(struct worker *worker, struct connection *c)
-{
-    const size_t size = window_size(worker);
-    if (!size)
-        return true;
-    struct pool_promise none = {.peer = &c->peer->memory};
-    if (pool_buy(c->server->pool, POOL_PRIVATE, size, &none, &c->pending) != POOL_GRANTED)
-        return false;
-    if (!pool_touch(c->server->pool, &c->pending, size)) {
-        pool_give(c->server->pool, &c->pending);
-        return false;
-    }
-    memcpy(c->pending.data, worker->window + worker->window_start, size);
-    c->pending_size = size;
-    worker->window_start = worker->window_end = 0;
-    return true;
-}
-
-void window_load(struct worker *worker, struct connection *c)
-{
-    worker->window_start = 0;
-    worker->window_end = c->pending_size;
-    if (!c->pending_size)
-        return;
-    memcpy(worker->window, c->pending.data, c->pending_size);
-    c->pending_size = 0;
-    pool_give(c->server->pool, &c->pending);
-}
-
-enum step receive_refuse(struct connection *c)
-{
-    struct exchange *x = c->x;
-    if (!x) {
-        connection_refuse_plainly(c);
-        return STEP_NEXT;
-    }
-    x->accepts_graphpipe = x->accepts_json = false;
-    x->must_close = true;
-    if (!x->arrived_ns)
-        x->arrived_ns = c->since_ns; /* of a head that never became complete */
-    exchange_answer_error(x);
-    c->state = CONNECTION_ANSWER;
-    return STEP_NEXT;
-}
-
-enum step receive_step(enum transport_result result)
-{
-    switch (result) {
-    case TRANSPORT_WANT_READ:
-        return STEP_READ;
-    case TRANSPORT_WANT_WRITE:
-        return STEP_WRITE;
-    default:
-        return STEP_CLOSE;
-    }
 }
 
 /* Receives up to 16 KiB behind what the window holds. */
@@ -90,7 +34,7 @@ static enum transport_result fill_window(struct worker *worker, struct connectio
     const struct iovec part = {worker->window + worker->window_end, WINDOW_READ_BYTES};
     const enum transport_result result = transport_readv(&c->transport, &part, 1, &n);
     worker->window_end += n;
-    worker->turn_bytes += n;
+    c->turn_bytes += n;
     return result;
 }
 
@@ -107,14 +51,16 @@ static bool begin_body(struct worker *worker, struct exchange *x)
     return true;
 }
 
-/* Tells a client that asked to go on. Such a small write always fits into an empty send
- * buffer; when it does not, the client goes on after its own time-out, as it must. */
-static void send_continue(struct connection *c)
+/* Tells a client that asked to go on. When the send buffer has no room for it the client goes on
+ * after its own time-out, as it must; a part of it would spoil the answer. */
+static enum step send_continue(struct connection *c)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    size_t n;
     const struct iovec part = {(void *)(size_t)text, sizeof text - 1};
-    (void)transport_writev(&c->transport, &part, 1, &n);
+    size_t n = 0;
+    const enum transport_result result = transport_writev(&c->transport, &part, 1, &n);
+    const bool is_whole = n == part.iov_len;
+    return is_whole || result == TRANSPORT_WANT_WRITE ? STEP_NEXT : STEP_CLOSE;
 }
 
 static bool check_head(struct exchange *x)
@@ -122,12 +68,12 @@ static bool check_head(struct exchange *x)
     const struct http_message *http = &x->http;
     const bool is_post = http->method == HTTP_METHOD_POST;
     const uint64_t limit = body_limit(x);
-    if (x->connection->is_for_health && !x->route) {
+    if (x->guest->is_for_health && x->model) {
         gp_error_set(&x->error, GP_BUSY,
                      "no room for another connection: this one is kept for health checks "
                      "(/control, /metrics); try again later");
-        server_count_refusal(x->server, METRICS_REFUSED_CONNECTION, &x->connection->from,
-                             x->error.message);
+        access_refused(x->server, METRICS_REFUSED_CONNECTION, &x->guest->from,
+                       x->error.message);
     } else if (http->has_bad_expect) {
         gp_error_set(&x->error, GP_EXPECTATION,
                      "Expect: only 100-continue is understood");
@@ -149,6 +95,73 @@ static bool check_head(struct exchange *x)
     return false;
 }
 
+/* X-GraphPipe-Timeout-Ms, capped by the server's own limit. */
+static bool read_deadline(struct exchange *x, const char *base)
+{
+    const uint32_t cap_ms = x->server->options.timeout_ms;
+    size_t size;
+    const char *value = http_field(&x->http, base, "X-GraphPipe-Timeout-Ms", &size);
+    uint64_t ms = 0;
+    for (size_t i = 0; value && i < size; i++) {
+        if (value[i] < '0' || value[i] > '9' || ms > UINT32_MAX) {
+            gp_error_set(
+                &x->error, GP_INVALID,
+                "X-GraphPipe-Timeout-Ms is \"%.*s\"; wanted milliseconds from 1 to %u",
+                (int)gp_text_cut(value, size, 32), value, UINT32_MAX);
+            return false;
+        }
+        ms = ms * 10 + (uint64_t)(value[i] - '0');
+    }
+    if (value && (ms == 0 || ms > UINT32_MAX)) {
+        gp_error_set(&x->error, GP_INVALID,
+                     "X-GraphPipe-Timeout-Ms is %llu; wanted milliseconds from 1 to %u",
+                     (unsigned long long)ms, UINT32_MAX);
+        return false;
+    }
+    if (cap_ms && (ms == 0 || ms > cap_ms))
+        ms = cap_ms;
+    if (ms)
+        x->inference.deadline_ns = x->arrived_ns + (int64_t)ms * CLOCK_MS;
+    return true;
+}
+
+/* By Accept. What a request is read in is settled by its route. */
+static void choose_format(struct exchange *x, const char *base)
+{
+    size_t size;
+    const char *accept = http_field(&x->http, base, "Accept", &size);
+    x->format = &format_2018;
+    if (!accept)
+        return;
+    if (x->http.method == HTTP_METHOD_POST &&
+        http_has_token(accept, size, "application/x-graphpipe"))
+        x->format = &format_graphpipe;
+    else if (http_has_token(accept, size, "application/json"))
+        x->format = &format_json;
+}
+
+/* What the complete head says beyond HTTP's own: Accept, the deadline. */
+static bool read_head(struct exchange *x, const char *base)
+{
+    choose_format(x, base);
+    const struct http_span span = x->http.target;
+    char *target = gp_arena_alloc(x->arena, (size_t)span.size + 1);
+    if (!target) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the request's target");
+        return false;
+    }
+    memcpy(target, base + span.start, span.size);
+    target[span.size] = '\0';
+    x->target = target;
+    return read_deadline(x, base);
+}
+
+static enum step request_complete(struct connection *c)
+{
+    c->state = CONNECTION_REQUEST;
+    return STEP_NEXT;
+}
+
 /* Of a request that its route refuses: a small body is dropped first, so that the connection can
  * be kept; none is waited for that is large, or of unknown size. */
 static bool is_refused_early(const struct http_message *http)
@@ -160,36 +173,36 @@ static bool is_refused_early(const struct http_message *http)
 static enum step head_done(struct worker *worker, struct connection *c, size_t head_size)
 {
     struct exchange *x = c->x;
-    x->arrived_ns = clock_now_ns();
+    x->arrived_ns = x->inference.arrived_ns = clock_now_ns();
     atomic_fetch_add_explicit(&x->server->metrics.n_in_flight, 1, memory_order_relaxed);
     x->is_counted = true;
-    x->http.is_kept_alive = x->http.is_kept_alive && !c->is_for_health;
+    x->http.is_kept_alive = x->http.is_kept_alive && !c->guest.is_for_health;
     const char *head = worker->window + worker->window_start;
-    const bool is_read = exchange_read_head(x, head);
+    const bool is_read = read_head(x, head);
     const bool is_found = is_read && routes_find(x, head);
     worker->window_start += head_size;
     if (is_read && !is_found && is_refused_early(&x->http)) {
         x->must_close = true;
-        return routes_dispatch(worker, c);
+        return request_complete(c);
     }
     if (!is_read || (is_found && !check_head(x)))
-        return receive_refuse(c);
+        return connection_refuse(c);
     c->since_ns = x->arrived_ns;
     if (x->http.is_chunked) {
         if (!body_begin_chunked(x))
-            return receive_refuse(c);
+            return connection_refuse(c);
         c->state = CONNECTION_CHUNKED;
     } else if (x->http.content_length > 0) {
         x->body_length = (size_t)x->http.content_length;
         if (!begin_body(worker, x))
-            return receive_refuse(c);
+            return connection_refuse(c);
         c->state = CONNECTION_BODY;
     } else {
-        return routes_dispatch(worker, c);
+        return request_complete(c);
     }
-    if (x->http.expects_continue && !window_size(worker) && !x->body_size)
-        send_continue(c);
-    return STEP_NEXT;
+    const bool is_awaited =
+        x->http.expects_continue && !window_size(worker) && !x->body_size;
+    return is_awaited ? send_continue(c) : STEP_NEXT;
 }
 
 enum step receive_head(struct worker *worker, struct connection *c)
@@ -199,47 +212,47 @@ enum step receive_head(struct worker *worker, struct connection *c)
     if (window_size(worker) == fed) {
         const enum transport_result result = fill_window(worker, c);
         if (result != TRANSPORT_OK)
-            return receive_step(result);
+            return connection_step(result);
     }
     if (!c->x) {
-        c->x = exchange_take(c->server, c);
+        c->x = connection_take_exchange(c);
         c->since_ns = clock_now_ns();
     }
     if (!c->x)
-        return receive_refuse(c);
+        return connection_refuse(c);
     switch (http_head(&c->x->http, worker->window + worker->window_start, fed,
                       window_size(worker), &head_size, &c->x->error)) {
     case HTTP_DONE:
         return head_done(worker, c, head_size);
     case HTTP_BAD:
-        return receive_refuse(c);
+        return connection_refuse(c);
     case HTTP_MORE:
         break;
     }
     c->x->head_fed = window_size(worker);
-    return worker->turn_bytes < TURN_BYTES ? STEP_NEXT : STEP_YIELD;
+    return c->turn_bytes < TURN_BYTES ? STEP_NEXT : STEP_YIELD;
 }
 
-enum step receive_body(struct worker *worker, struct connection *c)
+enum step receive_body(struct connection *c)
 {
     struct exchange *x = c->x;
     while (x->body_size < x->body_length) {
-        if (worker->turn_bytes >= TURN_BYTES)
+        if (c->turn_bytes >= TURN_BYTES)
             return STEP_YIELD;
         const size_t rest = x->body_length - x->body_size;
-        const size_t share = TURN_BYTES - worker->turn_bytes;
+        const size_t share = TURN_BYTES - c->turn_bytes;
         const size_t most = rest < share ? rest : share;
         if (!body_touch(x, x->body_size + most))
-            return receive_refuse(c);
+            return connection_refuse(c);
         const struct iovec part = {x->body.data + x->body_size, most};
         size_t n = 0;
         const enum transport_result result = transport_readv(&c->transport, &part, 1, &n);
         if (result != TRANSPORT_OK)
-            return receive_step(result);
+            return connection_step(result);
         x->body_size += n;
-        worker->turn_bytes += n;
+        c->turn_bytes += n;
     }
-    return routes_dispatch(worker, c);
+    return request_complete(c);
 }
 
 /* Receives into the body, or, between chunks, into the window; *fresh are the new
@@ -264,7 +277,7 @@ static enum transport_result read_chunk(struct worker *worker, struct connection
     fresh->iov_len = rest < room ? rest : room;
     const enum transport_result result = transport_readv(&c->transport, fresh, 1, &n);
     fresh->iov_len = n;
-    worker->turn_bytes += n;
+    c->turn_bytes += n;
     return result;
 }
 
@@ -283,7 +296,7 @@ static enum http_progress take_chunks(struct worker *worker, struct exchange *x,
         if (progress == HTTP_BAD)
             return progress;
         if (payload.iov_len) {
-            if (is_in_window && !body_make_room(x, payload.iov_len))
+            if (is_in_window && !body_make_room(worker, x, payload.iov_len))
                 return HTTP_BAD;
             if (is_in_window)
                 memcpy(x->body.data + x->body_size, payload.iov_base, payload.iov_len);
@@ -305,18 +318,17 @@ enum step receive_chunked(struct worker *worker, struct connection *c)
         if (fresh.iov_len) {
             const enum http_progress progress = take_chunks(worker, x, fresh);
             if (progress == HTTP_BAD)
-                return receive_refuse(c);
+                return connection_refuse(c);
             if (progress == HTTP_DONE)
-                return body_end_chunked(x) ? routes_dispatch(worker, c)
-                                           : receive_refuse(c);
+                return body_end_chunked(x) ? request_complete(c) : connection_refuse(c);
         }
-        if (worker->turn_bytes >= TURN_BYTES)
+        if (c->turn_bytes >= TURN_BYTES)
             return STEP_YIELD;
         const size_t rest = http_chunk_rest(&x->http);
-        if (rest && !body_make_room(x, rest))
-            return receive_refuse(c);
+        if (rest && !body_make_room(worker, x, rest))
+            return connection_refuse(c);
         const enum transport_result result = read_chunk(worker, c, &fresh);
         if (result != TRANSPORT_OK)
-            return receive_step(result);
+            return connection_step(result);
     }
 }

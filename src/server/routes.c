@@ -7,15 +7,13 @@
  * for. */
 #include "server/routes.h"
 
-#include "net/listen.h"
+#include "server/drain.h"
+#include "server/format.h"
 #include "server/host.h"
 #include "server/infer.h"
-#include "server/server.h"
 
 #include <string.h>
 #include <strings.h>
-
-enum answered { ANSWERED, PAUSED };
 
 /* True for "/metrics", "/metrics/x" and "/metrics?x" under "/metrics". */
 static bool is_under(const char *target, const char *folder)
@@ -30,105 +28,71 @@ static bool is_path(const char *target, const char *path)
     return strncmp(target, path, n) == 0 && (!target[n] || target[n] == '?');
 }
 
-/* "ok" as text, or {"status":"ok"} where JSON is accepted. */
 static void answer_word(struct exchange *x, int status, const char *word)
 {
-    if (x->accepts_json)
-        text_printf(&x->text, "{\"status\":\"%s\"}\n", word);
-    else
-        text_printf(&x->text, "%s\n", word);
-    exchange_answer_text(x, status, x->accepts_json ? "application/json" : NULL);
+    x->answer.status = status;
+    x->format->write_word(x, word);
 }
 
-static void put_ios(struct text *text, const struct gp_io *ios, uint32_t n)
+/* What of the metrics is known to the models. */
+static void add_model(struct model *model, void *arg)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        text_puts(text, i ? ",\n    {\"name\": " : "\n    {\"name\": ");
-        text_json_puts(text, ios[i].name);
-        text_printf(text, ", \"type\": \"%s\", \"shape\": [",
-                    gp_dtype_name(ios[i].dtype));
-        for (uint32_t k = 0; k < ios[i].rank; k++)
-            text_printf(text, k ? ", %lld" : "%lld", (long long)ios[i].shape[k]);
-        text_puts(text, "]");
-        if (ios[i].flags & GP_IO_OPTIONAL)
-            text_puts(text, ", \"optional\": true");
-        if (ios[i].description && ios[i].description[0]) {
-            text_puts(text, ", \"description\": ");
-            text_json_puts(text, ios[i].description);
-        }
-        text_puts(text, "}");
-    }
-}
-
-static void get_metadata(struct exchange *x)
-{
-    const struct gp_metadata *m = &x->server->model.metadata;
-    struct text *text = &x->text;
-    const char *const names[] = {"name", "version", "server", "description"};
-    const char *const values[] = {m->name, m->version, m->server, m->description};
+    struct metrics_gauges *gauges = arg;
+    gauges->n_waiting += slots_n_waiting(&model->slots);
+    gauges->n_slots += model->slots.n;
+    if (!model->isolate)
+        return;
+    const struct isolate_counts counts = isolate_count(model->isolate);
+    gauges->has_children = true;
     for (int i = 0; i < 4; i++) {
-        text_printf(text, "%s  \"%s\": ", i ? ",\n" : "{\n", names[i]);
-        text_json_puts(text, values[i] ? values[i] : "");
+        gauges->children.children[i] += counts.children[i];
+        gauges->children.ended[i] += counts.ended[i];
     }
-    text_puts(text, ",\n  \"inputs\": [");
-    put_ios(text, m->inputs, m->n_inputs);
-    text_puts(text, "\n  ],\n  \"outputs\": [");
-    put_ios(text, m->outputs, m->n_outputs);
-    text_puts(text, "\n  ]\n}\n");
-    exchange_answer_text(x, 200, "application/json");
+    gauges->children.n_restarts += counts.n_restarts;
 }
 
-static enum answered get_metrics(struct exchange *x)
+static enum served get_metrics(struct exchange *x)
 {
     struct gp_server *server = x->server;
-    pthread_mutex_lock(&server->model.lock);
-    const unsigned n_waiting = server->model.n_waiting;
-    pthread_mutex_unlock(&server->model.lock);
-    struct isolate_counts children;
-    struct isolate *isolate = server->model.isolate;
-    if (isolate)
-        children = isolate_count(isolate);
-    const struct metrics_gauges gauges = {
-        .n_connections = server_n_connections(server),
-        .n_peers = server_n_peers(server),
-        .n_waiting = n_waiting,
-        .n_slots = server->model.description.n_slots,
+    struct metrics_gauges gauges = {
+        .n_connections = connections_count(&server->connections),
+        .n_peers = connections_count_peers(&server->connections),
         .pool = pool_count(server->pool),
         .is_ready = !server_is_draining(server),
         .n_lines_lost = atomic_load(&server->log.n_lost),
-        .children = isolate ? &children : NULL,
     };
+    models_each(&server->models, add_model, &gauges);
     metrics_write(&server->metrics, &gauges, &x->text);
-    exchange_answer_text(x, 200, "text/plain; version=0.0.4; charset=utf-8");
-    return ANSWERED;
+    exchange_answer_text(x, "text/plain; version=0.0.4; charset=utf-8");
+    return SERVED_ANSWER;
 }
 
-static enum answered get_is_ready(struct exchange *x)
+static enum served get_is_ready(struct exchange *x)
 {
     const bool is_draining = server_is_draining(x->server);
     answer_word(x, is_draining ? 503 : 200, is_draining ? "draining" : "ok");
-    return ANSWERED;
+    return SERVED_ANSWER;
 }
 
-static enum answered get_is_alive(struct exchange *x)
+static enum served get_is_alive(struct exchange *x)
 {
     answer_word(x, 200, "ok");
-    return ANSWERED;
+    return SERVED_ANSWER;
 }
 
-static enum answered get_client_count(struct exchange *x)
+static enum served get_client_count(struct exchange *x)
 {
     char count[16];
-    (void)snprintf(count, sizeof count, "%u", server_n_connections(x->server));
+    (void)snprintf(count, sizeof count, "%u", connections_count(&x->server->connections));
     answer_word(x, 200, count);
-    return ANSWERED;
+    return SERVED_ANSWER;
 }
 
-static enum answered shut_down(struct exchange *x)
+static enum served shut_down(struct exchange *x)
 {
     answer_word(x, 200, "shutdown");
-    server_shutdown_for(x->server, x);
-    return PAUSED;
+    drain_begin(x->server, &x->inference.task);
+    return SERVED_LATER;
 }
 
 #define ANY_METHOD "Allow: GET, HEAD, POST\r\n"
@@ -137,7 +101,7 @@ struct route {
     const char *path;
     const char *allow; /* the methods, as 405 tells them */
     bool changes_state;
-    enum answered (*serve)(struct exchange *x);
+    enum served (*serve)(struct exchange *x);
 };
 
 static const struct route routes[] = {
@@ -181,10 +145,10 @@ static bool check_method(struct exchange *x)
     static const char *const names[] = {"GET", "HEAD", "POST", "?"};
     if (strstr(x->route->allow, names[x->http.method]))
         return true;
-    x->allow = x->route->allow;
+    x->answer.fields = x->route->allow;
     gp_error_set(&x->error, GP_METHOD, "method not allowed; %s takes %.*s",
-                 x->route->path, (int)strcspn(x->allow + sizeof "Allow:", "\r"),
-                 x->allow + sizeof "Allow:");
+                 x->route->path, (int)strcspn(x->route->allow + sizeof "Allow:", "\r"),
+                 x->route->allow + sizeof "Allow:");
     return false;
 }
 
@@ -193,7 +157,7 @@ static bool check_method(struct exchange *x)
 static bool check_host(struct exchange *x, const char *host, size_t size)
 {
     const struct gp_server_options *o = &x->server->options;
-    bool is_allowed = o->n_allow_hosts == 0 || x->connection->listener->unix_path;
+    bool is_allowed = o->n_allow_hosts == 0 || x->guest->listener->unix_path;
     for (size_t i = 0; i < o->n_allow_hosts && !is_allowed; i++)
         is_allowed = host_is_named(host, size, o->allow_hosts[i]);
     if (!is_allowed)
@@ -228,7 +192,7 @@ static const struct http_span *find_trace(const struct exchange *x, const char *
 static bool check_control(struct exchange *x, const char *head, const char *host,
                           size_t host_size)
 {
-    const struct listener *listener = x->connection->listener;
+    const struct listener *listener = x->guest->listener;
     const bool is_loopback = listener->is_local && !listener->unix_path;
     const struct http_span *trace = find_trace(x, head);
     if (trace)
@@ -255,6 +219,20 @@ static bool check_control(struct exchange *x, const char *head, const char *host
     return false;
 }
 
+/* POST is an inference, whatever else is accepted; GET is the metadata for people. */
+static bool find_model(struct exchange *x)
+{
+    x->model = models_find(&x->server->models);
+    if (!x->model)
+        return refuse(x, GP_NOT_FOUND, "no model is served");
+    x->inference.model = x->model;
+    if (x->http.method != HTTP_METHOD_POST)
+        x->format = &format_json;
+    else if (x->format != &format_graphpipe)
+        x->format = &format_2018;
+    return true;
+}
+
 bool routes_find(struct exchange *x, const char *head)
 {
     const struct http_span *authority = &x->http.authority;
@@ -263,38 +241,23 @@ bool routes_find(struct exchange *x, const char *head)
         return false;
     x->route = find_route(x->target);
     if (!x->route)
-        return check_path(x);
+        return check_path(x) && find_model(x);
     return check_method(x) &&
            (!x->route->changes_state || check_control(x, head, host, authority->size));
 }
 
-enum step routes_dispatch(struct worker *worker, struct connection *c)
+enum served routes_serve(struct worker *worker, struct exchange *x)
 {
-    struct exchange *x = c->x;
-    c->state = CONNECTION_ANSWER;
-    atomic_fetch_add_explicit(&c->server->metrics.received_bytes, x->body_size,
+    atomic_fetch_add_explicit(&x->server->metrics.received_bytes, x->body_size,
                               memory_order_relaxed);
     if (x->error.status != GP_OK) { /* refused when its head came */
         exchange_answer_error(x);
-        return STEP_NEXT;
+        return SERVED_ANSWER;
     }
     if (x->route)
-        return x->route->serve(x) == PAUSED ? STEP_GONE : STEP_NEXT;
-    if (x->http.method != HTTP_METHOD_POST) {
-        get_metadata(x);
-        return STEP_NEXT;
-    }
-    /* Once infer_begin is called the exchange may be another thread's, so what it needs is
-     * set before, and the window is kept with the connection. */
-    x->accepts_json = false;
-    if (!window_save(worker, c)) {
-        gp_error_set(&x->error, GP_NO_MEMORY,
-                     "no memory for the requests behind this one");
-        server_count_refusal(c->server, METRICS_REFUSED_HEAD, &c->from, x->error.message);
-        return receive_refuse(c);
-    }
-    if (!infer_begin(worker, x))
-        return STEP_GONE;
-    window_load(worker, c);
-    return STEP_NEXT;
+        return x->route->serve(x);
+    if (x->http.method == HTTP_METHOD_POST)
+        return infer_begin(worker, x) ? SERVED_ANSWER : SERVED_LATER;
+    x->format->write_metadata(x);
+    return SERVED_ANSWER;
 }

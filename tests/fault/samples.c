@@ -155,7 +155,7 @@ void samples_make(const struct gp_server_options *options)
         peer_open(&peer, &site);
         peer_send(&peer, sample->bytes, sample->size);
         for (size_t i = 0; i < sample->n_answers; i++) {
-            const struct answer answer = peer_receive(&peer, sample->is_head);
+            const struct reply answer = peer_receive(&peer, sample->is_head);
             assert_int_not_equal(answer.status, 0);
             sample->status[i] = answer.status;
             sample->body_size[i] = answer.size;
@@ -177,9 +177,9 @@ void samples_free(void)
     n_samples = 0;
 }
 
-struct answer sample_judge(const struct sample *sample, struct peer *peer, bool may_fail)
+struct reply sample_judge(const struct sample *sample, struct peer *peer, bool may_fail)
 {
-    struct answer answer = {0};
+    struct reply answer = {0};
     for (size_t i = 0; i < sample->n_answers && !answer.is_last; i++) {
         answer = peer_receive(peer, sample->is_head);
         if (may_fail && (answer.status == 0 || answer.status == 503))

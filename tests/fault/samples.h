@@ -29,7 +29,7 @@ void samples_free(void);
 
 /* What may come for a sample while something fails: its answers, 503, or the end of the
  * connection. The last answer. */
-struct answer sample_judge(const struct sample *sample, struct peer *peer, bool may_fail);
+struct reply sample_judge(const struct sample *sample, struct peer *peer, bool may_fail);
 
 /* Sends it; nothing may fail now. */
 void sample_succeeds(const struct sample *sample, struct peer *peer);

@@ -93,12 +93,12 @@ bool site_await(struct site *site, bool (*is_so)(struct gp_server *server))
 
 static bool has_client(struct gp_server *server)
 {
-    return server_n_connections(server) == 1;
+    return connections_count(&server->connections) == 1;
 }
 
 static bool has_none(struct gp_server *server)
 {
-    return server_n_connections(server) == 0;
+    return connections_count(&server->connections) == 0;
 }
 
 /* Until it accepts, which leaves it nothing in reserve. */
@@ -139,7 +139,7 @@ static bool is_settled(struct gp_server *server)
     pthread_mutex_lock(&server->exchanges.lock);
     const bool has_spare = server->exchanges.n_spare > 0;
     pthread_mutex_unlock(&server->exchanges.lock);
-    return has_spare || server_n_connections(server) == 0;
+    return has_spare || connections_count(&server->connections) == 0;
 }
 
 void site_settle(struct site *site)
@@ -150,15 +150,14 @@ void site_settle(struct site *site)
 
 static void check_empty(struct gp_server *server)
 {
-    struct model *model = &server->model;
+    const struct slots *slots = &server->models.first->slots;
     uint32_t n_free = 0;
-    for (uint32_t i = model->first_free; i < model->description.n_slots;
-         i = model->slots[i].next_free)
+    for (uint32_t i = slots->first_free; i < slots->n; i = slots->all[i].next_free)
         n_free++;
-    assert_int_equal(n_free, model->description.n_slots);
-    assert_int_equal(model->n_waiting, 0);
-    assert_int_equal(server->n_connections, 0);
-    assert_null(server->connections);
+    assert_int_equal(n_free, slots->n);
+    assert_int_equal(slots->n_waiting, 0);
+    assert_int_equal(server->connections.n, 0);
+    assert_null(server->connections.first);
     assert_int_equal(atomic_load(&server->metrics.n_in_flight), 0);
     assert_int_equal(pool_count(server->pool).used_bytes, 0);
     assert_int_equal(pool_count(server->pool).reserved_bytes, 0);
@@ -228,10 +227,10 @@ static bool receive_more(struct peer *peer)
     return n > 0;
 }
 
-struct answer peer_receive(struct peer *peer, bool is_head)
+struct reply peer_receive(struct peer *peer, bool is_head)
 {
-    const struct answer closed = {.is_last = true};
-    struct answer answer = {0};
+    const struct reply closed = {.is_last = true};
+    struct reply answer = {0};
     const char *end, *length;
     peer->bytes[peer->end] = '\0';
     while (!(end = strstr(peer->bytes + peer->at, "\r\n\r\n")))

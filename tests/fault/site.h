@@ -46,7 +46,7 @@ struct peer {
     size_t end;
 };
 
-struct answer {
+struct reply {
     int status; /* 0: closed, before an answer was whole */
     bool is_last;
     const char *body; /* until the peer is used again */
@@ -59,6 +59,6 @@ void peer_close(struct peer *peer);
 /* Sends what the server takes: it may have closed. */
 void peer_send(struct peer *peer, const void *bytes, size_t size_bytes);
 
-struct answer peer_receive(struct peer *peer, bool is_head);
+struct reply peer_receive(struct peer *peer, bool is_head);
 
 #endif

@@ -81,7 +81,7 @@ static enum gp_status ask(struct gp_client *client, enum how how, struct gp_erro
 
 static bool has_none(struct gp_server *server)
 {
-    return server_n_connections(server) == 0;
+    return connections_count(&server->connections) == 0;
 }
 
 static int settle(void **state)

@@ -24,7 +24,7 @@ static bool ask(struct site *site, const struct sample *sample, unsigned from, u
                                 .error = ENOMEM});
     peer_open(&peer, site);
     peer_send(&peer, sample->bytes, sample->size);
-    const struct answer answer = sample_judge(sample, &peer, true);
+    const struct reply answer = sample_judge(sample, &peer, true);
     if (!answer.status)
         fail_msg("%s: closed without an answer", sample->name);
     if (answer.is_last)

@@ -448,7 +448,7 @@ static void errors_may_be_unwanted(void **state)
 /* --- responses
  * --------------------------------------------------------------------------- */
 
-static const struct answer {
+static const struct reply {
     const char *head;
     int status; /* 0: refused */
     int64_t content_length;
@@ -493,7 +493,7 @@ static void answers_are_read(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
-        const struct answer *want = &answers[i];
+        const struct reply *want = &answers[i];
         struct outcome *o = parse(HTTP_KIND_RESPONSE, want->head, strlen(want->head));
         if (o->progress != (want->status ? HTTP_DONE : HTTP_BAD))
             fail_msg("%s\n%d %s", want->head, o->progress, o->err.message);

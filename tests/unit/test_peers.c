@@ -158,8 +158,10 @@ static void connections_have_shares(void **state)
 static unsigned wait_all(struct peer_record *peer, unsigned n_most, unsigned *n_waiting)
 {
     unsigned n = 0;
-    for (; *n_waiting < n_most && !peers_is_over_waiting(peer, n_most, *n_waiting); n++) {
-        peers_add_waiting(peer);
+    for (;
+         *n_waiting < n_most && !share_taker_is_over(&peer->waiting, n_most, *n_waiting);
+         n++) {
+        share_taker_add(&peer->waiting);
         ++*n_waiting;
     }
     return n;
@@ -177,9 +179,9 @@ static void places_in_the_queue_have_shares(void **state)
     assert_int_equal(wait_all(neighbour, 16, &n_waiting), 2);
     assert_int_equal(wait_all(other, 16, &n_waiting), 2);
     for (; n_waiting > 4; n_waiting--)
-        peers_drop_waiting(greedy);
-    assert_int_equal(greedy->n_waiting, 0);
-    assert_int_equal(greedy->site->n_waiting, 2);
+        share_taker_drop(&greedy->waiting);
+    assert_int_equal(greedy->waiting.n_held, 0);
+    assert_int_equal(greedy->site->waiting.n_held, 2);
     assert_int_equal(wait_all(greedy, 16, &n_waiting), 8);
     peers_leave(&peers, greedy);
     peers_leave(&peers, neighbour);

@@ -1,0 +1,83 @@
+/* model/slots.h - the slots of a model, each of which runs one at a time, and the queue before
+ * them.
+ *
+ * A run that finds a slot free takes it. When all are taken it joins the queue, holding no thread;
+ * the thread that frees a slot gives it to the first run in the queue. The lock decides enter, pass
+ * and the end of a wait in one step each: a free slot means that no run waits.
+ */
+#ifndef GP_MODEL_SLOTS_H
+#define GP_MODEL_SLOTS_H
+
+#include "engine/isolate.h"
+#include "model/inference.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Why a run was asked to stop. */
+enum slot_stop { SLOT_GOES_ON, SLOT_LATE, SLOT_LEFT, SLOT_ENDING };
+
+struct slot {
+    pthread_mutex_t lock; /* of what the watcher looks at */
+    struct run *running;
+    enum slot_stop stop;
+    atomic_llong began_ns; /* 0: nothing runs */
+    uint32_t next_free;
+
+    /* With GP_SLOT_THREAD: the slot's own thread, and what it runs next. */
+    struct worker *worker;
+    pthread_t thread;
+    pthread_cond_t given;
+    struct run *to_run;
+    bool is_ending;
+};
+
+struct slots {
+    struct slot *all;
+    uint32_t n;
+    struct poller *poller;
+    struct isolate *isolate; /* whose children the slots are; or NULL */
+    unsigned max_waiting;
+
+    pthread_mutex_t lock; /* of what follows */
+    uint32_t first_free;  /* n: none */
+    struct task *queue;   /* runs */
+    struct task **queue_end;
+    unsigned n_waiting;
+    int64_t queue_deadline_ns; /* no later than the earliest in the queue; 0: none */
+};
+
+/* n slots, all free. The other members are the caller's to set. */
+enum gp_status slots_init(struct slots *slots, uint32_t n, struct gp_error *err);
+void slots_finish(struct slots *slots);
+
+/* Makes a thread for each slot; ends them. */
+enum gp_status slots_start_threads(struct slots *slots, struct gp_error *err);
+void slots_stop_threads(struct slots *slots);
+
+/* Has the run carried on with a slot, by this thread or the slot's own, at once or when one is
+ * free; from then on it is no longer the caller's. False: the inference's error says why it may not
+ * wait. */
+bool slots_enter(struct slots *slots, struct worker *worker, struct run *run);
+
+/* Gives the slot to the first run in the queue, or frees it. A slot that has lost its child is
+ * neither given nor freed. */
+void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot);
+
+/* Around a run, for the watcher; the end tells whether and why it was asked to stop. */
+void slots_run_begin(struct slots *slots, struct run *run);
+enum slot_stop slots_run_end(struct slots *slots, struct run *run);
+
+/* The watcher's look: stops runs that nobody wants or that are late, and ends the wait of those
+ * whose deadline is over. */
+void slots_watch(struct slots *slots);
+
+/* Stops all runs and ends all waits. */
+void slots_cancel(struct slots *slots);
+
+/* Takes one piece of news about the children, where isolate has some (isolate_news_fd). */
+void slots_take_news(struct slots *slots, struct worker *worker);
+
+unsigned slots_n_waiting(struct slots *slots);
+
+#endif
