@@ -50,6 +50,8 @@ typedef enum gp_status gp_infer_fn(void *self, const struct gp_call *call,
 
 enum gp_log_format { GP_LOG_TEXT = 0, GP_LOG_JSON = 1 };
 
+struct gp_model_options;
+
 /* Zero means the default, here and in every field. */
 struct gp_server_options {
     uint32_t size_bytes; /* sizeof(struct gp_server_options); 0: the layout of 0.1 */
@@ -107,6 +109,61 @@ struct gp_server_options {
      * "NAME:PORT". Default: for any. */
     const char *const *allow_hosts;
     size_t n_allow_hosts;
+
+    /* Several models, each at /NAME. Without any, the fields at the top are the model; with
+     * them, and with a repository, those are what a model that is not listed here gets.
+     * A model that is listed takes nothing from them. */
+    const struct gp_model_options *models; /* all of the size that models[0] states */
+    size_t n_models;
+    const char *repository;    /* a folder of models: NAME/VERSION/files or NAME/files */
+    const char *default_model; /* the one at "/"; default: the only one */
+};
+
+/* A name for a version of a model, so that clients may ask for /NAME/versions/ALIAS. */
+struct gp_model_alias {
+    const char *name; /* spelt as the name of a model is, and no number */
+    uint64_t version;
+};
+
+/* One of several models. Zero means the default, in every field. Borrowed as the server's
+ * options are: until create returns. */
+struct gp_model_options {
+    uint32_t size_bytes; /* sizeof(struct gp_model_options) */
+
+    /* In addresses. 1 to 128 of A-Z a-z 0-9 . _ and -, beginning with a letter or a digit;
+     * control, metrics, ui, v1, v2 and versions are taken. Default, for a lone model: from
+     * the path. */
+    const char *name;
+    const char
+        *path; /* file or folder; default: the folder of that name in the repository */
+
+    const char *engine;                /* as in gp_server_options, and so are these: */
+    const char *const *engine_options; /* "key=value"; a device is one of them */
+    size_t n_engine_options;
+    uint32_t n_slots;
+    uint32_t n_threads;
+    const char *const *inputs;
+    const char *const *outputs;
+    size_t n_inputs;
+    size_t n_outputs;
+    int isolate;
+    uint32_t hang_timeout_ms;
+
+    /* Limits of its own, where they are lower than the server's; default: the server's. */
+    uint64_t max_body_bytes;
+    uint32_t max_waiting; /* requests waiting for a slot of this model */
+    uint32_t timeout_ms;
+
+    /* Which of the versions in its folder are served: these, else the n_newest highest. */
+    const uint64_t *versions;
+    size_t n_versions;
+    uint32_t n_newest; /* default 1 */
+    const struct gp_model_alias *aliases;
+    size_t n_aliases;
+
+    /* What a version answers before it takes over: "N" requests that are made up to fit its
+     * inputs, or the recorded ones in a file or folder. Default: none. */
+    const char *warm_up;
 };
 
 /* Opens the model and the listeners; requests are answered once it runs. NULL and
