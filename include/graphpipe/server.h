@@ -117,6 +117,7 @@ struct gp_server_options {
     size_t n_models;
     const char *repository;    /* a folder of models: NAME/VERSION/files or NAME/files */
     const char *default_model; /* the one at "/"; default: the only one */
+    int takes_any_path; /* every path is the default model's, as in 2018; default: "/" and names */
 };
 
 /* A name for a version of a model, so that clients may ask for /NAME/versions/ALIAS. */
@@ -187,6 +188,16 @@ GP_API enum gp_status gp_server_run(struct gp_server *server, struct gp_error *e
 /* Makes gp_server_run drain and return. Async-signal-safe; may be called more than
  * once. */
 GP_API void gp_server_stop(struct gp_server *server);
+
+/* While the server runs, from any thread but one of its own: opens the model of that name anew and
+ * has it take over from the one before, which answers what it has begun; waits until that is so, or
+ * *err says why not, and then nothing has changed. */
+GP_API enum gp_status gp_server_load(struct gp_server *server, const char *name,
+                                     struct gp_error *err);
+
+/* Likewise: no longer serves the model, until it is loaded. */
+GP_API enum gp_status gp_server_unload(struct gp_server *server, const char *name,
+                                       struct gp_error *err);
 
 /* Frees it; not while it runs. Takes NULL. */
 GP_API void gp_server_destroy(struct gp_server *server);

@@ -67,7 +67,6 @@ static void isolate_close(void *model)
     text_finish(&isolate->open);
     gp_arena_destroy(isolate->arena);
     close(isolate->inputs_fd);
-    close(isolate->news_fd);
     close(isolate->supervisor_fd);
     pthread_mutex_destroy(&isolate->lock);
     pthread_cond_destroy(&isolate->changed);
@@ -160,7 +159,8 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
     isolate->arena = gp_arena_create();
     isolate->inputs_fd = open_read_only(pool_range(options->pool, POOL_INPUTS)->fd);
     const int inputs_errno = errno;
-    isolate->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    isolate->tell = options->tell;
+    isolate->tell_context = options->tell_context;
     isolate->supervisor_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&isolate->lock, NULL);
     pthread_cond_init(&isolate->changed, NULL);
@@ -175,7 +175,7 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
     else if (!spawn_find(isolate, options, err))
         status = err->status;
     else if (!write_open(isolate, options) ||
-             !make_children(isolate, options->engine->n_slots) || isolate->news_fd < 0 ||
+             !make_children(isolate, options->engine->n_slots) ||
              isolate->supervisor_fd < 0)
         status = gp_error_set(err, GP_NO_MEMORY,
                               "no memory or descriptors for %u children: %s; fewer "
@@ -239,11 +239,6 @@ void isolate_look(struct isolate *isolate, uint32_t slot)
         spawn_reap(child, ISOLATE_EXIT);
 }
 
-int isolate_news_fd(const struct isolate *isolate)
-{
-    return isolate->news_fd;
-}
-
 /* With the lock held. */
 static enum isolate_news take_news(struct child *child)
 {
@@ -269,8 +264,6 @@ enum isolate_news isolate_next(struct isolate *isolate, uint32_t *slot)
         news = ISOLATE_DOWN;
     }
     pthread_mutex_unlock(&isolate->lock);
-    if (news != ISOLATE_NONE) /* there may be more, for whoever looks next */
-        (void)eventfd_write(isolate->news_fd, 1);
     return news;
 }
 

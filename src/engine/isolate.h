@@ -32,6 +32,8 @@ struct isolate_options {
     int64_t hang_ns;   /* how long a child may go on when nobody waits for it any more */
     struct pool *pool; /* split; outlives the isolate */
     const struct gp_engine_options *engine; /* n_slots: children, at least 1 */
+    void (*tell)(void *context); /* there are news; any thread, no lock is held */
+    void *tell_context;
 };
 
 /* Starts the children and has them open the model; the first that cannot says why. */
@@ -55,9 +57,7 @@ enum isolate_news {
     ISOLATE_DOWN    /* no child could be started again: see isolate_is_alive */
 };
 
-/* News, one at a time. The descriptor is an eventfd that is written when there are some, and not
- * to be read: it is for EPOLLET. */
-int isolate_news_fd(const struct isolate *isolate);
+/* News, one at a time, as long as there are some: whoever is told takes them all. */
 enum isolate_news isolate_next(struct isolate *isolate, uint32_t *slot);
 
 /* False while every child is down and waits for its next start; *err says why. */

@@ -74,8 +74,9 @@ struct isolate {
     int64_t hang_ns;
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;
-    int inputs_fd; /* read-only */
-    int news_fd;
+    int inputs_fd;               /* read-only */
+    void (*tell)(void *context); /* there are news */
+    void *tell_context;
     int supervisor_fd; /* an eventfd: something has changed for it */
     struct child *children;
     uint32_t n_children;

@@ -75,6 +75,12 @@ static bool all_are(const struct isolate *isolate, enum isolate_state state)
     return true;
 }
 
+static void tell_news(const struct isolate *isolate)
+{
+    if (isolate->tell)
+        isolate->tell(isolate->tell_context);
+}
+
 /* The server's from now on. */
 static void hand_over(struct child *child)
 {
@@ -89,7 +95,7 @@ static void hand_over(struct child *child)
         pthread_cond_signal(&isolate->changed);
     }
     pthread_mutex_unlock(&isolate->lock);
-    (void)eventfd_write(isolate->news_fd, 1);
+    tell_news(isolate);
 }
 
 /* It could not start, for the reason in *err. */
@@ -110,7 +116,7 @@ static void start_failed(struct child *child, const struct gp_error *err)
     if (is_open)
         isolate_log(isolate, GP_LOG_ERROR, "slot %u does not start again: %s",
                     child->slot, err->message);
-    (void)eventfd_write(isolate->news_fd, 1);
+    tell_news(isolate);
 }
 
 static void start(struct child *child)
@@ -280,7 +286,7 @@ static void tell_lost(struct child *child)
     pthread_mutex_lock(&child->isolate->lock);
     child->is_lost_news = true;
     pthread_mutex_unlock(&child->isolate->lock);
-    (void)eventfd_write(child->isolate->news_fd, 1);
+    tell_news(child->isolate);
 }
 
 /* One look at a child: what came, or is due. */

@@ -6,6 +6,7 @@
 #include "model/function.h"
 
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,7 +37,7 @@ static enum gp_status find_input(const struct model *model, const char *name,
 
 /* --inputs, or else all that are not optional, in the model's order. */
 static enum gp_status set_default_inputs(struct model *model,
-                                         const struct gp_server_options *options,
+                                         const struct gp_model_options *options,
                                          struct gp_error *err)
 {
     const struct gp_description *d = &model->description;
@@ -68,7 +69,7 @@ static bool has_output(const struct gp_description *d, const char *name)
 }
 
 static enum gp_status set_default_outputs(struct model *model,
-                                          const struct gp_server_options *options,
+                                          const struct gp_model_options *options,
                                           struct gp_error *err)
 {
     const struct gp_description *d = &model->description;
@@ -92,19 +93,19 @@ static enum gp_status set_default_outputs(struct model *model,
 }
 
 static enum gp_status set_metadata(struct model *model,
-                                   const struct gp_server_options *options,
-                                   struct gp_error *err)
+                                   const struct gp_model_options *options,
+                                   const struct gp_metadata *given, struct gp_error *err)
 {
     const struct gp_description *d = &model->description;
     struct gp_metadata *m = &model->metadata;
     char path[256];
-    if (options->metadata)
-        *m = *options->metadata;
-    const char *name = options->model_name   ? options->model_name
+    if (given)
+        *m = *given;
+    const char *name = options->name         ? options->name
                        : m->name             ? m->name
                        : d->name && *d->name ? d->name
-                       : options->model_path
-                           ? engine_model_name(options->model_path, path, sizeof path)
+                       : options->path
+                           ? engine_model_name(options->path, path, sizeof path)
                            : model->engine->name;
     m->name = copy_text(model, name);
     if (!m->name)
@@ -121,9 +122,28 @@ static enum gp_status set_metadata(struct model *model,
     return GP_OK;
 }
 
-/* After open: what the model is, its defaults, its slots. */
+/* There are news; not when it is being closed. */
+static void news_came(void *context)
+{
+    struct model *model = context;
+    if (!atomic_exchange(&model->has_news, true) && model_hold(model))
+        poller_ready(model->host->poller, &model->news);
+}
+
+static void take_news(struct worker *worker, struct task *task)
+{
+    struct model *model =
+        (struct model *)(void *)((char *)task - offsetof(struct model, news));
+    (void)worker;
+    atomic_store(&model->has_news, false);
+    slots_take_news(&model->slots);
+    model_drop(model);
+}
+
+/* After open: what the model is, its defaults, its slots, its threads. */
 static enum gp_status prepare_model(struct model *model,
-                                    const struct gp_server_options *options,
+                                    const struct gp_model_options *options,
+                                    const struct gp_metadata *metadata,
                                     struct gp_error *err)
 {
     struct gp_description *d = &model->description;
@@ -137,31 +157,42 @@ static enum gp_status prepare_model(struct model *model,
     if (status == GP_OK)
         status = set_default_outputs(model, options, err);
     if (status == GP_OK)
-        status = set_metadata(model, options, err);
+        status = set_metadata(model, options, metadata, err);
     if (status != GP_OK)
         return status;
     if (d->pin && d->unpin)
-        pool_pin_with(model->host.pool, d->pin, d->unpin);
+        pool_pin_with(model->host->pool, d->pin, d->unpin);
     struct slots *slots = &model->slots;
-    slots->poller = model->host.poller;
+    slots->poller = model->host->poller;
     slots->isolate = model->isolate;
-    slots->max_waiting = model->host.max_waiting;
-    return slots_init(slots, d->n_slots, err);
+    slots->max_waiting =
+        options->max_waiting ? options->max_waiting : model->host->max_waiting;
+    status = slots_init(slots, d->n_slots, err);
+    if (status == GP_OK && d->flags & GP_SLOT_THREAD)
+        return slots_start_threads(slots, err);
+    if (status == GP_OK)
+        status = poller_need(slots->poller, d->n_slots, err);
+    if (status == GP_OK)
+        model->n_threads = d->n_slots;
+    return status;
 }
 
-enum gp_status model_choose(struct gp_server_options *options, struct gp_error *err)
+/* Settles what the options leave open: which engine it is, and that one which is a Python program is
+ * isolated. */
+static enum gp_status choose_engine(struct gp_model_options *options,
+                                    const char *engine_dir, struct gp_error *err)
 {
     char path[PATH_MAX];
     if (!options->engine || strcmp(options->engine, "auto") == 0) {
-        if (!options->model_path)
+        if (!options->path)
             return gp_error_set(err, GP_INVALID,
                                 "no model: name one with --model FILE, or an "
                                 "engine that needs none with --engine echo");
-        if (engine_guess(options->model_path, &options->engine, err) != GP_OK)
+        if (engine_guess(options->path, &options->engine, err) != GP_OK)
             return err->status;
     }
     const enum gp_status status =
-        engine_script(options->engine, options->engine_dir, path, sizeof path, err);
+        engine_script(options->engine, engine_dir, path, sizeof path, err);
     if (status == GP_OK && path[0])
         options->isolate = 1;
     return status;
@@ -169,7 +200,7 @@ enum gp_status model_choose(struct gp_server_options *options, struct gp_error *
 
 /* In children: by default as many as there are cores. */
 static enum gp_status open_children(struct model *model,
-                                    const struct gp_server_options *options,
+                                    const struct gp_model_options *options,
                                     const struct gp_engine_options *given,
                                     struct gp_error *err)
 {
@@ -178,10 +209,14 @@ static enum gp_status open_children(struct model *model,
         engine.n_slots = engine.n_cores;
     const struct isolate_options isolate_options = {
         .name = options->engine,
-        .engine_dir = options->engine_dir,
-        .worker = options->worker,
-        .hang_ns = model->host.hang_ns,
-        .pool = model->host.pool,
+        .engine_dir = model->host->engine_dir,
+        .worker = model->host->worker,
+        .hang_ns = (int64_t)(options->hang_timeout_ms ? options->hang_timeout_ms
+                                                      : model->host->hang_timeout_ms) *
+                   CLOCK_MS,
+        .tell = news_came,
+        .tell_context = model,
+        .pool = model->host->pool,
         .engine = &engine,
     };
     if (isolate_open(&isolate_options, &model->isolate, err) != GP_OK)
@@ -193,14 +228,14 @@ static enum gp_status open_children(struct model *model,
 }
 
 static enum gp_status open_here(struct model *model,
-                                const struct gp_server_options *options,
+                                const struct gp_model_options *options,
                                 const struct gp_engine_options *engine_options,
                                 struct gp_error *err)
 {
     const struct gp_engine *engine = NULL;
     const char *path;
     enum gp_status status =
-        engine_load(options->engine, options->engine_dir, &engine, err);
+        engine_load(options->engine, model->host->engine_dir, &engine, err);
     if (status == GP_OK)
         status = engine->open(engine_options, &model->handle, err);
     if (status != GP_OK)
@@ -222,55 +257,71 @@ static struct model *create_model(const struct model_host *host, struct gp_error
         gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
         return NULL;
     }
-    model->host = *host;
+    model->host = host;
     model->arena = arena;
+    model->news.go = take_news;
+    atomic_store(&model->n_users, 1);
     return model;
 }
 
 /* The model, once its engine has opened it; or closed. */
 static struct model *prepare_or_close(struct model *model, enum gp_status status,
-                                      const struct gp_server_options *options,
+                                      const struct gp_model_options *options,
+                                      const struct gp_metadata *metadata,
                                       struct gp_error *err)
 {
     if (status == GP_OK)
-        status = prepare_model(model, options, err);
+        status = prepare_model(model, options, metadata, err);
     if (status == GP_OK)
         return model;
+    atomic_store(&model->n_users, 0);
     model_close(model);
     return NULL;
 }
 
 struct model *model_open(const struct model_host *host,
-                         const struct gp_server_options *options, struct gp_error *err)
+                         const struct gp_model_options *given, uint64_t version,
+                         struct gp_error *err)
 {
+    struct gp_model_options options = *given;
+    const int64_t began_ns = clock_now_ns();
+    if (choose_engine(&options, host->engine_dir, err) != GP_OK)
+        return NULL;
     const struct gp_engine_options engine_options = {
         .size_bytes = sizeof engine_options,
-        .n_slots = options->n_slots,
-        .n_threads = options->n_threads,
+        .n_slots = options.n_slots,
+        .n_threads = options.n_threads,
         .n_cores = host->n_cores,
-        .model_path = options->model_path,
-        .options = options->engine_options,
-        .n_options = options->n_engine_options,
+        .model_path = options.path,
+        .options = options.engine_options,
+        .n_options = options.n_engine_options,
         .log = engine_log,
         .log_context = host->log,
     };
     struct model *model = create_model(host, err);
     if (!model)
         return NULL;
-    const enum gp_status status = (options->isolate ? open_children : open_here)(
-        model, options, &engine_options, err);
-    return prepare_or_close(model, status, options, err);
+    const enum gp_status status = (options.isolate ? open_children : open_here)(
+        model, &options, &engine_options, err);
+    model = prepare_or_close(model, status, &options, NULL, err);
+    if (model) {
+        model->version = version;
+        model->load_ns = clock_now_ns() - began_ns;
+    }
+    return model;
 }
 
 struct model *model_open_function(const struct model_host *host, gp_infer_fn *function,
-                                  void *self, const struct gp_server_options *options,
+                                  void *self, const struct gp_model_options *options,
+                                  const struct gp_metadata *metadata,
                                   struct gp_error *err)
 {
     const uint32_t n_slots = options->n_slots ? options->n_slots : host->n_cores;
     struct model *model = create_model(host, err);
     if (!model)
         return NULL;
-    model->handle = function_create(function, self, n_slots, options->metadata);
+    model->version = 1;
+    model->handle = function_create(function, self, n_slots, metadata);
     if (model->handle) {
         model->engine = &function_engine;
         model->engine_version = function_engine.version;
@@ -278,28 +329,30 @@ struct model *model_open_function(const struct model_host *host, gp_infer_fn *fu
     const enum gp_status status =
         model->handle ? GP_OK
                       : gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
-    return prepare_or_close(model, status, options, err);
+    return prepare_or_close(model, status, options, metadata, err);
 }
 
-enum gp_status model_start(struct model *model, struct gp_error *err)
+bool model_hold(struct model *model)
 {
-    return model->description.flags & GP_SLOT_THREAD
-               ? slots_start_threads(&model->slots, err)
-               : GP_OK;
+    unsigned n = atomic_load(&model->n_users);
+    while (n && !atomic_compare_exchange_weak(&model->n_users, &n, n + 1)) {
+    }
+    return n > 0;
 }
 
-void model_stop(struct model *model)
+void model_drop(struct model *model)
 {
-    slots_stop_threads(&model->slots);
+    if (atomic_fetch_sub(&model->n_users, 1) == 1)
+        model->host->left(model->host->left_context, model);
 }
 
 void model_close(struct model *model)
 {
-    if (!model)
-        return;
-    slots_finish(&model->slots);
+    slots_stop_threads(&model->slots);
     if (model->engine)
         model->engine->close(model->handle);
+    slots_finish(&model->slots);
+    poller_need_less(model->host->poller, model->n_threads);
     gp_arena_destroy(model->arena);
     mem_free(model);
 }

@@ -13,15 +13,23 @@ struct model_host {
     struct pool *pool;
     struct log *log;
     struct poller *poller;
+    const char *engine_dir; /* these two as in gp_server_options */
+    const char *worker;
     unsigned n_cores;
-    unsigned max_waiting; /* of each model */
-    int64_t hang_ns;
+    unsigned max_waiting; /* these, where a model's options do not say */
+    uint32_t hang_timeout_ms;
+    /* Takes a model that nobody holds any more, to be closed by another thread than this. */
+    void (*left)(void *context, struct model *model);
+    void *left_context;
 };
 
 struct model {
-    struct model *next; /* in the table, under its lock */
-    unsigned n_users;   /* likewise */
-    struct model_host host;
+    const struct model_host *host;
+    struct model *next;      /* of all that are open */
+    struct model *next_left; /* of those to be closed */
+    atomic_uint n_users;
+    uint64_t version;       /* its number */
+    int64_t load_ns;        /* that opening took */
     struct gp_arena *arena; /* of what lives as long as the model */
     const struct gp_engine *engine;
     void *handle;
@@ -33,27 +41,31 @@ struct model {
     const uint32_t *default_inputs; /* indexes into the description, in order */
     const char *const *default_outputs;
     uint32_t n_default_outputs;
+    unsigned n_threads; /* that are needed for its runs */
     struct slots slots;
+
+    struct task news; /* of the children, to be taken by a thread that polls */
+    atomic_bool has_news;
 };
 
-/* Settles what the options leave open: which engine it is, and that one which is a Python program
- * is isolated. */
-enum gp_status model_choose(struct gp_server_options *options, struct gp_error *err);
-
-/* Opens what the options name, once they are settled, and prepares its slots; NULL and *err. */
+/* Opens what the options name: an engine with the model, its slots, its threads. One user holds it,
+ * who gets it. NULL and *err. */
 struct model *model_open(const struct model_host *host,
-                         const struct gp_server_options *options, struct gp_error *err);
+                         const struct gp_model_options *options, uint64_t version,
+                         struct gp_error *err);
 
 /* The same for a function of this process. */
 struct model *model_open_function(const struct model_host *host, gp_infer_fn *function,
-                                  void *self, const struct gp_server_options *options,
+                                  void *self, const struct gp_model_options *options,
+                                  const struct gp_metadata *metadata,
                                   struct gp_error *err);
 
-/* Makes the threads that the slots ask for; ends them. */
-enum gp_status model_start(struct model *model, struct gp_error *err);
-void model_stop(struct model *model);
+/* A model is held by those who use it. Nobody can hold one again that nobody holds: then it is given
+ * to host->left. Any thread. */
+bool model_hold(struct model *model);
+void model_drop(struct model *model);
 
-/* Closes it; nothing runs. Takes NULL. */
+/* Closes one that nobody holds. */
 void model_close(struct model *model);
 
 /* Matches the request's inputs and outputs with the model's; fills the run's call. Copies nothing:

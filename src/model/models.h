@@ -1,32 +1,100 @@
-/* model/models.h - the models that are served.
+/* model/models.h - the models that are served, by name and version.
  *
- * A model is held by those who use it: find holds it under the table's lock, where the table holds
- * it too, so that one which has gone cannot come back. Any thread.
+ * An entry is a name; its versions are numbers, each with a model while it is served. Requests are
+ * for a name (its highest version that is ready), a name and a number, or a name and an alias; no
+ * name is the default model. Find holds the model under the table's lock, where the table holds it
+ * too. What has been taken out of the table goes when its last user lets go of it.
+ *
+ * Threads: any may find and list; the table is changed by one at a time (loader.h).
  */
 #ifndef GP_MODEL_MODELS_H
 #define GP_MODEL_MODELS_H
 
 #include "model/model.h"
+#include "model/model_options.h"
+
+enum model_state { MODEL_LOADING, MODEL_READY, MODEL_FAILED, MODEL_UNLOADED };
+
+/* "loading", "ready", "failed" or "unloaded". */
+const char *model_state_name(enum model_state state);
+
+struct model_version {
+    uint64_t number;
+    enum model_state state;
+    struct model *model;   /* while it is served, also while another loads in its place */
+    struct gp_error error; /* why the last load failed; GP_OK: it did not */
+    uint64_t fingerprint;  /* of the files that were loaded last, or failed to; 0: none */
+    bool is_wanted;
+    struct model_version *next; /* the next lower */
+};
+
+struct model_entry {
+    const char *name;
+    struct gp_arena *arena;           /* of the entry and its options */
+    struct gp_model_options *options; /* a copy */
+    struct model_version *versions;   /* the highest first */
+    struct gp_error error; /* why there is no version of it; GP_OK: see the versions */
+    bool is_unloaded;      /* by control: until it is loaded again */
+};
 
 struct models {
-    pthread_mutex_t lock; /* of what follows */
-    struct model *first;
+    pthread_mutex_t lock;         /* of what follows */
+    struct model *open;           /* all, also those that no name leads to any more */
+    struct model_entry **entries; /* by name */
+    size_t n_entries;
+    struct model_entry *by_default; /* or NULL */
+    bool takes_any_path;            /* all paths are the default model's */
 };
 
 void models_init(struct models *models);
 
-/* Closes all; nothing runs, and nobody holds one. */
+/* Closes all; nothing runs. */
 void models_finish(struct models *models);
 
-/* Puts an open model into the table, which owns it from then on. */
-void models_add(struct models *models, struct model *model);
+/* Adds a name, and copies its options; NULL and *err when it is taken, or memory is short. */
+struct model_entry *models_add(struct models *models,
+                               const struct gp_model_options *options,
+                               struct gp_error *err);
 
-/* The model, held; NULL when there is none. */
-struct model *models_find(struct models *models);
-void models_drop(struct models *models, struct model *model);
+/* Which one is for the address "/": the one of that name; NULL: the only one, if there is one. */
+enum gp_status models_set_default(struct models *models, const char *name,
+                                  struct gp_error *err);
 
-/* Calls visit for each, which is held meanwhile. */
+/* Takes a name out, whose versions have been. */
+void models_remove(struct models *models, struct model_entry *entry);
+
+/* The entry of that name; NULL when there is none. */
+struct model_entry *models_entry(struct models *models, const char *name);
+
+/* The entry's version of that number, made when it is new; NULL when memory is short. */
+struct model_version *models_version(struct models *models, struct model_entry *entry,
+                                     uint64_t number);
+
+void models_set_state(struct models *models, struct model_version *version,
+                      enum model_state state, const struct gp_error *why);
+
+/* Has the version served by this model from now on, in place of the one before, if any; the table
+ * takes over its user's hold. */
+void models_publish(struct models *models, struct model_version *version,
+                    struct model *model);
+
+/* The version is no longer served, and no longer there. */
+void models_retire(struct models *models, struct model_entry *entry,
+                   struct model_version *version);
+
+/* The model for an address "/", "/NAME", "/NAME/versions/N" or "/NAME/versions/ALIAS", whose path
+ * may end in a query; held. NULL and *err: which models or versions there are, or why it is not
+ * ready. */
+struct model *models_find(struct models *models, const char *path, struct gp_error *err);
+
+/* True when every name has a version that is ready. *err says which has not. */
+bool models_are_ready(struct models *models, struct gp_error *err);
+
+/* Calls visit for each model that is open and not about to be closed, held meanwhile. */
 void models_each(struct models *models, void (*visit)(struct model *model, void *arg),
                  void *arg);
+
+/* A model that nobody holds is off the list of those that are open, and closed. */
+void models_close(struct models *models, struct model *model);
 
 #endif

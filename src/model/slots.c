@@ -94,12 +94,15 @@ static struct run *leave_queue(struct slots *slots, struct task **at)
     return run;
 }
 
-/* The run has its slot: this thread goes on with it, or the slot's own does. */
+/* The run has its slot: this thread goes on with it, or any that polls, or the slot's own. */
 static void start_run(struct slots *slots, struct worker *worker, struct run *run)
 {
     struct slot *slot = &slots->all[run->slot];
     if (!slot->worker || slot->worker == worker) {
-        worker_take(worker, &run->task);
+        if (worker)
+            worker_take(worker, &run->task);
+        else
+            poller_ready(slots->poller, &run->task);
         return;
     }
     pthread_mutex_lock(&slot->lock);
@@ -279,21 +282,20 @@ static bool withdraw_slot(struct slots *slots, uint32_t slot)
     return is_free;
 }
 
-void slots_take_news(struct slots *slots, struct worker *worker)
+static void take_one(struct slots *slots, enum isolate_news news, uint32_t slot)
 {
     struct gp_error err;
-    uint32_t slot;
-    switch (isolate_next(slots->isolate, &slot)) {
+    switch (news) {
     case ISOLATE_NONE:
         break;
     case ISOLATE_USABLE:
         poller_forget(slots->poller);
-        slots_pass(slots, worker, slot);
+        slots_pass(slots, NULL, slot);
         break;
     case ISOLATE_LOST:
         if (withdraw_slot(slots, slot)) {
             isolate_look(slots->isolate, slot);
-            slots_pass(slots, worker, slot);
+            slots_pass(slots, NULL, slot);
         }
         break;
     case ISOLATE_DOWN:
@@ -301,6 +303,16 @@ void slots_take_news(struct slots *slots, struct worker *worker)
             fail_all(slots, take_due(slots, INT64_MAX), err.status, err.message);
         break;
     }
+}
+
+void slots_take_news(struct slots *slots)
+{
+    enum isolate_news news;
+    do {
+        uint32_t slot = 0;
+        news = isolate_next(slots->isolate, &slot);
+        take_one(slots, news, slot);
+    } while (news != ISOLATE_NONE);
 }
 
 /* The slot's own thread: runs what it is given, and what waits after that. */

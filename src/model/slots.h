@@ -60,7 +60,8 @@ void slots_stop_threads(struct slots *slots);
  * wait. */
 bool slots_enter(struct slots *slots, struct worker *worker, struct run *run);
 
-/* Gives the slot to the first run in the queue, or frees it. A slot that has lost its child is
+/* Gives the slot to the first run in the queue, which this thread goes on with (no worker: any that
+ * polls), or frees it. A slot that has lost its child is
  * neither given nor freed. */
 void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot);
 
@@ -75,8 +76,8 @@ void slots_watch(struct slots *slots);
 /* Stops all runs and ends all waits. */
 void slots_cancel(struct slots *slots);
 
-/* Takes one piece of news about the children, where isolate has some (isolate_news_fd). */
-void slots_take_news(struct slots *slots, struct worker *worker);
+/* Takes the news about the children that there are. */
+void slots_take_news(struct slots *slots);
 
 unsigned slots_n_waiting(struct slots *slots);
 

@@ -217,17 +217,13 @@ static bool open_set(struct poller *poller)
 }
 
 enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_cores,
-                           unsigned n_workers, struct gp_error *err)
+                           struct gp_error *err)
 {
     char words[PLACE_WORDS_BYTES];
     poller->log = log;
     poller->epoll_fd = poller->end_fd = poller->ready.fd = -1;
     poller->ready_end = &poller->ready_tasks;
     poller->n_cores = (int)n_cores;
-    poller->n_workers = n_workers;
-    poller->workers = mem_array(n_workers, sizeof *poller->workers);
-    if (!poller->workers)
-        return gp_error_set(err, GP_NO_MEMORY, "no memory for %u threads", n_workers);
     pthread_mutex_init(&poller->lock, NULL);
     pthread_mutex_init(&poller->ready_lock, NULL);
     pthread_condattr_t monotonic;
@@ -238,10 +234,6 @@ enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_co
     if (!open_set(poller))
         return gp_error_set(err, GP_IO, "cannot make an epoll set: %s",
                             place_explain(errno, words));
-    for (unsigned i = 0; i < n_workers; i++) {
-        worker_init(&poller->workers[i], poller, log);
-        poller->workers[i].polls = true;
-    }
     return GP_OK;
 }
 
@@ -269,25 +261,81 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* With the lock held, or before anything runs. */
+static bool make_worker(struct poller *poller, int *error)
+{
+    struct worker *worker = worker_create(poller);
+    *error = ENOMEM;
+    if (!worker)
+        return false;
+    worker->polls = true;
+    atomic_fetch_add(&poller->n_awake, 1);
+    atomic_fetch_add(&poller->n_polling, 1);
+    *error = pthread_create(&worker->thread, NULL, worker_main, worker);
+    if (*error) {
+        atomic_fetch_sub(&poller->n_awake, 1);
+        atomic_fetch_sub(&poller->n_polling, 1);
+        worker_destroy(worker);
+        return false;
+    }
+    worker->next = poller->workers;
+    poller->workers = worker;
+    poller->n_workers++;
+    return true;
+}
+
+/* Likewise. */
+static enum gp_status make_workers(struct poller *poller, unsigned n,
+                                   struct gp_error *err)
+{
+    char words[PLACE_WORDS_BYTES];
+    int error = 0;
+    while (poller->n_workers < n)
+        if (!make_worker(poller, &error))
+            return gp_error_set(err, GP_UNAVAILABLE,
+                                "cannot make thread %u of %u: %s; fewer --pollers and "
+                                "--instances need fewer threads",
+                                poller->n_workers + 1, n, place_explain(error, words));
+    return GP_OK;
+}
+
+static unsigned wanted_workers(const struct poller *poller)
+{
+    return (unsigned)poller->n_cores + poller->n_needed + 1;
+}
+
 enum gp_status poller_start(struct poller *poller, struct gp_error *err)
 {
-    int rc = pthread_create(&poller->watcher, NULL, watcher_main, poller);
-    poller->has_watcher = rc == 0;
-    while (rc == 0 && poller->n_started < poller->n_workers) {
-        struct worker *worker = &poller->workers[poller->n_started];
-        atomic_fetch_add(&poller->n_awake, 1);
-        atomic_fetch_add(&poller->n_polling, 1);
-        rc = pthread_create(&worker->thread, NULL, worker_main, worker);
-        if (rc == 0)
-            poller->n_started++;
-    }
     char words[PLACE_WORDS_BYTES];
-    return rc == 0 ? GP_OK
-                   : gp_error_set(err, GP_UNAVAILABLE,
-                                  "cannot make thread %u of %u: %s; fewer --pollers and "
-                                  "--instances need fewer threads",
-                                  poller->n_started + 1, poller->n_workers,
-                                  place_explain(rc, words));
+    const int rc = pthread_create(&poller->watcher, NULL, watcher_main, poller);
+    if (rc != 0)
+        return gp_error_set(err, GP_UNAVAILABLE, "cannot make the watcher's thread: %s",
+                            place_explain(rc, words));
+    pthread_mutex_lock(&poller->lock);
+    poller->has_watcher = true;
+    const enum gp_status status = make_workers(poller, wanted_workers(poller), err);
+    pthread_mutex_unlock(&poller->lock);
+    return status;
+}
+
+enum gp_status poller_need(struct poller *poller, unsigned n, struct gp_error *err)
+{
+    enum gp_status status = GP_OK;
+    pthread_mutex_lock(&poller->lock);
+    poller->n_needed += n;
+    if (poller->has_watcher && !atomic_load(&poller->is_stopping))
+        status = make_workers(poller, wanted_workers(poller), err);
+    if (status != GP_OK)
+        poller->n_needed -= n;
+    pthread_mutex_unlock(&poller->lock);
+    return status;
+}
+
+void poller_need_less(struct poller *poller, unsigned n)
+{
+    pthread_mutex_lock(&poller->lock);
+    poller->n_needed -= n;
+    pthread_mutex_unlock(&poller->lock);
 }
 
 void poller_stop(struct poller *poller)
@@ -299,11 +347,10 @@ void poller_stop(struct poller *poller)
         unpark(poller);
     pthread_cond_signal(&poller->watcher_waked);
     pthread_mutex_unlock(&poller->lock);
-    for (unsigned i = 0; i < poller->n_started; i++)
-        pthread_join(poller->workers[i].thread, NULL);
+    for (struct worker *worker = poller->workers; worker; worker = worker->next)
+        pthread_join(worker->thread, NULL);
     if (poller->has_watcher)
         pthread_join(poller->watcher, NULL);
-    poller->n_started = 0;
     poller->has_watcher = false;
 }
 
@@ -324,13 +371,17 @@ void worker_destroy(struct worker *worker)
 
 void poller_finish(struct poller *poller)
 {
+    if (!poller->n_cores)
+        return;
     const int fds[] = {poller->epoll_fd, poller->end_fd, poller->ready.fd};
     for (int i = 0; i < 3; i++)
         if (fds[i] >= 0)
             close(fds[i]);
-    for (unsigned i = 0; poller->workers && i < poller->n_workers; i++)
-        worker_finish(&poller->workers[i]);
-    mem_free(poller->workers);
+    while (poller->workers) {
+        struct worker *worker = poller->workers;
+        poller->workers = worker->next;
+        worker_destroy(worker);
+    }
     pthread_mutex_destroy(&poller->lock);
     pthread_mutex_destroy(&poller->ready_lock);
     pthread_cond_destroy(&poller->watcher_waked);

@@ -3,8 +3,8 @@
  * Everything in the set but the timers is armed one-shot, so one thread owns a source at a time
  * and a source needs no lock. The watcher (watcher.c) wakes a parked thread when it saw no poller
  * at two looks in a row, unless runs are so short that the pollers come back between them anyway;
- * a task that is ready (poller_ready) wakes one at once. All threads are made at the start, so
- * waking one cannot fail. docs/decisions/threads.md has the measurements.
+ * a task that is ready (poller_ready) wakes one at once. Threads are made
+ * before they are needed (poller_need), so waking one cannot fail. docs/decisions/threads.md has the measurements.
  */
 #ifndef GP_NET_POLLER_H
 #define GP_NET_POLLER_H
@@ -30,9 +30,6 @@ struct poller {
     int epoll_fd;
     int end_fd;  /* an eventfd that wakes all who poll, at the end */
     int n_cores; /* how many poll */
-    unsigned n_workers;
-    unsigned n_started; /* of them, whose threads were made */
-    struct worker *workers;
     struct log *log;
     void (*watch)(void *context); /* at each look of the watcher */
     void *watch_context;
@@ -53,6 +50,9 @@ struct poller {
     atomic_uint n_ready;
 
     pthread_mutex_t lock; /* of what follows */
+    struct worker *workers;
+    unsigned n_workers;
+    unsigned n_needed; /* threads, beside those that poll */
     struct worker *parked;
     pthread_cond_t watcher_waked; /* on the monotonic clock */
     atomic_int watcher_pace;      /* enum watcher_pace */
@@ -67,15 +67,17 @@ enum watcher_pace {
     WATCHER_FAST    /* no poller is left, or threads beyond the cores are awake */
 };
 
-/* n_workers threads in all, of which n_cores poll. Nothing runs yet. */
+/* n_cores threads poll. Nothing runs yet. */
 enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_cores,
-                           unsigned n_workers, struct gp_error *err);
+                           struct gp_error *err);
 
-/* Makes the threads. */
+/* Makes the threads that poll, those that are needed beside them, and one more. */
 enum gp_status poller_start(struct poller *poller, struct gp_error *err);
 
 /* Ends and joins the threads; none may be in an engine for long. */
 void poller_stop(struct poller *poller);
+
+/* Takes a zeroed one. */
 void poller_finish(struct poller *poller);
 
 /* Puts a source into the set, armed for one event, or with EPOLLET for each; false: the

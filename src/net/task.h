@@ -6,6 +6,8 @@
 #ifndef GP_NET_TASK_H
 #define GP_NET_TASK_H
 
+#include <graphpipe/status.h>
+
 #include <stdbool.h>
 
 struct poller;
@@ -33,6 +35,12 @@ void poller_ready(struct poller *poller, struct task *task);
 /* Any thread: something is in progress that is no run, and the watcher has to look after it. */
 void poller_expect(struct poller *poller);
 void poller_forget(struct poller *poller);
+
+/* Any thread: that many threads more may be in engines at a time, so there have to be as many more;
+ * or less again, when they stay for the next who needs some. Before the poller starts it only
+ * counts. When they cannot be made, nothing has changed. */
+enum gp_status poller_need(struct poller *poller, unsigned n, struct gp_error *err);
+void poller_need_less(struct poller *poller, unsigned n);
 
 /* A worker for a thread that does not poll, to be used by that thread alone; NULL when memory is
  * short. */

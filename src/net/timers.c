@@ -76,7 +76,7 @@ enum gp_status timers_init(struct timers *timers, struct poller *poller,
 
 void timers_finish(struct timers *timers)
 {
-    if (timers->source.fd > 0)
+    if (timers->source.fd >= 0)
         close(timers->source.fd);
     pthread_mutex_destroy(&timers->lock);
 }

@@ -23,6 +23,7 @@ struct worker {
     bool polls; /* else a thread of somebody's own */
     bool is_parked;
     struct worker *next_parked;
+    struct worker *next; /* of the poller's */
     pthread_cond_t unparked;
     pthread_t thread;
     char window[WINDOW_BYTES];

@@ -32,7 +32,7 @@ void connection_end_exchange(struct connection *c)
     struct exchange *x = c->x;
     c->x = NULL;
     if (x->model)
-        models_drop(&c->server->models, x->model);
+        model_drop(x->model);
     exchange_give(x);
 }
 

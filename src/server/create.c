@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/mem.h"
+#include "model/model_name.h"
 #include "server/accept.h"
 #include "server/drain.h"
 #include "server/options.h"
@@ -136,9 +137,7 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
     server->created_ns = clock_now_ns();
     server->stop.serve = stop_asked;
     server->timers.source.serve = timer_fired;
-    server->stop.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    server->timers.source.fd = -1;
-    server->poller.epoll_fd = server->poller.end_fd = -1;
+    server->stop.fd = server->timers.source.fd = -1;
     pthread_mutex_init(&server->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -154,77 +153,101 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
     return NULL;
 }
 
-static void add_slots(struct model *model, void *n)
-{
-    *(unsigned *)n += model->slots.n;
-}
-
-/* The parts that need the model. */
-static enum gp_status create_rest(struct gp_server *server,
-                                  const struct gp_server_options *options,
-                                  struct gp_error *err)
-{
-    const unsigned n_pollers = server->options.n_pollers;
-    unsigned n_workers = n_pollers + 1;
-    struct poller *poller = &server->poller;
-    char words[PLACE_WORDS_BYTES];
-    models_each(&server->models, add_slots, &n_workers);
-    poller->watch = watch_models;
-    poller->watch_context = &server->models;
-    server->timers.take_back = turn_take_back;
-    server->connections.n_most = server->options.max_connections;
-    enum gp_status status = poller_init(poller, &server->log, n_pollers, n_workers, err);
-    if (status == GP_OK)
-        status = timers_init(&server->timers, poller, err);
-    if (status == GP_OK && !poller_add(poller, &server->stop, EPOLLIN))
-        status = gp_error_set(err, GP_IO, "cannot watch for the end: %s",
-                              place_explain(server->stop.fd < 0 ? EMFILE : errno, words));
-    if (status == GP_OK)
-        status = open_listeners(server, options, err);
-    server->options.listen = NULL;
-    server->options.metadata = NULL;
-    return status;
-}
-
-static enum gp_status open_model(struct gp_server *server, gp_infer_fn *function,
-                                 void *self, const struct gp_server_options *options,
-                                 struct gp_error *err)
+static enum gp_status create_threads(struct gp_server *server, struct gp_error *err)
 {
     const struct model_host host = {
         .pool = server->pool,
         .log = &server->log,
         .poller = &server->poller,
+        .engine_dir = server->options.engine_dir,
+        .worker = server->options.worker,
         .n_cores = server->place.n_cores,
         .max_waiting = server->options.max_waiting,
-        .hang_ns = server->options.hang_timeout_ms * CLOCK_MS,
+        .hang_timeout_ms = server->options.hang_timeout_ms,
     };
-    if (function && options->isolate)
+    struct poller *poller = &server->poller;
+    char words[PLACE_WORDS_BYTES];
+    poller->watch = watch_models;
+    poller->watch_context = &server->models;
+    server->timers.take_back = turn_take_back;
+    server->connections.n_most = server->options.max_connections;
+    server->stop.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    enum gp_status status =
+        poller_init(poller, &server->log, server->options.n_pollers, err);
+    if (status == GP_OK)
+        status = timers_init(&server->timers, poller, err);
+    if (status == GP_OK && !poller_add(poller, &server->stop, EPOLLIN))
+        status = gp_error_set(err, GP_IO, "cannot watch for the end: %s",
+                              place_explain(server->stop.fd < 0 ? EMFILE : errno, words));
+    return status == GP_OK ? loader_init(&server->loader, &server->models, &host, err)
+                           : status;
+}
+
+/* The name of a lone model is what its address may be, where it can be one. */
+static enum gp_status open_lone(struct gp_server *server,
+                                const struct gp_server_options *options,
+                                struct gp_error *err)
+{
+    struct gp_model_options model = model_options_of(options);
+    char name[MODEL_NAME_MAX_BYTES + 1];
+    if (!model.name && model.path)
+        model.name = engine_model_name(model.path, name, sizeof name);
+    else if (!model.name)
+        model.name = model.engine;
+    return loader_open(&server->loader, &model, err);
+}
+
+static enum gp_status open_models(struct gp_server *server,
+                                  const struct gp_server_options *options,
+                                  struct gp_error *err)
+{
+    const unsigned char *at = (const unsigned char *)options->models;
+    enum gp_status status = GP_OK;
+    if (!options->n_models)
+        return open_lone(server, options, err);
+    for (size_t i = 0; i < options->n_models && status == GP_OK; i++) {
+        const struct gp_model_options *model = (const void *)at;
+        status = model_name_check(model->name ? model->name : "", err);
+        if (status == GP_OK)
+            status = loader_open(&server->loader, model, err);
+        at += options->models->size_bytes;
+    }
+    return status;
+}
+
+static enum gp_status open_function(struct gp_server *server, gp_infer_fn *function,
+                                    void *self, const struct gp_server_options *options,
+                                    struct gp_error *err)
+{
+    struct gp_model_options model = model_options_of(options);
+    const struct gp_metadata *metadata = options->metadata;
+    if (options->isolate)
         return gp_error_set(err, GP_INVALID,
                             "a function of this process cannot be isolated from it");
-    struct model *model = function
-                              ? model_open_function(&host, function, self, options, err)
-                              : model_open(&host, options, err);
-    if (!model)
-        return err->status;
-    models_add(&server->models, model);
-    return GP_OK;
+    if (!model.name)
+        model.name = metadata && metadata->name ? metadata->name : "function";
+    return loader_open_function(&server->loader, function, self, &model, metadata, err);
 }
 
 static struct gp_server *create(gp_infer_fn *function, void *self,
                                 const struct gp_server_options *options,
                                 struct gp_error *err)
 {
-    struct gp_server_options o = options_take(options);
+    const struct gp_server_options o = options_take(options);
     struct gp_error detail = {0};
     err = err ? err : &detail;
-    if (!function && model_choose(&o, err) != GP_OK)
-        return NULL;
     struct gp_server *server = create_parts(&o, err);
     if (!server)
         return NULL;
-    enum gp_status status = open_model(server, function, self, &o, err);
+    enum gp_status status = create_threads(server, err);
+    if (status == GP_OK && function)
+        status = open_function(server, function, self, &o, err);
+    else if (status == GP_OK)
+        status = open_models(server, &o, err);
     if (status == GP_OK)
-        status = create_rest(server, &o, err);
+        status = models_set_default(&server->models, o.default_model, err);
+    if (status == GP_OK)
+        status = open_listeners(server, &o, err);
     if (status == GP_OK)
         return server;
     gp_server_destroy(server);
@@ -266,15 +289,15 @@ void gp_server_destroy(struct gp_server *server)
         return;
     listen_close(server->listeners);
     models_finish(&server->models);
-    if (server->poller.workers) {
-        timers_finish(&server->timers);
-        poller_finish(&server->poller);
-    }
+    loader_finish(&server->loader);
+    timers_finish(&server->timers);
+    poller_finish(&server->poller);
     exchanges_finish(&server->exchanges);
     pool_destroy(server->pool);
     gp_arena_destroy(server->arena);
     log_end(&server->log);
-    close(server->stop.fd);
+    if (server->stop.fd >= 0)
+        close(server->stop.fd);
     connections_finish(&server->connections);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);

@@ -85,6 +85,10 @@ enum gp_status options_set(struct gp_server *server,
     o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
     o->n_pollers = or_default(o->n_pollers, server->place.n_cores);
     o->hang_timeout_ms = or_default(o->hang_timeout_ms, 30000);
+    o->engine_dir = o->engine_dir ? copy_text(server, o->engine_dir) : NULL;
+    o->worker = o->worker ? copy_text(server, o->worker) : NULL;
+    if ((given->engine_dir && !o->engine_dir) || (given->worker && !o->worker))
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for the server's options");
     return keep_hosts(server, err);
 }
 

@@ -69,8 +69,13 @@ static enum served get_metrics(struct exchange *x)
 
 static enum served get_is_ready(struct exchange *x)
 {
-    const bool is_draining = server_is_draining(x->server);
-    answer_word(x, is_draining ? 503 : 200, is_draining ? "draining" : "ok");
+    struct gp_error why;
+    if (server_is_draining(x->server))
+        answer_word(x, 503, "draining");
+    else if (models_are_ready(&x->server->models, &why))
+        answer_word(x, 200, "ok");
+    else
+        answer_word(x, 503, why.message);
     return SERVED_ANSWER;
 }
 
@@ -222,9 +227,9 @@ static bool check_control(struct exchange *x, const char *head, const char *host
 /* POST is an inference, whatever else is accepted; GET is the metadata for people. */
 static bool find_model(struct exchange *x)
 {
-    x->model = models_find(&x->server->models);
+    x->model = models_find(&x->server->models, x->target, &x->error);
     if (!x->model)
-        return refuse(x, GP_NOT_FOUND, "no model is served");
+        return false;
     x->inference.model = x->model;
     if (x->http.method != HTTP_METHOD_POST)
         x->format = &format_json;

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/place.h"
 #include "base/pool.h"
-#include "model/models.h"
+#include "model/loader.h"
 #include "net/listen.h"
 #include "net/poller.h"
 #include "net/timers.h"
@@ -38,6 +38,7 @@ struct gp_server {
     struct exchanges exchanges;
     struct connections connections;
     struct models models;
+    struct loader loader;
     struct listener *listeners;
     struct source stop; /* an eventfd: gp_server_stop writes it */
     int64_t created_ns;

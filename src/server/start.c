@@ -1,7 +1,6 @@
 /* Running a server, and what it says about itself at the start. */
 #include "base/clock.h"
 #include "server/drain.h"
-#include "server/news.h"
 #include "server/options.h"
 #include "server/turn.h"
 
@@ -83,34 +82,11 @@ static void warn_of_listeners(struct gp_server *server)
         server->options.allow_remote_control ? ", and shut the server down" : "");
 }
 
-struct starting {
-    struct gp_server *server;
-    enum gp_status status;
-    struct gp_error *err;
-};
-
-static void start_model(struct model *model, void *arg)
-{
-    struct starting *starting = arg;
-    if (starting->status == GP_OK)
-        starting->status = model_start(model, starting->err);
-    if (starting->status == GP_OK && model->isolate)
-        starting->status = news_watch(starting->server, model, starting->err);
-}
-
-static void stop_model(struct model *model, void *arg)
-{
-    (void)arg;
-    model_stop(model);
-}
-
 static enum gp_status start_server(struct gp_server *server, struct gp_error *err)
 {
-    struct starting starting = {server, GP_OK, err};
-    models_each(&server->models, start_model, &starting);
-    enum gp_status status = starting.status;
+    enum gp_status status = poller_start(&server->poller, err);
     if (status == GP_OK)
-        status = poller_start(&server->poller, err);
+        status = loader_start(&server->loader, err);
     for (struct listener *l = server->listeners; l && status == GP_OK; l = l->next)
         if (!poller_add(&server->poller, &l->source, EPOLLIN))
             status = gp_error_set(err, GP_IO, "cannot watch %s", l->address);
@@ -121,6 +97,12 @@ static enum gp_status start_server(struct gp_server *server, struct gp_error *er
     return status;
 }
 
+static void stop_threads(struct model *model, void *arg)
+{
+    (void)arg;
+    slots_stop_threads(&model->slots);
+}
+
 enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err)
 {
     enum gp_status status = start_server(server, err);
@@ -128,7 +110,8 @@ enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err)
         status = drain_wait(server, err);
     if (status != GP_DEADLINE) { /* past the drain limit a thread may never come back */
         poller_stop(&server->poller);
-        models_each(&server->models, stop_model, NULL);
+        loader_stop(&server->loader);
+        models_each(&server->models, stop_threads, NULL);
         turn_close_all(server); /* where it did not start as a whole */
     } else {
         log_flush(&server->log); /* the end may be near */

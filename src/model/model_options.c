@@ -1,0 +1,91 @@
+#include "model/model_options.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* True when memory was short, here or before. */
+static bool copy_bytes(struct gp_arena *arena, const void **at, size_t size_bytes,
+                       bool is_short)
+{
+    if (is_short || !*at)
+        return is_short;
+    void *copy = gp_arena_alloc(arena, size_bytes);
+    *at = copy ? memcpy(copy, *at, size_bytes) : NULL;
+    return !copy;
+}
+
+static bool copy_text(struct gp_arena *arena, const char **text, bool is_short)
+{
+    const void *at = *text;
+    is_short = copy_bytes(arena, &at, *text ? strlen(*text) + 1 : 0, is_short);
+    *text = at;
+    return is_short;
+}
+
+static bool copy_texts(struct gp_arena *arena, const char *const **texts, size_t n,
+                       bool is_short)
+{
+    const void *at = n ? *texts : NULL;
+    is_short = copy_bytes(arena, &at, n * sizeof **texts, is_short);
+    const char **copies = (const char **)(size_t)at;
+    for (size_t i = 0; copies && i < n; i++)
+        is_short = copy_text(arena, &copies[i], is_short);
+    *texts = copies;
+    return is_short;
+}
+
+static bool copy_aliases(struct gp_arena *arena, const struct gp_model_alias **aliases,
+                         size_t n, bool is_short)
+{
+    const void *at = n ? *aliases : NULL;
+    is_short = copy_bytes(arena, &at, n * sizeof **aliases, is_short);
+    struct gp_model_alias *copies = (struct gp_model_alias *)(size_t)at;
+    for (size_t i = 0; copies && i < n; i++)
+        is_short = copy_text(arena, &copies[i].name, is_short);
+    *aliases = copies;
+    return is_short;
+}
+
+struct gp_model_options *model_options_copy(struct gp_arena *arena,
+                                            const struct gp_model_options *given)
+{
+    struct gp_model_options *o = gp_arena_alloc(arena, sizeof *o);
+    const size_t size = given->size_bytes ? given->size_bytes : sizeof *o;
+    if (!o)
+        return NULL;
+    memset(o, 0, sizeof *o);
+    memcpy(o, given, size < sizeof *o ? size : sizeof *o);
+    o->size_bytes = sizeof *o;
+    const void *versions = o->n_versions ? o->versions : NULL;
+    bool is_short =
+        copy_bytes(arena, &versions, o->n_versions * sizeof *o->versions, false);
+    o->versions = versions;
+    is_short = copy_text(arena, &o->name, is_short);
+    is_short = copy_text(arena, &o->path, is_short);
+    is_short = copy_text(arena, &o->engine, is_short);
+    is_short = copy_text(arena, &o->warm_up, is_short);
+    is_short = copy_texts(arena, &o->engine_options, o->n_engine_options, is_short);
+    is_short = copy_texts(arena, &o->inputs, o->n_inputs, is_short);
+    is_short = copy_texts(arena, &o->outputs, o->n_outputs, is_short);
+    is_short = copy_aliases(arena, &o->aliases, o->n_aliases, is_short);
+    return is_short ? NULL : o;
+}
+
+struct gp_model_options model_options_of(const struct gp_server_options *server)
+{
+    return (struct gp_model_options){
+        .size_bytes = sizeof(struct gp_model_options),
+        .name = server->model_name,
+        .path = server->model_path,
+        .engine = server->engine,
+        .engine_options = server->engine_options,
+        .n_engine_options = server->n_engine_options,
+        .n_slots = server->n_slots,
+        .n_threads = server->n_threads,
+        .inputs = server->inputs,
+        .outputs = server->outputs,
+        .n_inputs = server->n_inputs,
+        .n_outputs = server->n_outputs,
+        .isolate = server->isolate,
+    };
+}
