@@ -80,7 +80,7 @@ static bool map_arenas(struct pool *pool)
     if (!size_bytes)
         return false;
     pool->has_huge_pages =
-        pool_arena_has_huge_pages() && size_bytes == pool_space_most_bytes(budget);
+        pool_range_has_huge_pages() && size_bytes == pool_space_most_bytes(budget);
     for (int i = 0; i < pool->n_arenas; i++) {
         if (!pool_space_init(&pool->spaces[i], budget, size_bytes))
             return false;
@@ -89,7 +89,7 @@ static bool map_arenas(struct pool *pool)
     }
     /* huge pages for the classes that can fill them, and for no others */
     for (int i = 0; i < pool->n_arenas; i++)
-        pool_arena_choose_pages(&pool->spaces[i].range,
+        pool_range_choose_pages(&pool->spaces[i].range,
                                 pool->has_huge_pages
                                     ? pool_space_huge_at(&pool->spaces[i])
                                     : pool->spaces[i].range.size_bytes);
@@ -149,7 +149,7 @@ static void punch(struct pool *pool, int class, uint32_t number, size_t keep)
     if (slot->touched_bytes <= keep)
         return;
     unpin(pool, data, &slot->pinned_bytes);
-    if (pool_arena_punch(&space_of(pool, class)->range, data + keep,
+    if (pool_range_punch(&space_of(pool, class)->range, data + keep,
                          slot->touched_bytes - keep))
         slot->touched_bytes = keep;
 }
@@ -262,7 +262,7 @@ static bool clear_chunks(struct pool *pool, int class)
     const uint32_t at = pool_space_idle_chunks(space, class % N_CLASSES);
     for (uint32_t i = 0; i < n && at != POOL_NONE; i++) {
         const struct pool_chunk *chunk = &space->chunks[at + i];
-        if (chunk->class < 0)
+        if (!chunk->is_taken)
             continue;
         const uint32_t first = chunk->first;
         const int owner = class / N_CLASSES * N_CLASSES + chunk->class;
@@ -438,7 +438,7 @@ bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
     if (upto > buffer->size_bytes)
         upto = buffer->size_bytes;
     const size_t n = upto - buffer->touched_bytes;
-    if (!pool_arena_touch(buffer->data + buffer->touched_bytes, n))
+    if (!pool_range_touch(buffer->data + buffer->touched_bytes, n))
         return false;
     buffer->touched_bytes = upto;
     pthread_mutex_lock(&pool->lock);
@@ -536,7 +536,7 @@ void pool_destroy(struct pool *pool)
     }
     for (int i = 0; i < N_ARENAS; i++) {
         pool_space_finish(&pool->spaces[i]);
-        pool_arena_unmap(&pool->spaces[i].range);
+        pool_range_unmap(&pool->spaces[i].range);
     }
     pthread_mutex_destroy(&pool->lock);
     mem_free(pool);

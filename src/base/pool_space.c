@@ -104,7 +104,7 @@ bool pool_space_init(struct pool_space *space, size_t budget_bytes, size_t size_
 {
     space->chunk_shift = chunk_shift(budget_bytes);
     const size_t n_wanted = lay_out_all(space->classes, budget_bytes);
-    if (!pool_arena_map(&space->range, size_bytes))
+    if (!pool_range_map(&space->range, size_bytes))
         return false;
     const size_t n_chunks = size_bytes >> space->chunk_shift;
     for (int i = 0; i < POOL_N_CLASSES && n_chunks < n_wanted; i++) {
@@ -117,8 +117,6 @@ bool pool_space_init(struct pool_space *space, size_t budget_bytes, size_t size_
         return false;
     }
     space->n_chunks = (uint32_t)n_chunks;
-    for (uint32_t i = 0; i < space->n_chunks; i++)
-        space->chunks[i].class = -1;
     return true;
 }
 
@@ -141,7 +139,7 @@ size_t pool_space_huge_at(const struct pool_space *space)
 static bool is_free(const struct pool_space *space, uint32_t chunk, bool may_be_idle)
 {
     const struct pool_chunk *c = &space->chunks[chunk];
-    return c->class < 0 || (may_be_idle && space->chunks[c->first].n_live == 0);
+    return !c->is_taken || (may_be_idle && space->chunks[c->first].n_live == 0);
 }
 
 /* As many chunks in a row as a slot needs, from `at` on. */
@@ -182,7 +180,8 @@ static bool open_chunk(struct pool_space *space, int number)
     if (!slots)
         return false;
     for (uint32_t i = 0; i < class->n_chunks; i++)
-        space->chunks[at + i] = (struct pool_chunk){.first = at, .class = number};
+        space->chunks[at + i] =
+            (struct pool_chunk){.first = at, .is_taken = true, .class = (uint8_t)number};
     space->chunks[at].slots = slots;
     class->open = at;
     return true;
@@ -218,7 +217,7 @@ void pool_space_drop(struct pool_space *space, uint32_t chunk)
     }
     mem_free(first->slots);
     for (uint32_t i = 0; i < class->n_chunks; i++)
-        first[i] = (struct pool_chunk){.class = -1};
+        first[i] = (struct pool_chunk){0};
     if (class->open == chunk)
         class->open = POOL_NONE;
 }

@@ -3,7 +3,7 @@
 #ifndef GP_BASE_POOL_SPACE_H
 #define GP_BASE_POOL_SPACE_H
 
-#include "base/pool_arena.h"
+#include "base/pool_range.h"
 
 enum {
     POOL_SMALLEST_SHIFT = 12,
@@ -24,13 +24,15 @@ struct pool_slot {
     int64_t idle_since_ns;
 };
 
-/* A slot that is larger than a chunk has several, the first of which knows about it. */
+/* A slot that is larger than a chunk has several, the first of which knows about it. Zero while it
+ * is nobody's: of a table that is hardly used few pages are touched. */
 struct pool_chunk {
     struct pool_slot *slots;
     uint32_t n_made; /* of the slots: others were never used */
     uint32_t n_live; /* taken and not given back */
     uint32_t first;  /* chunk of the same slot */
-    int class;       /* below 0: nobody's */
+    bool is_taken;
+    uint8_t class;
 };
 
 struct pool_class {

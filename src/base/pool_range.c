@@ -1,7 +1,7 @@
 /* The file is sealed against growing and shrinking, so that nobody who holds its descriptor can
  * take pages away under us; pages go back by punching holes, since MADV_DONTNEED frees nothing
  * in a memfd. */
-#include "base/pool_arena.h"
+#include "base/pool_range.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-bool pool_arena_has_huge_pages(void)
+bool pool_range_has_huge_pages(void)
 {
     /* "always within_size advise [never] ..." */
     char words[128] = "";
@@ -34,31 +34,31 @@ bool pool_arena_has_huge_pages(void)
 /* Maps the whole file, where there is a way at a multiple of 2 MiB: a huge page has to be
  * aligned in the file and in memory alike. Should another thread map something there in
  * between, the place is another. */
-static bool map_file(struct pool_range *arena)
+static bool map_file(struct pool_range *range)
 {
-    const size_t size = arena->size_bytes + HUGE_BYTES;
+    const size_t size = range->size_bytes + HUGE_BYTES;
     void *free_range =
         mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (free_range == MAP_FAILED)
         return false;
     munmap(free_range, size);
     void *wish = (void *)round_up((uintptr_t)free_range, HUGE_BYTES);
-    const int flags = MAP_SHARED | MAP_NORESERVE | (arena->fd < 0 ? MAP_ANONYMOUS : 0);
+    const int flags = MAP_SHARED | MAP_NORESERVE | (range->fd < 0 ? MAP_ANONYMOUS : 0);
     void *base =
-        mmap(wish, arena->size_bytes, PROT_READ | PROT_WRITE, flags, arena->fd, 0);
-    arena->base = base == MAP_FAILED ? NULL : base;
-    return arena->base;
+        mmap(wish, range->size_bytes, PROT_READ | PROT_WRITE, flags, range->fd, 0);
+    range->base = base == MAP_FAILED ? NULL : base;
+    return range->base;
 }
 
-static bool make_file(struct pool_range *arena)
+static bool make_file(struct pool_range *range)
 {
     const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
     const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    arena->fd = memfd_create("graphpipe-pool", flags | MFD_NOEXEC_SEAL);
-    if (arena->fd < 0 && errno == EINVAL)
-        arena->fd = memfd_create("graphpipe-pool", flags);
-    return arena->fd >= 0 && ftruncate(arena->fd, (off_t)arena->size_bytes) == 0 &&
-           fcntl(arena->fd, F_ADD_SEALS, seals) == 0;
+    range->fd = memfd_create("graphpipe-pool", flags | MFD_NOEXEC_SEAL);
+    if (range->fd < 0 && errno == EINVAL)
+        range->fd = memfd_create("graphpipe-pool", flags);
+    return range->fd >= 0 && ftruncate(range->fd, (off_t)range->size_bytes) == 0 &&
+           fcntl(range->fd, F_ADD_SEALS, seals) == 0;
 }
 
 /* `ulimit -f` is for files in memory as well, and over it comes a signal that ends the process.
@@ -70,34 +70,34 @@ static bool may_have_file(size_t size_bytes)
            limit.rlim_cur >= size_bytes;
 }
 
-bool pool_arena_map(struct pool_range *arena, size_t size_bytes)
+bool pool_range_map(struct pool_range *range, size_t size_bytes)
 {
-    arena->size_bytes = size_bytes;
-    if ((!may_have_file(size_bytes) || make_file(arena)) && map_file(arena)) {
-        (void)madvise(arena->base, size_bytes, MADV_DONTDUMP);
+    *range = (struct pool_range){.fd = -1, .size_bytes = size_bytes};
+    if ((!may_have_file(size_bytes) || make_file(range)) && map_file(range)) {
+        (void)madvise(range->base, size_bytes, MADV_DONTDUMP);
         return true;
     }
     const int error = errno;
-    pool_arena_unmap(arena);
+    pool_range_unmap(range);
     errno = error;
     return false;
 }
 
-void pool_arena_unmap(struct pool_range *arena)
+void pool_range_unmap(struct pool_range *range)
 {
-    if (arena->base)
-        munmap(arena->base, arena->size_bytes);
-    if (arena->fd >= 0)
-        close(arena->fd);
-    *arena = (struct pool_range){.fd = -1};
+    if (range->base)
+        munmap(range->base, range->size_bytes);
+    if (range->fd >= 0)
+        close(range->fd);
+    *range = (struct pool_range){.fd = -1};
 }
 
-void pool_arena_choose_pages(const struct pool_range *arena, size_t small_bytes)
+void pool_range_choose_pages(const struct pool_range *range, size_t small_bytes)
 {
     /* Refused where the kernel knows no huge pages: nothing is lost then. */
-    (void)madvise(arena->base, small_bytes, MADV_NOHUGEPAGE);
-    if (small_bytes < arena->size_bytes)
-        (void)madvise(arena->base + small_bytes, arena->size_bytes - small_bytes,
+    (void)madvise(range->base, small_bytes, MADV_NOHUGEPAGE);
+    if (small_bytes < range->size_bytes)
+        (void)madvise(range->base + small_bytes, range->size_bytes - small_bytes,
                       MADV_HUGEPAGE);
 }
 
@@ -108,7 +108,7 @@ static void touch_pages(unsigned char *from, const unsigned char *end)
         *page = 0;
 }
 
-bool pool_arena_touch(unsigned char *data, size_t size_bytes)
+bool pool_range_touch(unsigned char *data, size_t size_bytes)
 {
     if (madvise(data, size_bytes, MADV_POPULATE_WRITE) == 0)
         return true;
@@ -118,11 +118,11 @@ bool pool_arena_touch(unsigned char *data, size_t size_bytes)
     return true;
 }
 
-bool pool_arena_punch(const struct pool_range *arena, unsigned char *data,
+bool pool_range_punch(const struct pool_range *range, unsigned char *data,
                       size_t size_bytes)
 {
-    if (arena->fd < 0)
+    if (range->fd < 0)
         return madvise(data, size_bytes, MADV_REMOVE) == 0;
-    return fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                     data - arena->base, (off_t)size_bytes) == 0;
+    return fallocate(range->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     data - range->base, (off_t)size_bytes) == 0;
 }
