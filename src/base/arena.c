@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/mem.h"
 
+#include <assert.h>
 #include <stdalign.h>
 
 enum {
@@ -27,7 +28,8 @@ struct gp_arena {
     size_t used_bytes; /* of the front chunk */
     struct pool *pool; /* NULL: all chunks are the heap's */
     struct pool_promise *promise;
-    bool is_shared; /* no chunk is the heap's */
+    bool is_shared;            /* no chunk is the heap's */
+    struct pool_arena *shared; /* where they are then */
 };
 
 struct gp_arena *gp_arena_create(void)
@@ -35,13 +37,11 @@ struct gp_arena *gp_arena_create(void)
     return mem_zalloc(sizeof(struct gp_arena));
 }
 
-struct gp_arena *arena_create_shared(struct pool *pool)
+struct gp_arena *arena_create_shared(void)
 {
     struct gp_arena *arena = gp_arena_create();
-    if (arena) {
-        arena->pool = pool;
+    if (arena)
         arena->is_shared = true;
-    }
     return arena;
 }
 
@@ -50,6 +50,14 @@ void arena_pay_from(struct gp_arena *arena, struct pool *pool,
 {
     arena->pool = pool;
     arena->promise = promise;
+}
+
+void arena_share_from(struct gp_arena *arena, struct pool *pool,
+                      struct pool_arena *shared, struct pool_promise *promise)
+{
+    assert(arena->is_shared && (!arena->chunks || arena->shared == shared));
+    arena->shared = shared;
+    arena_pay_from(arena, pool, promise);
 }
 
 void arena_disown(struct gp_arena *arena)
@@ -73,11 +81,10 @@ static struct chunk *heap_chunk(size_t size_bytes)
 static bool buy_buffer(const struct gp_arena *arena, size_t size_bytes,
                        struct pool_buffer *buffer)
 {
-    const enum pool_arena where = arena->is_shared ? POOL_INPUTS : POOL_PRIVATE;
     if (size_bytes < POOL_CHUNK_BYTES)
         size_bytes = POOL_CHUNK_BYTES;
-    if (!arena->promise ||
-        pool_buy(arena->pool, where, size_bytes, arena->promise, buffer) != POOL_GRANTED)
+    if (!arena->promise || pool_buy(arena->pool, arena->shared, size_bytes,
+                                    arena->promise, buffer) != POOL_GRANTED)
         return false;
     if (pool_touch(arena->pool, buffer, size_bytes))
         return true;

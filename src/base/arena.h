@@ -14,14 +14,18 @@
 
 #include <graphpipe/message.h>
 
-/* An arena whose memory lies in the pool's arena of inputs, where child processes see it, and nothing
- * else of it. NULL when memory is short. */
-struct gp_arena *arena_create_shared(struct pool *pool);
+/* An arena whose memory, and nothing else of it, lies where child processes may see it. NULL when
+ * memory is short. */
+struct gp_arena *arena_create_shared(void);
 
 /* From now on blocks are bought from the pool, paid from *promise as far as it goes. Called again
  * with another promise, that one pays. The arena borrows the promise until it is reset. */
 void arena_pay_from(struct gp_arena *arena, struct pool *pool,
                     struct pool_promise *promise);
+
+/* The same for a shared arena, which is empty: its blocks lie in this arena of the pool's. */
+void arena_share_from(struct gp_arena *arena, struct pool *pool,
+                      struct pool_arena *shared, struct pool_promise *promise);
 
 /* The blocks are nobody's from now on, and none are added: the peer may go before the arena. */
 void arena_disown(struct gp_arena *arena);

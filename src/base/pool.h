@@ -1,11 +1,14 @@
-/* base/pool.h - the buffers of tensors: an arena of shared memory, cut into size classes.
+/* base/pool.h - the buffers of tensors: shared memory, cut into size classes.
  *
- * Bodies are received into them and outputs written into them. The arena is a memfd, so that
- * a buffer can be named to another process as {descriptor, offset, length}; its address range
- * is reserved once and never moves. Only touched pages cost memory: they are counted against
- * the budget, kept warm for the next taker (receiving 77 MB into fresh pages costs two and a
- * half times as much as into warm ones), and given back when others need them or after a
- * while. Any thread may call.
+ * Bodies are received into them and outputs written into them. They lie in arenas, each of them a
+ * memfd, so that a buffer can be named to another process as {descriptor, offset, length}; an
+ * arena's range of addresses is reserved once and never moves. Only touched pages cost memory: they
+ * are counted against the budget, kept warm for the next taker (receiving 77 MB into fresh pages
+ * costs two and a half times as much as into warm ones), and given back when others need them or
+ * after a while. Any thread may call.
+ *
+ * One arena is private to this process. A model whose engine runs in other processes, or pins
+ * memory, has its own, opened and closed at any time. There is one budget and one set of counts.
  *
  * Takers are counted by peer, and peers by the site that they are of: neither may hold more than
  * its share (share.h) when others would find too little.
@@ -18,6 +21,7 @@
 #include <stdint.h>
 
 struct pool;
+struct pool_arena;
 
 /* One of those who share the pool; the owner's storage, zero at first, the pool's lock. */
 struct pool_peer {
@@ -38,7 +42,11 @@ struct pool_range {
     size_t size_bytes;
 };
 
-enum pool_arena { POOL_INPUTS, POOL_OUTPUTS, POOL_PRIVATE };
+/* Where a model's requests and answers lie. NULL: in the private arena. */
+struct pool_pair {
+    struct pool_arena *inputs;
+    struct pool_arena *outputs;
+};
 
 /* Aligned to the page, from 1 MiB on to 2 MiB. The pages up to touched_bytes are in place. */
 struct pool_buffer {
@@ -46,7 +54,7 @@ struct pool_buffer {
     size_t size_bytes;    /* what was asked for, in whole pages */
     size_t touched_bytes; /* may be more: what an earlier taker touched */
     size_t counted_bytes; /* against the budget */
-    size_t pinned_bytes;  /* from its start on, or 0 */
+    struct pool_arena *arena;
     struct pool_peer *peer;
 };
 
@@ -73,16 +81,21 @@ struct pool_counts {
  * descriptors are short. */
 struct pool *pool_create(size_t budget_bytes);
 
-/* The same in three arenas: inputs, which other processes read, outputs, which they write, and what
- * no other process sees. One budget, one set of counts. */
-struct pool *pool_create_split(size_t budget_bytes);
+/* Opens a pair of arenas: inputs, which other processes read, and outputs, which they write. False
+ * and errno when memory, addresses or descriptors are short; *pair is empty then. */
+bool pool_open(struct pool *pool, struct pool_pair *pair);
 
-/* From now on buffers of 256 KiB and more are pinned when they are first taken, all their pages
- * put in place for that, and stay so while they are warm: for devices that copy from and to them.
- * pin gives 0 when it cannot, and the buffer is then as good as before. Once for a pool, before it
- * is used; both functions live as long as the pool, and do not call it. */
-void pool_pin_with(struct pool *pool, int (*pin)(void *memory, size_t size_bytes),
-                   void (*unpin)(void *memory));
+/* Opens an arena, for both, whose buffers of 256 KiB and more are pinned when they are first taken,
+ * all their pages put in place for that, and stay so while they are warm: for devices that copy from
+ * and to them. pin gives 0 when it cannot, and the buffer is then as good as before. Neither
+ * function may call the pool; unpin is called with its lock held. */
+bool pool_open_pinned(struct pool *pool, int (*pin)(void *memory, size_t size_bytes),
+                      void (*unpin)(void *memory), struct pool_pair *pair);
+
+/* Closes what was opened, and empties *pair; an empty one is ignored. Nobody takes a buffer there any
+ * more. Those that are still held stay as they are, but none is pinned when this returns, and neither
+ * function is called again. The arenas go with the last buffer that is given back. */
+void pool_close(struct pool *pool, struct pool_pair *pair);
 
 /* What a peer may hold whatever others do, and a single request at most: a quarter. */
 size_t pool_share(const struct pool *pool);
@@ -93,18 +106,15 @@ enum pool_answer pool_reserve(struct pool *pool, struct pool_promise *promise,
                               size_t size_bytes, size_t other_bytes);
 void pool_unreserve(struct pool *pool, struct pool_promise *promise);
 
-/* A buffer of size_bytes, paid from the promise as far as that goes (NULL: nobody's), then
- * from the budget, whatever the peer's share; false when budget or memory is short. */
-bool pool_take(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
-               struct pool_buffer *buffer);
-
-/* The same in the outputs' arena, where there are several. */
-bool pool_take_output(struct pool *pool, size_t size_bytes, struct pool_promise *promise,
-                      struct pool_buffer *buffer);
+/* A buffer of size_bytes in the arena (NULL: the private one), paid from the promise as far as that
+ * goes (NULL: nobody's), then from the budget, whatever the peer's share; false when budget or memory
+ * is short. */
+bool pool_take(struct pool *pool, struct pool_arena *arena, size_t size_bytes,
+               struct pool_promise *promise, struct pool_buffer *buffer);
 
 /* As pool_take, but what the promise does not pay has to be within its peer's share: for what
  * nobody has admitted yet. */
-enum pool_answer pool_buy(struct pool *pool, enum pool_arena arena, size_t size_bytes,
+enum pool_answer pool_buy(struct pool *pool, struct pool_arena *arena, size_t size_bytes,
                           struct pool_promise *promise, struct pool_buffer *buffer);
 
 /* The buffer is nobody's from now on: its peer may go before it is given back. */
@@ -123,14 +133,14 @@ void pool_give(struct pool *pool, struct pool_buffer *buffer);
 /* Gives the pages of buffers that have been idle for idle_ns back to the system. */
 void pool_trim(struct pool *pool, int64_t idle_ns);
 
-/* An arena (the same for all where there is one), and where a buffer lies in its
- * own. */
-const struct pool_range *pool_range(const struct pool *pool, enum pool_arena arena);
-size_t pool_offset(const struct pool *pool, const struct pool_buffer *buffer);
+/* Where an arena (NULL: the private one) lies, and a buffer in its own. */
+const struct pool_range *pool_range(const struct pool *pool,
+                                    const struct pool_arena *arena);
+size_t pool_offset(const struct pool_buffer *buffer);
 
 struct pool_counts pool_count(struct pool *pool);
 
-/* Frees it; every buffer has been given back. Takes NULL. */
+/* Frees it; all that was opened is closed, and every buffer given back. Takes NULL. */
 void pool_destroy(struct pool *pool);
 
 #endif

@@ -18,6 +18,11 @@
 /* The budget is at least as many chunks. */
 enum { BUDGET_CHUNKS = 64 };
 
+/* What an arena takes of the addresses that are left where others are open and more may come: a
+ * 128th, or up to a 16th while that is no more than two budgets. With two budgets two of a thousand
+ * buffers of a mix that fills the budget find no place, with one and a quarter a tenth. */
+enum { MANY_PARTS = 128, FEW_PARTS = 16, GOOD_BUDGETS = 2 };
+
 static size_t class_bytes(int class)
 {
     return (size_t)1 << (POOL_SMALLEST_SHIFT + class);
@@ -88,16 +93,32 @@ static size_t least_bytes(size_t budget_bytes)
     return round_up(budget_bytes + budget_bytes / 4, HUGE_BYTES);
 }
 
-size_t pool_space_choose_bytes(size_t budget_bytes, int n_arenas)
+/* As many as are wanted, as far as they are of use; the least where there are just enough left. */
+static size_t choose_bytes(size_t budget_bytes, uint64_t wanted, uint64_t left)
 {
-    const uint64_t left = place_addresses_left() / (unsigned)n_arenas;
     const size_t most = pool_space_most_bytes(budget_bytes);
     const size_t least = least_bytes(budget_bytes);
-    if (left / 2 >= most)
+    if (wanted >= most)
         return most < POOL_SPACE_MAX_BYTES ? most : POOL_SPACE_MAX_BYTES;
-    if (left / 2 >= least)
-        return left / 2 / HUGE_BYTES * HUGE_BYTES;
+    if (wanted >= least)
+        return wanted / HUGE_BYTES * HUGE_BYTES;
     return left / 4 * 3 >= least ? least : 0;
+}
+
+size_t pool_space_first_bytes(size_t budget_bytes)
+{
+    const uint64_t left = place_addresses_left();
+    return choose_bytes(budget_bytes, left / 8 * 3, left);
+}
+
+size_t pool_space_next_bytes(size_t budget_bytes, unsigned n_arenas)
+{
+    const uint64_t left = place_addresses_left();
+    const uint64_t few = left / FEW_PARTS, good = (uint64_t)GOOD_BUDGETS * budget_bytes;
+    const uint64_t wanted = good < few ? good : few;
+    return choose_bytes(budget_bytes,
+                        wanted > left / MANY_PARTS ? wanted : left / MANY_PARTS,
+                        left / n_arenas);
 }
 
 bool pool_space_init(struct pool_space *space, size_t budget_bytes, size_t size_bytes)
@@ -113,6 +134,7 @@ bool pool_space_init(struct pool_space *space, size_t budget_bytes, size_t size_
     }
     space->chunks = mem_array(n_chunks, sizeof *space->chunks);
     if (!space->chunks) {
+        pool_range_unmap(&space->range);
         errno = ENOMEM;
         return false;
     }
@@ -125,8 +147,8 @@ void pool_space_finish(struct pool_space *space)
     for (uint32_t i = 0; i < space->n_chunks; i++)
         mem_free(space->chunks[i].slots);
     mem_free(space->chunks);
-    space->chunks = NULL;
-    space->n_chunks = 0;
+    pool_range_unmap(&space->range);
+    *space = (struct pool_space){.range.fd = -1};
 }
 
 size_t pool_space_huge_at(const struct pool_space *space)

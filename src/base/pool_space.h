@@ -1,4 +1,4 @@
-/* base/pool_space.h - where buffers lie in an arena: its address range is cut into chunks, and a
+/* base/pool_space.h - where buffers lie in an arena: its range of addresses is cut into chunks, and a
  * chunk into slots of one size class. The pool's lock is held by whoever calls. */
 #ifndef GP_BASE_POOL_SPACE_H
 #define GP_BASE_POOL_SPACE_H
@@ -16,11 +16,10 @@ enum {
 /* Slots have numbers of 32 bits, and the smallest are of a page. */
 #define POOL_SPACE_MAX_BYTES ((size_t)1 << 43)
 
-/* Counted and in the list only while it is idle. */
 struct pool_slot {
-    uint32_t next; /* in the list of idle ones */
-    size_t touched_bytes;
-    size_t pinned_bytes;
+    uint32_t next;        /* in the list of idle ones */
+    size_t touched_bytes; /* 0 while it is in use: its buffer knows then */
+    size_t pinned_bytes;  /* from its start on, or 0 */
     int64_t idle_since_ns;
 };
 
@@ -56,9 +55,13 @@ struct pool_space {
 /* The addresses with which every mix of buffers that fits the budget finds its slots. */
 size_t pool_space_most_bytes(size_t budget_bytes);
 
-/* Those that each arena of the pool may have: as many, or where they are limited its share of
- * half of what is left, since threads, libraries and models want the rest; 0: too few are left. */
-size_t pool_space_choose_bytes(size_t budget_bytes, int n_arenas);
+/* Those that a pool's first arena takes: as many, or where they are limited three eighths of what is
+ * left, since other arenas, threads, libraries and models want the rest; 0: too few are left. */
+size_t pool_space_first_bytes(size_t budget_bytes);
+
+/* Those that each of n_arenas takes which are opened together later: as many, or a part of what is
+ * left that is small enough for hundreds to come; 0: too few are left. */
+size_t pool_space_next_bytes(size_t budget_bytes, unsigned n_arenas);
 
 /* Maps and cuts that many; false and errno. */
 bool pool_space_init(struct pool_space *space, size_t budget_bytes, size_t size_bytes);

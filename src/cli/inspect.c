@@ -138,7 +138,7 @@ static int inspect_isolated(const struct inspect_values *values, const char *nam
 {
     struct gp_error err;
     struct isolate *isolate;
-    struct pool *pool = pool_create_split(POOL_BYTES);
+    struct pool *pool = pool_create(POOL_BYTES);
     const struct isolate_options isolate_options = {
         .name = name, .engine_dir = values->engine_dir, .pool = pool, .engine = options};
     int status;

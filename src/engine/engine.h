@@ -81,6 +81,8 @@ struct engine_run {
     struct gp_outputs face; /* first: what the engine sees */
     struct gp_call call;    /* what the engine is called with */
     struct pool *pool;
+    /* The model's: set before a body is received for it, and kept until engine_run_drop. */
+    struct pool_pair memory;
     struct gp_arena *arena;
     struct engine_output *outputs; /* in the arena */
     uint32_t n_outputs;            /* one more than the highest that was set */
@@ -94,8 +96,8 @@ struct engine_run {
      * an empty body and NULL. */
     struct pool_buffer *body;
     struct gp_arena *copies;
-    void *(*take)(struct engine_run *run, size_t size_bytes); /* in a child: memory for a
-                                    large output, in the place of the pool */
+    /* In a child: memory for a large output, in the place of the pool. */
+    void *(*take)(struct engine_run *run, size_t size_bytes);
 
     pthread_mutex_t lock; /* of what follows */
     void (*cancel)(void *arg);

@@ -67,6 +67,7 @@ static void isolate_close(void *model)
     text_finish(&isolate->open);
     gp_arena_destroy(isolate->arena);
     close(isolate->inputs_fd);
+    pool_close(isolate->pool, &isolate->memory);
     close(isolate->supervisor_fd);
     pthread_mutex_destroy(&isolate->lock);
     pthread_cond_destroy(&isolate->changed);
@@ -138,11 +139,48 @@ static bool make_children(struct isolate *isolate, uint32_t n)
     return is_whole;
 }
 
+/* The pair of arenas, and the inputs' descriptor for children. */
+static enum gp_status open_memory(struct isolate *isolate, struct gp_error *err)
+{
+    char words[PLACE_WORDS_BYTES];
+    if (!pool_open(isolate->pool, &isolate->memory)) {
+        const bool is_pool = errno == ENOMEM;
+        return gp_error_set(
+            err, GP_NO_MEMORY, "cannot map the memory of an isolated model: %s%s",
+            place_explain(errno, words), is_pool ? "; a smaller --pool needs less" : "");
+    }
+    isolate->inputs_fd =
+        open_read_only(pool_range(isolate->pool, isolate->memory.inputs)->fd);
+    if (isolate->inputs_fd < 0)
+        return gp_error_set(err, GP_UNAVAILABLE,
+                            "cannot open the pool again, for another process: %s",
+                            place_explain(errno, words));
+    return GP_OK;
+}
+
+static enum gp_status open_children(struct isolate *isolate,
+                                    const struct isolate_options *options,
+                                    struct gp_error *err)
+{
+    char words[PLACE_WORDS_BYTES];
+    isolate->supervisor_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (write_open(isolate, options) &&
+        make_children(isolate, options->engine->n_slots) &&
+        isolate->supervisor_fd >= 0)
+        return GP_OK;
+    return gp_error_set(err, GP_NO_MEMORY,
+                        "no memory or descriptors for %u children: %s; fewer "
+                        "--instances need fewer",
+                        options->engine->n_slots, place_explain(errno, words));
+}
+
 static struct isolate *create(const struct isolate_options *options, struct gp_error *err)
 {
     struct isolate *isolate = mem_zalloc(sizeof *isolate);
-    if (!isolate) {
+    struct gp_arena *arena = isolate ? gp_arena_create() : NULL;
+    if (!arena) {
         gp_error_set(err, GP_NO_MEMORY, "no memory for an isolated engine");
+        mem_free(isolate);
         return NULL;
     }
     isolate->engine = (struct gp_engine){.size_bytes = sizeof isolate->engine,
@@ -152,36 +190,18 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
                                          .describe = describe,
                                          .run = isolate_run,
                                          .close = isolate_close};
+    isolate->arena = arena;
     isolate->pool = options->pool;
     isolate->hang_ns = options->hang_ns;
     isolate->log = options->engine->log;
     isolate->log_context = options->engine->log_context;
-    isolate->arena = gp_arena_create();
-    isolate->inputs_fd = open_read_only(pool_range(options->pool, POOL_INPUTS)->fd);
-    const int inputs_errno = errno;
     isolate->tell = options->tell;
     isolate->tell_context = options->tell_context;
-    isolate->supervisor_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    isolate->inputs_fd = isolate->supervisor_fd = -1;
     pthread_mutex_init(&isolate->lock, NULL);
     pthread_cond_init(&isolate->changed, NULL);
-    enum gp_status status = GP_OK;
-    char words[PLACE_WORDS_BYTES];
-    if (isolate->inputs_fd < 0)
-        status = gp_error_set(err, GP_UNAVAILABLE,
-                              "cannot open the pool again, for another process: %s",
-                              place_explain(inputs_errno, words));
-    else if (!isolate->arena)
-        status = gp_error_set(err, GP_NO_MEMORY, "no memory for an isolated engine");
-    else if (!spawn_find(isolate, options, err))
-        status = err->status;
-    else if (!write_open(isolate, options) ||
-             !make_children(isolate, options->engine->n_slots) ||
-             isolate->supervisor_fd < 0)
-        status = gp_error_set(err, GP_NO_MEMORY,
-                              "no memory or descriptors for %u children: %s; fewer "
-                              "--instances need fewer",
-                              options->engine->n_slots, place_explain(errno, words));
-    if (status == GP_OK)
+    if (open_memory(isolate, err) == GP_OK && spawn_find(isolate, options, err) &&
+        open_children(isolate, options, err) == GP_OK)
         return isolate;
     isolate_close(isolate);
     return NULL;
@@ -220,6 +240,11 @@ enum gp_status isolate_open(const struct isolate_options *options, struct isolat
 const struct gp_engine *isolate_engine(const struct isolate *isolate)
 {
     return &isolate->engine;
+}
+
+struct pool_pair isolate_memory(const struct isolate *isolate)
+{
+    return isolate->memory;
 }
 
 bool isolate_let_go(struct isolate *isolate, uint32_t slot)

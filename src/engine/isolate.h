@@ -10,7 +10,8 @@
  * has the reasons.
  *
  * Threads: a slot belongs to the server (its caller) or to the supervisor's thread; whoever has it
- * talks with its child.
+ * talks with its child. Isolates share nothing but the pool: one may be opened or closed while
+ * others run.
  */
 #ifndef GP_ENGINE_ISOLATE_H
 #define GP_ENGINE_ISOLATE_H
@@ -26,11 +27,11 @@ struct isolate;
 struct isolate_options {
     const char *name; /* of the engine, as engine_load takes it */
     const char *engine_dir;
-    const char
-        *worker; /* the program; NULL: this one, when it is graphpipe, else found. Not for
-                           an engine that is a Python program: it has an option python=PATH */
+    /* The program; NULL: this one, when it is graphpipe, else found. Not for an engine that is a
+     * Python program: it has an option python=PATH. */
+    const char *worker;
     int64_t hang_ns;   /* how long a child may go on when nobody waits for it any more */
-    struct pool *pool; /* split; outlives the isolate */
+    struct pool *pool; /* outlives the isolate */
     const struct gp_engine_options *engine; /* n_slots: children, at least 1 */
     void (*tell)(void *context); /* there are news; any thread, no lock is held */
     void *tell_context;
@@ -42,6 +43,10 @@ enum gp_status isolate_open(const struct isolate_options *options,
 
 /* Its name and version are the engine's; the model to call it with is the isolate. */
 const struct gp_engine *isolate_engine(const struct isolate *isolate);
+
+/* The model's own, for engine_run's `memory`: its children see this pair and nothing else of the
+ * pool. Answers that still lie there when the isolate is closed stay until they are dropped. */
+struct pool_pair isolate_memory(const struct isolate *isolate);
 
 /* After a run on the slot: true when it can be used again. False: it is the supervisor's, until
  * news tells of it. */

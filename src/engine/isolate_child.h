@@ -67,6 +67,7 @@ struct isolate {
     struct gp_description description;
     struct gp_arena *arena; /* of the description, and copies of the options */
     struct pool *pool;
+    struct pool_pair memory;
     const char *worker;   /* the program */
     const char *script;   /* the engine that it is to interpret; or NULL */
     struct text open;     /* the record, sent to each child that starts */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
@@ -116,7 +117,8 @@ static enum gp_status write_run(struct child *child, struct engine_run *run,
 {
     const struct gp_call *call = &run->call;
     struct text *out = &child->out;
-    struct stage stage = {.arena = pool_range(child->isolate->pool, POOL_INPUTS)};
+    struct stage stage = {
+        .arena = pool_range(child->isolate->pool, child->isolate->memory.inputs)};
     if (open_stage(run, &stage, err) != GP_OK)
         return err->status;
     record_begin(out, RECORD_RUN, ++child->run_id);
@@ -155,7 +157,8 @@ static struct pool_buffer *take_output(struct child *child, struct engine_run *r
         child->capacity = capacity;
     }
     struct pool_buffer *buffer = &child->taken[child->n_taken];
-    if (!pool_take_output(pool, size_bytes, &run->promise, buffer))
+    if (!pool_take(pool, child->isolate->memory.outputs, size_bytes, &run->promise,
+                   buffer))
         return NULL;
     const bool is_touched = child->isolate->description.flags & GP_WRITES_OUTPUTS
                                 ? pool_touch(pool, buffer, size_bytes)
@@ -178,7 +181,7 @@ static bool answer_alloc(struct child *child, struct engine_run *run,
     const struct pool_buffer *buffer = take_output(child, run, size_bytes);
     record_begin(&child->out, buffer ? RECORD_PLACE : RECORD_FAILED, child->run_id);
     if (buffer) {
-        record_put_u64(&child->out, pool_offset(child->isolate->pool, buffer));
+        record_put_u64(&child->out, pool_offset(buffer));
     } else {
         record_put_u32(&child->out, GP_NO_MEMORY);
         record_put_text(&child->out, "no memory for an output");
@@ -190,8 +193,7 @@ static bool answer_alloc(struct child *child, struct engine_run *run,
 static struct pool_buffer *find_taken(struct child *child, uint64_t offset)
 {
     for (uint32_t i = 0; i < child->n_taken; i++)
-        if (child->taken[i].data &&
-            pool_offset(child->isolate->pool, &child->taken[i]) == offset)
+        if (child->taken[i].data && pool_offset(&child->taken[i]) == offset)
             return &child->taken[i];
     return NULL;
 }
@@ -408,6 +410,8 @@ enum gp_status isolate_run(void *model, uint32_t slot, const struct gp_call *cal
     struct child *child = &isolate->children[slot];
     struct engine_run *run = (struct engine_run *)(void *)outputs; /* its first member */
     enum outcome outcome = ENDED;
+    assert(run->memory.inputs ==
+           isolate->memory.inputs); /* else the child cannot see them */
     forget_cancel(child);
     enum gp_status status = write_run(child, run, err);
     if (status == GP_OK)

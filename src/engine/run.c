@@ -116,7 +116,7 @@ static void *arena_aligned(struct gp_arena *arena, size_t size_bytes)
 /* Its pages are put in place at once: the engine is about to write them. */
 static void *take_buffer(struct engine_run *run, size_t size, struct pool_buffer *buffer)
 {
-    if (!pool_take(run->pool, size, &run->promise, buffer))
+    if (!pool_take(run->pool, run->memory.outputs, size, &run->promise, buffer))
         return NULL;
     const bool is_touched = run->writes_outputs
                                 ? pool_touch(run->pool, buffer, size)
@@ -245,9 +245,9 @@ void engine_run_init(struct engine_run *run, struct pool *pool, struct gp_arena 
 struct gp_arena *engine_run_copies(struct engine_run *run)
 {
     if (!run->copies)
-        run->copies = arena_create_shared(run->pool);
+        run->copies = arena_create_shared();
     if (run->copies)
-        arena_pay_from(run->copies, run->pool, &run->unplanned);
+        arena_share_from(run->copies, run->pool, run->memory.inputs, &run->unplanned);
     return run->copies;
 }
 

@@ -161,8 +161,8 @@ bool spawn_child(struct child *child, struct gp_error *err)
         return false;
     }
     const int fds[] = {sockets[1], isolate->inputs_fd,
-                       pool_range(isolate->pool, POOL_OUTPUTS)->fd, child->cancel_fd,
-                       output};
+                       pool_range(isolate->pool, isolate->memory.outputs)->fd,
+                       child->cancel_fd, output};
     int rc = EMFILE;
     if (raise_fds(fds, raised)) {
         rc = spawn(child, raised);

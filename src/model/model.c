@@ -3,8 +3,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/place.h"
 #include "model/function.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -122,6 +124,21 @@ static enum gp_status set_metadata(struct model *model,
     return GP_OK;
 }
 
+static enum gp_status open_memory(struct model *model, struct gp_error *err)
+{
+    const struct gp_description *d = &model->description;
+    char words[PLACE_WORDS_BYTES];
+    if (model->isolate)
+        model->memory = isolate_memory(model->isolate);
+    else if (d->pin && d->unpin &&
+             !pool_open_pinned(model->host->pool, d->pin, d->unpin, &model->memory))
+        return gp_error_set(
+            err, GP_NO_MEMORY,
+            "cannot map the model's pinned memory: %s (--pool is how much)",
+            place_explain(errno, words));
+    return GP_OK;
+}
+
 /* There are news; not when it is being closed. */
 static void news_came(void *context)
 {
@@ -158,10 +175,10 @@ static enum gp_status prepare_model(struct model *model,
         status = set_default_outputs(model, options, err);
     if (status == GP_OK)
         status = set_metadata(model, options, metadata, err);
+    if (status == GP_OK)
+        status = open_memory(model, err);
     if (status != GP_OK)
         return status;
-    if (d->pin && d->unpin)
-        pool_pin_with(model->host->pool, d->pin, d->unpin);
     struct slots *slots = &model->slots;
     slots->poller = model->host->poller;
     slots->isolate = model->isolate;
@@ -349,6 +366,8 @@ void model_drop(struct model *model)
 void model_close(struct model *model)
 {
     slots_stop_threads(&model->slots);
+    if (!model->isolate) /* whose own it is */
+        pool_close(model->host->pool, &model->memory);
     if (model->engine)
         model->engine->close(model->handle);
     slots_finish(&model->slots);

@@ -31,9 +31,10 @@ void connection_end_exchange(struct connection *c)
 {
     struct exchange *x = c->x;
     c->x = NULL;
-    if (x->model)
-        model_drop(x->model);
-    exchange_give(x);
+    struct model *model = x->model;
+    exchange_give(x); /* whose outputs may be the engine's */
+    if (model)
+        model_drop(model);
 }
 
 void connection_close(struct connection *c)
@@ -123,7 +124,7 @@ bool connection_save_window(struct worker *worker, struct connection *c)
     if (!size)
         return true;
     struct pool_promise none = {.peer = &c->guest.peer->memory};
-    if (pool_buy(c->server->pool, POOL_PRIVATE, size, &none, &c->pending) != POOL_GRANTED)
+    if (pool_buy(c->server->pool, NULL, size, &none, &c->pending) != POOL_GRANTED)
         return false;
     if (!pool_touch(c->server->pool, &c->pending, size)) {
         pool_give(c->server->pool, &c->pending);

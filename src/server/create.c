@@ -105,8 +105,7 @@ static bool open_pool(struct gp_server *server, const struct gp_server_options *
     place_find(&server->place);
     server->options.pool_bytes = options->pool_bytes;
     const uint64_t size_bytes = options_pool_bytes(server, words);
-    server->pool =
-        (options->isolate ? pool_create_split : pool_create)((size_t)size_bytes);
+    server->pool = pool_create((size_t)size_bytes);
     if (!server->pool)
         (void)fail_pool(size_bytes, errno, err);
     return server->pool;

@@ -78,6 +78,7 @@ struct exchange *exchange_take(struct exchanges *exchanges, struct pool_peer *pe
 static void clear_inference(struct inference *inference)
 {
     inference->model = NULL;
+    inference->run.engine_run.memory = (struct pool_pair){0};
     inference->client = NULL;
     inference->deadline_ns = inference->arrived_ns = inference->queued_ns = 0;
     inference->waited_ns = inference->ran_ns = 0;

@@ -231,6 +231,7 @@ static bool find_model(struct exchange *x)
     if (!x->model)
         return false;
     x->inference.model = x->model;
+    x->inference.run.engine_run.memory = x->model->memory;
     if (x->http.method != HTTP_METHOD_POST)
         x->format = &format_json;
     else if (x->format != &format_graphpipe)

@@ -124,10 +124,10 @@ static struct range range_of(struct pool *pool)
 {
     struct pool_buffer buffer;
     struct stat file;
-    assert_true(pool_take(pool, 1, NULL, &buffer));
+    assert_true(pool_take(pool, NULL, 1, NULL, &buffer));
     const struct range range = {
-        buffer.data - pool_offset(pool, &buffer),
-        fstat(pool_range(pool, POOL_INPUTS)->fd, &file) == 0 ? (size_t)file.st_size : 0};
+        buffer.data - pool_offset(&buffer),
+        fstat(pool_range(pool, NULL)->fd, &file) == 0 ? (size_t)file.st_size : 0};
     pool_give(pool, &buffer);
     return range;
 }

@@ -132,7 +132,7 @@ static void test_what_is_not_written_is_zero(void **state)
     const size_t warm = 2 << 20; /* the last third is new */
     for (int writes = 0; writes < 2; writes++) {
         struct pool_buffer before;
-        assert_true(pool_take(f->pool, 3 << 20, NULL, &before));
+        assert_true(pool_take(f->pool, NULL, 3 << 20, NULL, &before));
         assert_true(pool_touch(f->pool, &before, warm));
         memset(before.data, 0xa5, warm);
         pool_give(f->pool, &before);

@@ -55,10 +55,12 @@ static int set_up(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     int fds[2];
     assert_non_null(f);
-    f->pool = pool_create_split(64 * MIB);
+    f->pool = pool_create(64 * MIB);
+    assert_true(pool_open(f->pool, &f->isolate.memory));
     f->arena = gp_arena_create();
     f->peer_arena = gp_arena_create();
     engine_run_init(&f->run, f->pool, f->arena);
+    f->run.memory = f->isolate.memory;
     f->run.body = &f->body;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     f->peer = f->link.fd = fds[1];
@@ -85,6 +87,7 @@ static int tear_down(void **state)
     pool_give(f->pool, &f->body);
     assert_int_equal(pool_count(f->pool).used_bytes, 0);
     assert_int_equal(pool_count(f->pool).reserved_bytes, 0);
+    pool_close(f->pool, &f->isolate.memory);
     pool_destroy(f->pool);
     gp_arena_destroy(f->arena);
     gp_arena_destroy(f->peer_arena);
@@ -139,7 +142,7 @@ static uint64_t get_place(struct fixture *f, uint64_t size_bytes)
 
 static unsigned char *at_place(struct fixture *f, uint64_t offset)
 {
-    return pool_range(f->pool, POOL_OUTPUTS)->base + offset;
+    return pool_range(f->pool, f->isolate.memory.outputs)->base + offset;
 }
 
 static void begin_done(struct fixture *f, uint32_t n)
@@ -302,7 +305,7 @@ static void run(struct fixture *f, const struct script *script, int64_t deadline
 {
     static const int64_t shape[] = {4096};
     pthread_t thread;
-    assert_true(pool_take(f->pool, 4096, NULL, &f->body));
+    assert_true(pool_take(f->pool, f->run.memory.inputs, 4096, NULL, &f->body));
     const struct gp_tensor input = gp_tensor_view(GP_UINT8, shape, 1, f->body.data);
     engine_run_begin(&f->run);
     f->run.call.inputs = &input;
@@ -320,7 +323,7 @@ static void test_an_honest_child(void **state)
     struct fixture *f = *state;
     run(f, &(struct script){f, play_honest, 0}, 0);
     assert_int_equal(f->status, GP_OK);
-    assert_int_equal(f->got_offset, pool_offset(f->pool, &f->body)); /* not copied */
+    assert_int_equal(f->got_offset, pool_offset(&f->body)); /* not copied */
     assert_int_equal(f->run.n_outputs, 4);
     const struct gp_tensor *large = &f->run.outputs[0].tensor;
     assert_int_equal(large->size_bytes, MIB);
@@ -366,7 +369,7 @@ static void test_what_a_child_leaves_unwritten_is_zero(void **state)
 {
     struct fixture *f = *state;
     struct pool_buffer before;
-    assert_true(pool_take_output(f->pool, MIB, NULL, &before));
+    assert_true(pool_take(f->pool, f->run.memory.outputs, MIB, NULL, &before));
     assert_true(pool_touch(f->pool, &before, MIB));
     memset(before.data, 0xa5, MIB);
     pool_give(f->pool, &before);
@@ -415,7 +418,7 @@ static void test_a_child_is_not_ended_where_memory_is_short(void **state)
     struct fixture *f = *state;
     struct pool_buffer all;
     assert_non_null(gp_arena_alloc(f->arena, FIRST_BLOCK_BYTES));
-    assert_true(pool_take(f->pool, 64 * MIB - 4096, NULL, &all));
+    assert_true(pool_take(f->pool, NULL, 64 * MIB - 4096, NULL, &all));
     run(f, &(struct script){f, play_small, 0}, 0);
     pool_give(f->pool, &all);
     assert_int_equal(f->status, GP_NO_MEMORY);

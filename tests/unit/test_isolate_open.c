@@ -31,7 +31,7 @@ static struct isolate *open_whole(struct pool *pool, const char *worker, const c
 static void test_another_program_has_a_worker(void **state)
 {
     static const int64_t shape[] = {5};
-    struct pool *pool = pool_create_split(64 * MIB);
+    struct pool *pool = pool_create(64 * MIB);
     struct gp_arena *arena = gp_arena_create();
     struct gp_description d = {.size_bytes = sizeof d};
     struct engine_run run;
@@ -47,6 +47,7 @@ static void test_another_program_has_a_worker(void **state)
     assert_string_equal(d.inputs[0].name, "input0");
     const struct gp_tensor input = gp_tensor_view(GP_UINT8, shape, 1, "hello");
     engine_run_init(&run, pool, arena);
+    run.memory = isolate_memory(isolate);
     for (uint32_t slot = 0; slot < 2; slot++) {
         engine_run_begin(&run);
         run.call.inputs = &input;
@@ -75,7 +76,7 @@ static void test_another_program_has_python(void **state)
                                              .model_path = model,
                                              .options = &option,
                                              .n_options = 1};
-    struct pool *pool = pool_create_split(64 * MIB);
+    struct pool *pool = pool_create(64 * MIB);
     const struct isolate_options options = {.name = "python",
                                             .worker = "/nowhere/graphpipe",
                                             .hang_ns = CLOCK_S,
@@ -105,7 +106,7 @@ static void test_another_program_has_python(void **state)
 
 static void test_what_cannot_start(void **state)
 {
-    struct pool *pool = pool_create_split(64 * MIB);
+    struct pool *pool = pool_create(64 * MIB);
     struct gp_error err;
     (void)state;
     assert_null(open_whole(pool, "/nowhere/graphpipe", "echo", &err));

@@ -40,7 +40,7 @@ static void spoil(struct onnx_fixture *f)
 {
     struct pool_buffer buffers[4] = {{0}};
     for (size_t i = 0; i < 4; i++)
-        if (pool_take(f->pool, (size_t)8192 << (2 * i), NULL, &buffers[i]) &&
+        if (pool_take(f->pool, NULL, (size_t)8192 << (2 * i), NULL, &buffers[i]) &&
             pool_touch(f->pool, &buffers[i], buffers[i].size_bytes))
             memset(buffers[i].data, 0xee, buffers[i].size_bytes);
     for (size_t i = 0; i < 4; i++)

@@ -25,7 +25,7 @@ static void sizes(void **state)
     assert_non_null(pool);
     for (size_t size = 1; size < (size_t)64 << 20; size = size * 3 + 1) {
         struct pool_buffer buffer;
-        assert_true(pool_take(pool, size, NULL, &buffer));
+        assert_true(pool_take(pool, NULL, size, NULL, &buffer));
         assert_true(buffer.size_bytes >= size &&
                     buffer.size_bytes < size + (size > MIB ? UNIT : 4096));
         assert_int_equal((uintptr_t)buffer.data % 64, 0);
@@ -37,7 +37,7 @@ static void sizes(void **state)
         assert_int_equal(pool_count(pool).used_bytes, 0);
     }
     struct pool_buffer none = {0};
-    assert_false(pool_take(pool, SIZE_MAX, NULL, &none));
+    assert_false(pool_take(pool, NULL, SIZE_MAX, NULL, &none));
     pool_give(pool, &none);
     pool_destroy(pool);
     pool_destroy(NULL);
@@ -49,7 +49,7 @@ static void reuses(void **state)
     (void)state;
     struct pool *pool = pool_create((size_t)64 << 20);
     struct pool_buffer a, b, c;
-    assert_true(pool_take(pool, 6 << 20, NULL, &a));
+    assert_true(pool_take(pool, NULL, 6 << 20, NULL, &a));
     assert_true(pool_touch(pool, &a, 1)); /* 4 MiB ahead */
     assert_int_equal(a.touched_bytes, 4 << 20);
     assert_true(pool_touch(pool, &a, 6 << 20));
@@ -57,12 +57,12 @@ static void reuses(void **state)
     const unsigned char *data = a.data;
     pool_give(pool, &a);
     assert_int_equal(pool_count(pool).idle_bytes, 6 << 20);
-    assert_true(
-        pool_take(pool, 4100 << 10, NULL, &b)); /* the same class: the same buffer */
+    assert_true(pool_take(pool, NULL, 4100 << 10, NULL,
+                          &b)); /* the same class: the same buffer */
     assert_ptr_equal(b.data, data);
     assert_int_equal(pool_count(pool).idle_bytes, 0);
     assert_int_equal(pool_count(pool).used_bytes, 6 << 20); /* what lies behind it */
-    assert_true(pool_take(pool, 9000, NULL, &c)); /* another class: another one */
+    assert_true(pool_take(pool, NULL, 9000, NULL, &c)); /* another class: another one */
     assert_ptr_not_equal(c.data, data);
     assert_true(pool_touch(pool, &b, 4100 << 10));
     assert_int_equal(pool_count(pool).touched_bytes, 6 << 20);
@@ -84,10 +84,10 @@ static void keeps_to_its_budget(void **state)
     struct pool *pool = pool_create(8 * unit);
     struct pool_buffer buffers[8], more;
     for (int i = 0; i < 8; i++) {
-        assert_true(pool_take(pool, unit, NULL, &buffers[i]));
+        assert_true(pool_take(pool, NULL, unit, NULL, &buffers[i]));
         assert_true(pool_touch(pool, &buffers[i], unit));
     }
-    assert_false(pool_take(pool, 1, NULL, &more));
+    assert_false(pool_take(pool, NULL, 1, NULL, &more));
     struct pool_promise promise = {0};
     assert_int_equal(pool_reserve(pool, &promise, 1, 0), POOL_FULL);
     assert_int_equal(pool_count(pool).n_refused, 2);
@@ -98,11 +98,11 @@ static void keeps_to_its_budget(void **state)
     assert_int_equal(pool_reserve(pool, &promise, 3 * unit, unit), POOL_GRANTED);
     assert_int_equal(promise.size_bytes, 4 * unit);
     assert_int_equal(pool_count(pool).idle_bytes, 4 * unit);
-    assert_true(
-        pool_take(pool, 3 * unit, NULL, &more)); /* another class: the idle ones go */
+    assert_true(pool_take(pool, NULL, 3 * unit, NULL,
+                          &more)); /* another class: the idle ones go */
     assert_true(pool_count(pool).idle_bytes <= unit);
-    assert_false(pool_take(pool, 2 * unit, NULL, &buffers[0]));
-    assert_true(pool_take(pool, 2 * unit, &promise, &buffers[0]));
+    assert_false(pool_take(pool, NULL, 2 * unit, NULL, &buffers[0]));
+    assert_true(pool_take(pool, NULL, 2 * unit, &promise, &buffers[0]));
     assert_int_equal(promise.size_bytes, 2 * unit);
     assert_int_equal(pool_count(pool).reserved_bytes, 2 * unit);
     pool_unreserve(pool, &promise);
@@ -120,61 +120,14 @@ static void is_shared_memory(void **state)
     struct pool *pool = pool_create(16 << 20);
     struct pool_buffer buffer;
     char seen[5] = "";
-    assert_true(pool_take(pool, 5, NULL, &buffer));
+    assert_true(pool_take(pool, NULL, 5, NULL, &buffer));
     assert_true(pool_touch(pool, &buffer, 5));
     memcpy(buffer.data, "here", 5);
-    assert_int_equal(pread(pool_range(pool, POOL_INPUTS)->fd, seen, 5,
-                           (off_t)pool_offset(pool, &buffer)),
-                     5);
+    assert_int_equal(
+        pread(pool_range(pool, NULL)->fd, seen, 5, (off_t)pool_offset(&buffer)), 5);
     assert_string_equal(seen, "here");
-    assert_int_equal(ftruncate(pool_range(pool, POOL_INPUTS)->fd, 0), -1);
+    assert_int_equal(ftruncate(pool_range(pool, NULL)->fd, 0), -1);
     pool_give(pool, &buffer);
-    pool_destroy(pool);
-}
-
-static bool lies_in(const struct pool_range *arena, const struct pool_buffer *buffer)
-{
-    return buffer->data >= arena->base && buffer->data < arena->base + arena->size_bytes;
-}
-
-/* Of a split pool: two files, one budget, and each buffer goes back to where it is from. */
-static void two_arenas(void **state)
-{
-    (void)state;
-    struct pool *pool = pool_create_split(16 * UNIT);
-    const struct pool_range *in = pool_range(pool, POOL_INPUTS);
-    const struct pool_range *out = pool_range(pool, POOL_OUTPUTS);
-    struct pool_buffer input, output, more;
-    assert_int_not_equal(in->fd, out->fd);
-    assert_true(pool_take(pool, 8 * UNIT, NULL, &input));
-    assert_true(pool_take_output(pool, 8 * UNIT, NULL, &output));
-    assert_true(lies_in(in, &input) && lies_in(out, &output));
-    assert_int_equal(pool_offset(pool, &output),
-                     (size_t)(output.data - out->base)); /* of its own arena */
-    assert_false(pool_take(pool, 1, NULL, &more));
-    assert_false(pool_take_output(pool, 1, NULL, &more));
-    assert_true(pool_touch(pool, &output, UNIT));
-    output.data[0] = 'x';
-    char seen = 0;
-    assert_int_equal(pread(out->fd, &seen, 1, (off_t)pool_offset(pool, &output)), 1);
-    assert_int_equal(seen, 'x');
-    const unsigned char *where[] = {input.data, output.data};
-    pool_give(pool, &input);
-    pool_give(pool, &output);
-    assert_int_equal(pool_count(pool).used_bytes, 0);
-    assert_true(pool_take_output(pool, 8 * UNIT, NULL, &output));
-    assert_true(pool_take(pool, 8 * UNIT, NULL, &input));
-    assert_ptr_equal(input.data, where[0]);
-    assert_ptr_equal(output.data, where[1]);
-    pool_give(pool, &input);
-    pool_give(pool, &output);
-    pool_trim(pool, 0);
-    struct stat file;
-    assert_int_equal(fstat(out->fd, &file), 0);
-    assert_int_equal(file.st_blocks, 0);
-    pool_destroy(pool);
-    pool = pool_create(UNIT); /* one arena for both */
-    assert_ptr_equal(pool_range(pool, POOL_INPUTS), pool_range(pool, POOL_OUTPUTS));
     pool_destroy(pool);
 }
 
@@ -186,7 +139,7 @@ static void disowned(void **state)
     struct pool_peer peer = {0};
     struct pool_promise promise = {.peer = &peer};
     struct pool_buffer buffer;
-    assert_true(pool_take(pool, UNIT, &promise, &buffer));
+    assert_true(pool_take(pool, NULL, UNIT, &promise, &buffer));
     assert_int_equal(peer.held_bytes, UNIT);
     pool_disown(pool, &buffer);
     assert_int_equal(peer.held_bytes, 0);
@@ -203,7 +156,7 @@ static void *take_and_give(void *context)
     struct pool *pool = context;
     for (size_t i = 0; i < 2000; i++) {
         struct pool_buffer buffer;
-        if (!pool_take(pool, 1000 * (i % 30), NULL, &buffer) ||
+        if (!pool_take(pool, NULL, 1000 * (i % 30), NULL, &buffer) ||
             !pool_touch(pool, &buffer, buffer.size_bytes))
             return NULL;
         memset(buffer.data, 1, buffer.size_bytes);
@@ -241,7 +194,7 @@ static size_t take_all(struct pool *pool, struct pool_promise *promise,
             assert_int_equal(answer, refusal);
             return n;
         }
-        assert_true(pool_take(pool, UNIT, promise, &buffers[n]));
+        assert_true(pool_take(pool, NULL, UNIT, promise, &buffers[n]));
         assert_true(pool_touch(pool, &buffers[n], UNIT));
     }
     return n_most;
@@ -323,11 +276,12 @@ static void promises_are_held(void **state)
     struct pool_buffer body, output, more;
     assert_int_equal(pool_reserve(pool, &promise, 2 * UNIT, UNIT), POOL_GRANTED);
     assert_int_equal(peer.held_bytes, 3 * UNIT);
-    assert_true(pool_take(pool, 2 * UNIT, &promise, &body));
+    assert_true(pool_take(pool, NULL, 2 * UNIT, &promise, &body));
     assert_int_equal(peer.held_bytes, 3 * UNIT);
-    assert_true(pool_take(pool, UNIT / 2, &promise, &output));
+    assert_true(pool_take(pool, NULL, UNIT / 2, &promise, &output));
     assert_int_equal(peer.held_bytes, 3 * UNIT);
-    assert_true(pool_take(pool, UNIT, &promise, &more)); /* half of it was not promised */
+    assert_true(
+        pool_take(pool, NULL, UNIT, &promise, &more)); /* half of it was not promised */
     assert_int_equal(promise.size_bytes, 0);
     assert_int_equal(peer.held_bytes, 7 * UNIT / 2);
     pool_give(pool, &more);
@@ -353,12 +307,12 @@ static void promises_are_kept_beyond_the_share(void **state)
     assert_int_equal(take_all(pool, &a, of_a, 10, POOL_GRANTED), 10);
     assert_int_equal(pool_reserve(pool, &a, UNIT, 0), POOL_GRANTED);
     assert_int_equal(take_all(pool, &b, of_b, 4, POOL_GRANTED), 4);
-    assert_int_equal(pool_buy(pool, POOL_PRIVATE, UNIT, &a, &bought), POOL_GRANTED);
+    assert_int_equal(pool_buy(pool, NULL, UNIT, &a, &bought), POOL_GRANTED);
     assert_int_equal(greedy.held_bytes, 11 * UNIT);
     assert_int_equal(a.size_bytes, 0);
     pool_give(pool, &bought);
-    assert_int_equal(pool_buy(pool, POOL_PRIVATE, UNIT, &a, &bought), POOL_OVER_SHARE);
-    assert_int_equal(pool_buy(pool, POOL_PRIVATE, UNIT, &b, &bought), POOL_OVER_SHARE);
+    assert_int_equal(pool_buy(pool, NULL, UNIT, &a, &bought), POOL_OVER_SHARE);
+    assert_int_equal(pool_buy(pool, NULL, UNIT, &b, &bought), POOL_OVER_SHARE);
     give_all(pool, of_a, 10);
     give_all(pool, of_b, 4);
     pool_destroy(pool);
@@ -373,24 +327,24 @@ static void surplus_is_no_share(void **state)
     struct pool_peer one = {0}, two = {0};
     struct pool_promise a = {.peer = &one}, b = {.peer = &two};
     struct pool_buffer of_a[5], first, second;
-    assert_true(pool_take(pool, 4 * UNIT, NULL, &first));
-    assert_true(pool_take(pool, 4 * UNIT, NULL, &second));
+    assert_true(pool_take(pool, NULL, 4 * UNIT, NULL, &first));
+    assert_true(pool_take(pool, NULL, 4 * UNIT, NULL, &second));
     assert_true(pool_touch(pool, &first, 4 * UNIT));
     assert_true(pool_touch(pool, &second, 4 * UNIT));
     pool_give(pool, &first);
     pool_give(pool, &second);
     assert_int_equal(pool_reserve(pool, &b, 3 * UNIT, 0), POOL_GRANTED);
-    assert_true(pool_take(pool, 3 * UNIT, &b, &first));
+    assert_true(pool_take(pool, NULL, 3 * UNIT, &b, &first));
     assert_int_equal(two.held_bytes, 4 * UNIT);
     assert_int_equal(take_all(pool, &a, of_a, 5, POOL_FULL), 5);
     assert_int_equal(pool_reserve(pool, &b, 3 * UNIT, 0), POOL_GRANTED);
     assert_int_equal(pool_count(pool).idle_bytes, 4 * UNIT);
-    assert_true(pool_take(pool, 3 * UNIT, &b, &second));
+    assert_true(pool_take(pool, NULL, 3 * UNIT, &b, &second));
     assert_int_equal(two.held_bytes, 7 * UNIT);
     assert_int_equal(second.touched_bytes, 3 * UNIT);
     assert_int_equal(pool_count(pool).used_bytes, 12 * UNIT);
     struct stat file;
-    assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file),
+    assert_int_equal(fstat(pool_range(pool, NULL)->fd, &file),
                      0); /* and so it is in the file */
     assert_int_equal(file.st_blocks * 512, 12 * UNIT);
     pool_give(pool, &first);
@@ -411,21 +365,21 @@ static void counted_is_held(void **state)
     struct pool *pool = pool_create(64 * MIB);
     struct pool_buffer buffers[6];
     for (size_t i = 0; i < 6; i++) {
-        assert_true(pool_take(pool, sizes[i], NULL, &buffers[i]));
+        assert_true(pool_take(pool, NULL, sizes[i], NULL, &buffers[i]));
         assert_true(pool_touch(pool, &buffers[i], sizes[i]));
         if (sizes[i] > MIB) {
             assert_int_equal((uintptr_t)buffers[i].data % (2 * MIB), 0);
-            assert_int_equal(pool_offset(pool, &buffers[i]) % (2 * MIB), 0);
+            assert_int_equal(pool_offset(&buffers[i]) % (2 * MIB), 0);
         }
         memset(buffers[i].data, 1, sizes[i]);
         struct stat file;
-        assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file), 0);
+        assert_int_equal(fstat(pool_range(pool, NULL)->fd, &file), 0);
         assert_int_equal(file.st_blocks * 512, pool_count(pool).used_bytes);
     }
     give_all(pool, buffers, 6);
     pool_trim(pool, 0);
     struct stat file;
-    assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file), 0);
+    assert_int_equal(fstat(pool_range(pool, NULL)->fd, &file), 0);
     assert_int_equal(file.st_blocks, 0);
     pool_destroy(pool);
 }
@@ -442,8 +396,8 @@ static void limit_on_file_sizes(void **state)
     struct pool *pool = pool_create(16 * MIB);
     struct pool_buffer buffer;
     assert_non_null(pool);
-    assert_int_equal(pool_range(pool, POOL_INPUTS)->fd, -1);
-    assert_true(pool_take(pool, 8 * MIB, NULL, &buffer));
+    assert_int_equal(pool_range(pool, NULL)->fd, -1);
+    assert_true(pool_take(pool, NULL, 8 * MIB, NULL, &buffer));
     assert_true(pool_touch(pool, &buffer, 8 * MIB));
     memset(buffer.data, 1, 8 * MIB);
     unsigned char *data = buffer.data;
@@ -463,7 +417,6 @@ int main(void)
         cmocka_unit_test(reuses),
         cmocka_unit_test(keeps_to_its_budget),
         cmocka_unit_test(is_shared_memory),
-        cmocka_unit_test(two_arenas),
         cmocka_unit_test(disowned),
         cmocka_unit_test(of_threads),
         cmocka_unit_test(last_quarter_is_for_others),

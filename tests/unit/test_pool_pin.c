@@ -57,11 +57,13 @@ static void unpin(void *memory)
     fail_msg("unpinned what was not pinned");
 }
 
+static struct pool_pair pair;
+
 /* Takes one, writes all of it and gives it back, as a request would. */
 static void use(struct pool *pool, size_t size_bytes)
 {
     struct pool_buffer buffer;
-    assert_true(pool_take(pool, size_bytes, NULL, &buffer));
+    assert_true(pool_take(pool, pair.inputs, size_bytes, NULL, &buffer));
     assert_true(pool_touch(pool, &buffer, size_bytes));
     memset(buffer.data, 1, buffer.size_bytes);
     pool_give(pool, &buffer);
@@ -71,8 +73,14 @@ static struct pool *pinning_pool(size_t budget)
 {
     memset(&device, 0, sizeof device);
     struct pool *pool = pool_create(budget);
-    pool_pin_with(pool, pin, unpin);
+    assert_true(pool_open_pinned(pool, pin, unpin, &pair));
     return pool;
+}
+
+static void close_pool(struct pool *pool)
+{
+    pool_close(pool, &pair);
+    pool_destroy(pool);
 }
 
 /* Once, however often it is used; anew for one that is larger; not for small ones. */
@@ -98,7 +106,7 @@ static void pinned_while_warm(void **state)
     assert_int_equal(pool_count(pool).pinned_bytes, 0);
     use(pool, 8 * MIB);
     assert_int_equal(device.n_pins, 3);
-    pool_destroy(pool);
+    close_pool(pool);
     assert_int_equal(device.n_unpins, 3);
 }
 
@@ -111,28 +119,63 @@ static void unpinned_for_others(void **state)
     struct pool_promise a = {.peer = &one}, b = {.peer = &two};
     struct pool_buffer first, second, more;
     use(pool, 8 * UNIT);
-    assert_true(pool_take(pool, 10 * UNIT, NULL, &more)); /* of another class */
+    assert_true(
+        pool_take(pool, pair.inputs, 10 * UNIT, NULL, &more)); /* of another class */
     assert_int_equal(device.n_unpins, 1);
     memset(more.data, 1, more.size_bytes);
     pool_give(pool, &more);
     pool_trim(pool, 0);
 
-    assert_true(pool_take(pool, 4 * UNIT, NULL, &first));
+    assert_true(pool_take(pool, pair.inputs, 4 * UNIT, NULL, &first));
     memset(first.data, 1, first.size_bytes);
     pool_give(pool, &first);
     assert_int_equal(pool_reserve(pool, &a, 9 * UNIT, 0), POOL_GRANTED);
     assert_int_equal(pool_reserve(pool, &b, 3 * UNIT, 0), POOL_GRANTED);
     two.held_bytes += 2 * UNIT; /* it has some already */
     const int n_unpins = device.n_unpins;
-    assert_true(pool_take(pool, 3 * UNIT, &b, &second));
+    assert_true(pool_take(pool, pair.inputs, 3 * UNIT, &b, &second));
     assert_int_equal(second.touched_bytes, 3 * UNIT); /* cut */
     assert_int_equal(device.n_unpins, n_unpins + 1);
-    assert_int_equal(second.pinned_bytes, 3 * UNIT); /* and pinned as it is now */
+    assert_int_equal(pool_count(pool).pinned_bytes,
+                     3 * UNIT); /* and pinned as it is now */
     memset(second.data, 1, second.size_bytes);
     pool_give(pool, &second);
     pool_unreserve(pool, &a);
-    pool_destroy(pool);
+    close_pool(pool);
     assert_int_equal(device.n_pins, device.n_unpins);
+}
+
+/* Also what is still held: a device knows nothing of a model that has gone. Others' buffers, and those
+ * of models without a device, are not its. */
+static void unpinned_when_closed(void **state)
+{
+    (void)state;
+    struct pool *pool = pinning_pool(64 * MIB);
+    struct pool_pair other;
+    struct pool_buffer held, others;
+    assert_true(pool_open_pinned(pool, pin, unpin, &other));
+    use(pool, 5 * MIB);
+    use(pool, MIB);
+    assert_true(pool_take(pool, pair.outputs, 9 * MIB, NULL, &held));
+    memset(held.data, 1, held.size_bytes);
+    assert_true(pool_take(pool, other.inputs, MIB, NULL, &others));
+    memset(others.data, 1, others.size_bytes);
+    assert_int_equal(device.n_pins, 4);
+    pool_close(pool, &pair);
+    assert_int_equal(device.n_unpins, 3);
+    assert_int_equal(pool_count(pool).pinned_bytes, MIB);
+    assert_int_equal(held.data[held.size_bytes - 1], 1);
+    pool_give(pool, &held);
+    assert_int_equal(device.n_unpins, 3);
+
+    assert_true(pool_take(pool, NULL, 9 * MIB, NULL, &held));
+    pool_give(pool, &held);
+    assert_int_equal(device.n_pins, 4);
+    assert_int_equal(pool_count(pool).n_unpinned, 0); /* it was not meant to be */
+    pool_give(pool, &others);
+    pool_close(pool, &other);
+    assert_int_equal(device.n_unpins, 4);
+    pool_destroy(pool);
 }
 
 static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -165,14 +208,15 @@ static void of_threads(void **state)
     (void)state;
     pthread_t threads[4];
     struct pool *pool = pinning_pool(64 * MIB);
-    pool_pin_with(pool, pin_alone, unpin_alone);
+    pool_close(pool, &pair);
+    assert_true(pool_open_pinned(pool, pin_alone, unpin_alone, &pair));
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, use_often, pool), 0);
     for (int i = 0; i < 50; i++)
         pool_trim(pool, 0);
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
-    pool_destroy(pool);
+    close_pool(pool);
     assert_true(device.n_pins > 0);
     assert_int_equal(device.n_pins, device.n_unpins);
 }
@@ -192,16 +236,15 @@ static void pinning_fails(void **state)
     assert_int_equal(pool_count(pool).n_unpinned, 2);
     pool_trim(pool, 0);
     assert_int_equal(pool_count(pool).idle_bytes, 0);
-    pool_destroy(pool);
+    close_pool(pool);
     assert_int_equal(device.n_unpins, 1);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pinned_while_warm),
-        cmocka_unit_test(unpinned_for_others),
-        cmocka_unit_test(of_threads),
+        cmocka_unit_test(pinned_while_warm),    cmocka_unit_test(unpinned_for_others),
+        cmocka_unit_test(unpinned_when_closed), cmocka_unit_test(of_threads),
         cmocka_unit_test(pinning_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,12 +4,11 @@
 #include "base/place.h"
 #include "base/pool_space.h"
 
-#include <pthread.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -31,13 +30,13 @@ static size_t least_of(int class)
 /* The budget is used up by buffers of one size, and one more is asked for. */
 static size_t fill(struct pool *pool, struct pool_buffer *buffers, size_t n, size_t size)
 {
-    while (pool_take(pool, size, NULL, &buffers[n]))
+    while (pool_take(pool, NULL, size, NULL, &buffers[n]))
         n++;
     struct pool_buffer rest;
     const struct pool_counts counts = pool_count(pool);
     const size_t left = counts.budget_bytes - counts.used_bytes;
     assert_true(left < round_up(size, size > MIB ? HUGE_BYTES : PAGE_BYTES));
-    assert_false(pool_take(pool, left + 1, NULL, &rest));
+    assert_false(pool_take(pool, NULL, left + 1, NULL, &rest));
     return n;
 }
 
@@ -48,7 +47,7 @@ static size_t keep_scattered(struct pool *pool, struct pool_buffer *buffers, siz
     const size_t piece = pool_count(pool).budget_bytes / 64;
     size_t n_kept = from, last = SIZE_MAX;
     for (size_t i = from; i < n; i++) {
-        const size_t at = pool_offset(pool, &buffers[i]) / piece;
+        const size_t at = pool_offset(&buffers[i]) / piece;
         if (at != last && buffers[i].size_bytes < piece / 16)
             buffers[n_kept++] = buffers[i];
         else
@@ -79,12 +78,12 @@ static void scattered_buffers_block_none(void **state)
         const struct pool_counts counts = pool_count(pool);
         const size_t left = (counts.budget_bytes - counts.used_bytes) / HUGE_BYTES;
         if (left) {
-            assert_true(pool_take(pool, left * HUGE_BYTES, NULL, &buffers[n]));
+            assert_true(pool_take(pool, NULL, left * HUGE_BYTES, NULL, &buffers[n]));
             pool_give(pool, &buffers[n]);
         }
         while (n)
             pool_give(pool, &buffers[--n]);
-        assert_true(pool_take(pool, budgets[b], NULL, &buffers[0]));
+        assert_true(pool_take(pool, NULL, budgets[b], NULL, &buffers[0]));
         pool_give(pool, &buffers[0]);
         mem_free(buffers);
         pool_destroy(pool);
@@ -96,7 +95,7 @@ static size_t highest(struct pool *pool, struct pool_buffer *buffers, size_t siz
 {
     size_t n = fill(pool, buffers, 0, size), offset = 0;
     while (n) {
-        const size_t at = pool_offset(pool, &buffers[--n]);
+        const size_t at = pool_offset(&buffers[--n]);
         offset = at > offset ? at : offset;
         pool_give(pool, &buffers[n]);
     }
@@ -134,7 +133,7 @@ static void assert_apart(const struct pool_buffer *live, const struct pool_buffe
 }
 
 /* Some of any size come and go; gives how many were refused though the budget had room. */
-static size_t mix(struct pool *pool, size_t n_rounds, bool is_split)
+static size_t mix(struct pool *pool, size_t n_rounds, const struct pool_pair *pair)
 {
     static struct pool_buffer live[N_LIVE];
     uint64_t seed = 88172645463325252u;
@@ -149,9 +148,12 @@ static size_t mix(struct pool *pool, size_t n_rounds, bool is_split)
         }
         const size_t most = counts.budget_bytes >> next_random(&seed) % 15;
         const size_t size = next_random(&seed) % most + 1;
-        const bool is_output = is_split && next_random(&seed) % 2;
-        if ((is_output ? pool_take_output : pool_take)(pool, size, NULL, buffer)) {
-            if (!is_split)
+        const bool is_output = pair && next_random(&seed) % 2;
+        struct pool_arena *arena = !pair       ? NULL
+                                   : is_output ? pair->outputs
+                                               : pair->inputs;
+        if (pool_take(pool, arena, size, NULL, buffer)) {
+            if (!pair)
                 assert_apart(live, buffer);
         } else if (round_up(size, HUGE_BYTES) <= left) {
             n_refused++;
@@ -167,10 +169,11 @@ static void any_mix_that_fits(void **state)
     (void)state;
     for (size_t b = 0; b < N_BUDGETS; b++) {
         struct pool *pool = pool_create(budgets[b]);
-        assert_int_equal(mix(pool, 20000, false), 0);
-        pool_destroy(pool);
-        pool = pool_create_split(budgets[b]);
-        assert_int_equal(mix(pool, 20000, true), 0);
+        struct pool_pair pair;
+        assert_int_equal(mix(pool, 20000, NULL), 0);
+        assert_true(pool_open(pool, &pair));
+        assert_int_equal(mix(pool, 20000, &pair), 0);
+        pool_close(pool, &pair);
         pool_destroy(pool);
     }
 }
@@ -186,7 +189,8 @@ static void addresses_are_in_proportion(void **state)
     assert_true(pool_space_most_bytes(256 * MIB) < 30 * 256 * MIB);
 }
 
-static struct pool *make_with(uint64_t n_addresses, size_t budget, bool is_split)
+/* Leaves so many addresses until the limit is set to what it was, which comes back. */
+static struct rlimit leave_addresses(uint64_t n_addresses)
 {
     struct rlimit before, limit;
     assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
@@ -199,7 +203,13 @@ static struct pool *make_with(uint64_t n_addresses, size_t budget, bool is_split
     }
     limit.rlim_cur += n_addresses - place_addresses_left();
     assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
-    struct pool *pool = (is_split ? pool_create_split : pool_create)(budget);
+    return before;
+}
+
+static struct pool *make_with(uint64_t n_addresses, size_t budget)
+{
+    const struct rlimit before = leave_addresses(n_addresses);
+    struct pool *pool = pool_create(budget);
     assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
     return pool;
 }
@@ -207,19 +217,78 @@ static struct pool *make_with(uint64_t n_addresses, size_t budget, bool is_split
 static void few_addresses(void **state)
 {
     (void)state;
-    for (int is_split = 0; is_split < 2; is_split++) {
-        struct pool *pool = make_with(512 * MIB, 64 * MIB, is_split);
+    struct pool *pool = make_with(512 * MIB, 64 * MIB);
+    assert_non_null(pool);
+    assert_in_range(pool_range(pool, NULL)->size_bytes, 186 * MIB, 192 * MIB);
+    pool_destroy(pool);
+    pool = make_with(140 * MIB, 64 * MIB);
+    assert_non_null(pool);
+    pool_destroy(pool);
+    assert_null(make_with(100 * MIB, 64 * MIB));
+}
+
+enum { MOST_PAIRS = 100 };
+
+static size_t open_pairs(struct pool *pool, struct pool_pair *pairs)
+{
+    size_t n = 0;
+    while (n < MOST_PAIRS && pool_open(pool, &pairs[n]))
+        n++;
+    return n;
+}
+
+static void close_pairs(struct pool *pool, struct pool_pair *pairs, size_t n)
+{
+    while (n)
+        pool_close(pool, &pairs[--n]);
+}
+
+/* Each has at least the budget; when one is closed there is room for another. */
+static void few_addresses_for_pairs(void **state)
+{
+    static struct pool_pair pairs[MOST_PAIRS];
+    static const size_t n_wanted[] = {1, 2, 12}, mib[] = {512, 1024, 4096};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        const struct rlimit before = leave_addresses(mib[i] * MIB);
+        struct pool *pool = pool_create(64 * MIB);
         assert_non_null(pool);
-        const struct pool_range *in = pool_range(pool, POOL_INPUTS);
-        const struct pool_range *out = pool_range(pool, POOL_OUTPUTS);
-        assert_true(in->size_bytes <= (is_split ? 86 : 256) * MIB);
-        assert_true(in->size_bytes >= (is_split ? 82 : 252) * MIB);
-        assert_int_equal(out->size_bytes, in->size_bytes);
+        const size_t n = open_pairs(pool, pairs);
+        assert_in_range(n, n_wanted[i], n_wanted[i] + 2);
+        assert_int_equal(errno, ENOMEM);
+        assert_true(place_addresses_left() > 48 * MIB); /* for threads */
+        struct pool_buffer all;
+        for (size_t k = 0; k < n; k++) {
+            assert_true(pool_take(pool, pairs[k].outputs, 64 * MIB, NULL, &all));
+            pool_give(pool, &all);
+        }
+        pool_close(pool, &pairs[0]);
+        assert_true(pool_open(pool, &pairs[0]));
+        close_pairs(pool, pairs, n);
+        pool_destroy(pool);
+        assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    }
+}
+
+/* With pools of up to 256 GiB in 2^47 addresses; sanitizers have terabytes of them. The last one still
+ * has two budgets, or one and a quarter in the largest pool. */
+static void pairs_for_a_hundred_models(void **state)
+{
+    static struct pool_pair pairs[MOST_PAIRS];
+    const size_t large[] = {64 * MIB, GIB, 16 * GIB, 128 * GIB, 256 * GIB};
+    const char *sanitizer = getenv("GP_SANITIZE");
+    (void)state;
+    for (size_t i = 0; i < (sanitizer && *sanitizer ? 1 : 5); i++) {
+        struct pool *pool = pool_create(large[i]);
+        assert_non_null(pool);
+        const uint64_t n_addresses = place_addresses_left();
+        assert_int_equal(open_pairs(pool, pairs), MOST_PAIRS);
+        const size_t last = pool_range(pool, pairs[MOST_PAIRS - 1].inputs)->size_bytes;
+        assert_true(last >= (i < 4 ? 2 * large[i] : large[i] / 4 * 5));
+        close_pairs(pool, pairs, MOST_PAIRS);
+        assert_true(place_addresses_left() + 64 * MIB > n_addresses);
         pool_destroy(pool);
     }
-    assert_non_null(make_with(140 * MIB, 64 * MIB, false)); /* leaks are the test's */
-    assert_null(make_with(100 * MIB, 64 * MIB, false));
-    assert_null(make_with(140 * MIB, 64 * MIB, true));
 }
 
 /* Each size has the whole budget in its turn: what others let lie idle is given up, with its
@@ -228,7 +297,7 @@ static void classes_take_turns(void **state)
 {
     static struct pool_buffer buffers[64 * MIB / PAGE_BYTES + 1];
     (void)state;
-    struct pool *pool = make_with(260 * MIB, 64 * MIB, false);
+    struct pool *pool = make_with(260 * MIB, 64 * MIB);
     assert_non_null(pool);
     for (int round = 0; round < 2; round++)
         for (int class = 0; least_of(class) < 64 * MIB; class ++) {
@@ -239,10 +308,10 @@ static void classes_take_turns(void **state)
                 pool_give(pool, &buffers[--n]);
         }
     struct stat file;
-    assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file), 0);
+    assert_int_equal(fstat(pool_range(pool, NULL)->fd, &file), 0);
     assert_int_equal(file.st_blocks * 512, pool_count(pool).idle_bytes);
     pool_trim(pool, 0);
-    assert_int_equal(fstat(pool_range(pool, POOL_INPUTS)->fd, &file), 0);
+    assert_int_equal(fstat(pool_range(pool, NULL)->fd, &file), 0);
     assert_int_equal(file.st_blocks, 0);
     pool_destroy(pool);
 }
@@ -251,8 +320,8 @@ static void classes_take_turns(void **state)
 static void mixes_with_few_addresses(void **state)
 {
     (void)state;
-    struct pool *pool = make_with(520 * MIB, 64 * MIB, false);
-    assert_in_range(mix(pool, 20000, false), 0, 100);
+    struct pool *pool = make_with(520 * MIB, 64 * MIB);
+    assert_in_range(mix(pool, 20000, NULL), 0, 100);
     pool_destroy(pool);
 }
 
@@ -264,6 +333,8 @@ int main(void)
         cmocka_unit_test(any_mix_that_fits),
         cmocka_unit_test(addresses_are_in_proportion),
         cmocka_unit_test(few_addresses),
+        cmocka_unit_test(few_addresses_for_pairs),
+        cmocka_unit_test(pairs_for_a_hundred_models),
         cmocka_unit_test(classes_take_turns),
         cmocka_unit_test(mixes_with_few_addresses),
     };
