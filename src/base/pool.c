@@ -1,9 +1,8 @@
-/* Made with its private arena; others come and go with the models that they are for. Classes are
- * powers of two from 4 KiB on, so nothing is ever split or joined.
+/* The pool has a private arena all its life; others come and go with their models.
  *
- * Huge pages, where the system gives them to shared memory, come whole: classes from 2 MiB on
- * then count, touch and punch in units of 2 MiB, and no others get any, so that what is counted
- * is what is held. */
+ * If the system gives huge pages to shared memory, they come whole: classes from 2 MiB on
+ * then count, touch and punch in units of 2 MiB, and no others get any, so that the counts
+ * are what is held. */
 #include "base/pool.h"
 
 #include "base/clock.h"
@@ -14,7 +13,7 @@
 #include <errno.h>
 #include <stdint.h>
 
-/* With all its addresses, and aligned as huge pages are. */
+/* It has all its addresses, and is aligned for huge pages. */
 static bool may_have_huge_pages(const struct pool_arena *arena)
 {
     const struct pool_range *range = &arena->space.range;
@@ -56,7 +55,7 @@ void pool_destroy(struct pool *pool)
 {
     if (!pool)
         return;
-    assert(pool->arenas == &pool->private && !pool->private.next); /* all others closed */
+    assert(pool->arenas == &pool->private && !pool->private.next); /* all are closed */
     pool->private.n_holds--;
     pool_arena_finish(&pool->private);
     pthread_mutex_destroy(&pool->lock);
@@ -111,8 +110,8 @@ bool pool_open_pinned(struct pool *pool, int (*pin)(void *memory, size_t size_by
     return true;
 }
 
-/* Unpins all buffers, also those in use, and gives the pages of idle ones back: one at a time, for
- * the sake of those who wait for the lock. */
+/* Unpins all buffers, even those in use, and returns the pages of idle ones: one at a time,
+ * so that others get the lock in between. */
 static void cool_down(struct pool *pool, struct pool_arena *arena)
 {
     const struct pool_space *space = &arena->space;
@@ -136,7 +135,7 @@ struct pool_arena *pool_unlink(struct pool *pool, struct pool_arena *arena)
     while (*link != arena)
         link = &(*link)->next;
     *link = arena->next;
-    pool->counts.idle_bytes -= arena->idle_bytes; /* that the system did not take back */
+    pool->counts.idle_bytes -= arena->idle_bytes; /* that could not be punched */
     return arena;
 }
 
@@ -183,7 +182,7 @@ size_t pool_offset(const struct pool_buffer *buffer)
 
 /* --- idle memory --- */
 
-/* The arena that has idle memory and was used least lately; NULL: none has any. */
+/* The least recently used arena that has idle memory, or NULL. */
 static struct pool_arena *find_idle(const struct pool *pool)
 {
     struct pool_arena *found = NULL;

@@ -1,5 +1,6 @@
-/* Idle slots are in a list of their class, the warmest in front. What a slot costs is the memory
- * behind its touched pages, not its size, so large classes waste nothing. */
+/* Idle slots are in a list of their class, the last used in front. A slot costs the memory of
+ * its touched pages, not its size, so large classes waste nothing. Classes are powers of two
+ * from 4 KiB on: nothing is ever split or joined. */
 #include "base/pool_arena.h"
 
 #include "base/clock.h"
@@ -30,7 +31,7 @@ void pool_arena_unpin(struct pool_arena *arena, int class, uint32_t number)
     slot->pinned_bytes = 0;
 }
 
-/* A device would go on using pages that are pinned, and we others. */
+/* A device would go on using the old pages of pinned memory, and we new ones. */
 void pool_arena_punch(struct pool_arena *arena, int class, uint32_t number, size_t keep)
 {
     struct pool_slot *slot = pool_arena_slot(arena, class, number);
@@ -66,7 +67,7 @@ size_t pool_arena_chill_idle(struct pool_arena *arena, int64_t since_ns, size_t 
     return before - arena->idle_bytes;
 }
 
-/* Gives up chunks of idle slots, where that makes addresses for a slot of this class. */
+/* Gives up chunks of idle slots if that makes room for a slot of this class. */
 static bool clear_chunks(struct pool_arena *arena, int class)
 {
     struct pool_space *space = &arena->space;

@@ -1,7 +1,8 @@
-/* base/pool_arena.h - one arena of the pool: its buffers in use, its idle ones, which are warm until
- * their pages go back, and what of them is pinned. The pool's lock is held by whoever calls.
+/* base/pool_arena.h - one arena of the pool: its slots in use and idle, and which are pinned.
+ * An idle slot is warm until its pages are returned to the system. There are several arenas
+ * because a process that holds the file of one sees nothing of the others.
  *
- * The file of one arena says nothing about what lies in another: that is why there are several. */
+ * Called with the pool's lock held, except for init and finish. */
 #ifndef GP_BASE_POOL_ARENA_H
 #define GP_BASE_POOL_ARENA_H
 
@@ -15,15 +16,15 @@ struct pool_arena {
     void (*unpin)(void *memory);
     size_t idle_bytes;
     int64_t given_ns; /* when a buffer was last given back */
-    size_t n_holds;   /* buffers in use, and whoever has it open */
+    size_t n_holds;   /* buffers in use, and one while it is open */
     bool is_closed;
 };
 
-/* Maps it, without huge pages; false and errno. */
+/* False and errno when memory, addresses (size_bytes 0) or descriptors are short. */
 bool pool_arena_init(struct pool_arena *arena, struct pool_counts *counts,
                      size_t size_bytes);
 
-/* No slot is in use, or pinned. */
+/* Nothing holds it, and no slot is pinned. */
 void pool_arena_finish(struct pool_arena *arena);
 
 /* The warmest idle slot of the class, or a new one; POOL_NONE when memory or addresses are short. */
@@ -31,14 +32,14 @@ uint32_t pool_arena_take(struct pool_arena *arena, int class);
 void pool_arena_give(struct pool_arena *arena, int class, uint32_t slot,
                      size_t touched_bytes);
 
-/* Gives the pages of a slot that the caller has taken back, but for its first `keep` bytes. */
+/* Returns the pages of a slot in use to the system, except for the first `keep` bytes. */
 void pool_arena_punch(struct pool_arena *arena, int class, uint32_t slot, size_t keep);
 
-/* Gives the pages of an idle slot back. */
+/* Returns the pages of an idle slot to the system. */
 void pool_arena_chill(struct pool_arena *arena, int class, uint32_t slot);
 
-/* Chills the slots that are idle since `since_ns` or longer, largest class first, until `enough`
- * bytes have gone back. */
+/* Chills slots that became idle at `since_ns` or before, the largest first, until `enough`
+ * bytes were returned. Gives how many. */
 size_t pool_arena_chill_idle(struct pool_arena *arena, int64_t since_ns, size_t enough);
 
 void pool_arena_unpin(struct pool_arena *arena, int class, uint32_t slot);

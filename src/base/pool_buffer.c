@@ -1,5 +1,5 @@
-/* Taking a buffer, putting its pages in place, giving it back. A taker has a slot of the arena and
- * pays for the slot's pages. */
+/* Buffers are taken, touched and given back. A buffer is a slot of an arena whose pages are
+ * paid for. */
 #include "base/pool_parts.h"
 
 #include <assert.h>
@@ -10,9 +10,9 @@ enum {
     AHEAD_BYTES = 4 << 20
 };
 
-/* Pins a buffer that its taker has for itself, all of it: a device refuses memory of which only
- * a part is pinned, so what was for a smaller taker is done anew. It takes a while: not with
- * the lock held. */
+/* Pins a whole buffer, which only its taker uses: a device refuses memory that is pinned in
+ * part, so a buffer that was pinned for a smaller taker is pinned anew. That takes a while, so
+ * the lock is not held. */
 static void pin_buffer(struct pool *pool, struct pool_buffer *buffer, int class,
                        uint32_t slot)
 {
@@ -31,21 +31,21 @@ static void pin_buffer(struct pool *pool, struct pool_buffer *buffer, int class,
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* As a whole; with the lock held. */
+/* With the lock held. */
 static bool is_pinned(const struct pool_buffer *buffer, int class, uint32_t slot)
 {
     return pool_arena_slot(buffer->arena, class, slot)->pinned_bytes >=
            buffer->size_bytes;
 }
 
-/* Pays for the buffer, which is empty but for its size and arena, and has it lie in the slot. */
+/* Pays for the slot and has the buffer, which has its arena and size, lie there. */
 static enum pool_answer buy_slot(struct pool *pool, bool is_by_share, int class,
                                  uint32_t number, struct pool_promise *promise,
                                  struct pool_buffer *buffer)
 {
     struct pool_slot *slot = pool_arena_slot(buffer->arena, class, number);
     const size_t size = buffer->size_bytes;
-    /* What an earlier taker left there must not cost this one its share. */
+    /* Pages that an earlier taker left must not cost this one its share. */
     if (slot->touched_bytes > size &&
         pool_promise_is_over_share(pool, promise, slot->touched_bytes - size))
         pool_arena_punch(buffer->arena, class, number, size);
@@ -62,7 +62,7 @@ static enum pool_answer buy_slot(struct pool *pool, bool is_by_share, int class,
     return POOL_GRANTED;
 }
 
-/* With the lock held. No slot is made for a taker who cannot pay. */
+/* With the lock held. No new slot is made for a taker that cannot pay. */
 static enum pool_answer take_slot(struct pool *pool, bool is_by_share, int class,
                                   uint32_t *slot, struct pool_promise *promise,
                                   struct pool_buffer *buffer)
@@ -139,7 +139,7 @@ bool pool_touch(struct pool *pool, struct pool_buffer *buffer, size_t end)
     return true;
 }
 
-/* Pages that are put in place now are zeros. */
+/* Pages that are put in place now are zero already. */
 bool pool_touch_zeroed(struct pool *pool, struct pool_buffer *buffer, size_t end)
 {
     const size_t warm = buffer->touched_bytes < end ? buffer->touched_bytes : end;

@@ -1,5 +1,5 @@
-/* base/pool_parts.h - what the pool's files share: pool.c makes it and has its arenas, pool_promise.c
- * its budget, pool_buffer.c its buffers. */
+/* base/pool_parts.h - what the pool's files share. pool.c has the arenas, pool_promise.c the
+ * budget, pool_buffer.c the buffers. */
 #ifndef GP_BASE_POOL_PARTS_H
 #define GP_BASE_POOL_PARTS_H
 
@@ -9,11 +9,10 @@
 
 struct pool {
     struct pool_arena private;
-    bool
-        has_huge_pages; /* larger buffers are counted, touched and punched in units of them */
+    bool has_huge_pages; /* count large buffers in units of them */
 
-    pthread_mutex_t lock;      /* of what follows, and of all arenas */
-    struct pool_arena *arenas; /* the private one, and all that are not gone */
+    pthread_mutex_t lock;      /* protects what follows, and all arenas */
+    struct pool_arena *arenas; /* the private one last */
     struct pool_counts counts;
 };
 
@@ -25,7 +24,7 @@ static inline int pool_class_of(size_t size_bytes)
     return class < POOL_N_CLASSES ? class : -1;
 }
 
-/* What a buffer of size_bytes is counted as when its slot has no pages yet. */
+/* What a buffer of size_bytes counts if its slot has no pages yet. */
 static inline size_t pool_whole_pages(const struct pool *pool, size_t size_bytes)
 {
     const bool is_huge =
@@ -35,32 +34,32 @@ static inline size_t pool_whole_pages(const struct pool *pool, size_t size_bytes
 
 /* --- pool.c --- */
 
-/* With the lock held: gives idle memory back until `wanted` bytes are free or none is warm. */
+/* With the lock held: returns idle memory to the system until `wanted` bytes are free or none
+ * is idle. */
 void pool_make_room(struct pool *pool, size_t wanted);
 
-/* With the lock held: takes an arena that nobody holds out of the list, and returns it for pool_free
- * to free when the lock is not; NULL: somebody holds it. */
+/* With the lock held: takes an arena out of the list unless it is held, and returns it for
+ * pool_free, which wants the lock released; else NULL. */
 struct pool_arena *pool_unlink(struct pool *pool, struct pool_arena *arena);
 void pool_free(struct pool_arena *arena);
 
 /* --- pool_promise.c, with the lock held --- */
 
-/* True when the promise's peer, or its site, must leave what is left to others. */
+/* True if the promise's peer, or its site, must not take `more` of what is left. */
 bool pool_promise_is_over_share(const struct pool *pool,
                                 const struct pool_promise *promise, size_t more);
 
-/* True when what the promise does not pay of `counted` bytes is more than the peer may hold. */
+/* The same for the part of `counted` bytes that the promise does not pay; counts a refusal. */
 bool pool_promise_is_beyond_share(struct pool *pool, const struct pool_promise *promise,
                                   size_t counted);
 
-/* True when the budget has room for it, idle memory aside. */
+/* True if promise and budget can pay, once all idle memory is returned. */
 bool pool_promise_affords(const struct pool *pool, const struct pool_promise *promise,
                           size_t wanted);
 
-/* Counts a buffer, first against what was promised; false when it does not fit. */
+/* Pays for a buffer, from the promise first; false if the budget has no room. */
 bool pool_promise_pay(struct pool *pool, struct pool_promise *promise, size_t wanted);
 
-/* The peer holds less. */
 void pool_peer_let_go(struct pool_peer *peer, size_t size_bytes);
 
 #endif

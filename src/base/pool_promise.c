@@ -1,5 +1,5 @@
-/* What the budget is promised to before there is a buffer, and who may hold how much. It looks at
- * the counts only, never at arenas: a promise is made before it is known where the buffer will lie. */
+/* The budget: promises of memory, and who may hold how much. Only counts matter here: a promise
+ * is made before it is known in which arena the buffer will lie. */
 #include "base/pool_parts.h"
 #include "base/share.h"
 
@@ -8,7 +8,7 @@ size_t pool_share(const struct pool *pool)
     return pool->counts.budget_bytes / 4; /* constant: no lock */
 }
 
-/* True when `wanted` bytes more fit into the budget, idle memory given up for them. */
+/* True if `wanted` more bytes fit into the budget; idle memory makes room for them. */
 static bool has_room(struct pool *pool, size_t wanted)
 {
     struct pool_counts *n = &pool->counts;

@@ -1,13 +1,13 @@
-/* A class takes chunks as it needs slots and none of its own is idle, from its home on and, behind
- * the last chunk, from the first one. It never has more slots than were in use at one time.
+/* A class takes a chunk when it needs a slot and none of its own is idle: from its home on, then
+ * from the first chunk of all. It never has more slots than were in use at one time.
  *
- * A buffer is counted as more than half of its slot, so a class needs no more slots than the
- * budget has such halves. Where addresses are free, each class has a home that is large enough
- * for that: none ever looks beyond its own, and every mix of buffers that fits the budget finds
- * its slots. (With buffers that cannot move there is no way with a few times the budget: Robson,
- * 1971.) Where `ulimit -v` leaves less, homes overlap: then a class takes chunks that others let
- * lie idle, and when buffers in use are scattered so that a large one finds no place, it is
- * refused as if the budget were short. */
+ * A buffer counts more than half of its slot, so a class needs no more slots than the budget
+ * has such halves. If there are addresses enough, each class has a home of that size: none
+ * ever looks beyond its own, and every mix of buffers that fits the budget finds slots. (With
+ * buffers that cannot move, a few times the budget is not enough: Robson, 1971.) With fewer
+ * addresses homes overlap, and a class takes chunks whose slots are idle from others. If
+ * buffers in use are scattered so that a large one finds no place, it is refused as if the
+ * budget were short. */
 #include "base/pool_space.h"
 
 #include "base/mem.h"
@@ -15,12 +15,12 @@
 
 #include <errno.h>
 
-/* The budget is at least as many chunks. */
+/* The budget has at least so many chunks. */
 enum { BUDGET_CHUNKS = 64 };
 
-/* What an arena takes of the addresses that are left where others are open and more may come: a
- * 128th, or up to a 16th while that is no more than two budgets. With two budgets two of a thousand
- * buffers of a mix that fills the budget find no place, with one and a quarter a tenth. */
+/* The part of the addresses left that an arena takes if others are open and more may come: a
+ * 128th, or up to a 16th while that is at most two budgets. With two budgets, two of a thousand
+ * buffers of a mix that fills the budget find no place; with one and a quarter, a tenth. */
 enum { MANY_PARTS = 128, FEW_PARTS = 16, GOOD_BUDGETS = 2 };
 
 static size_t class_bytes(int class)
@@ -44,7 +44,7 @@ static size_t slot_bytes(int class, size_t budget_bytes)
     return class_bytes(class) < most ? class_bytes(class) : most;
 }
 
-/* The slots of the class that can be in use at a time. */
+/* How many slots of the class can be in use at a time. */
 static size_t most_slots(int class, size_t budget_bytes)
 {
     return budget_bytes / (class ? class_bytes(class - 1) + PAGE_BYTES : PAGE_BYTES);
@@ -93,7 +93,7 @@ static size_t least_bytes(size_t budget_bytes)
     return round_up(budget_bytes + budget_bytes / 4, HUGE_BYTES);
 }
 
-/* As many as are wanted, as far as they are of use; the least where there are just enough left. */
+/* What is wanted, as far as it is of use, or the least if just enough is left. */
 static size_t choose_bytes(size_t budget_bytes, uint64_t wanted, uint64_t left)
 {
     const size_t most = pool_space_most_bytes(budget_bytes);
@@ -164,7 +164,7 @@ static bool is_free(const struct pool_space *space, uint32_t chunk, bool may_be_
     return !c->is_taken || (may_be_idle && space->chunks[c->first].n_live == 0);
 }
 
-/* As many chunks in a row as a slot needs, from `at` on. */
+/* Finds as many free chunks in a row as a slot needs, from `at` on. */
 static uint32_t find_from(const struct pool_space *space, const struct pool_class *class,
                           uint32_t at, bool may_be_idle)
 {

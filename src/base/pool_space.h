@@ -1,5 +1,5 @@
-/* base/pool_space.h - where buffers lie in an arena: its range of addresses is cut into chunks, and a
- * chunk into slots of one size class. The pool's lock is held by whoever calls. */
+/* base/pool_space.h - where buffers lie in an arena: its addresses are cut into chunks, and a
+ * chunk into slots of one size class. Called with the pool's lock held. */
 #ifndef GP_BASE_POOL_SPACE_H
 #define GP_BASE_POOL_SPACE_H
 
@@ -18,17 +18,17 @@ enum {
 
 struct pool_slot {
     uint32_t next;        /* in the list of idle ones */
-    size_t touched_bytes; /* 0 while it is in use: its buffer knows then */
+    size_t touched_bytes; /* 0 while in use: its buffer has the number then */
     size_t pinned_bytes;  /* from its start on, or 0 */
     int64_t idle_since_ns;
 };
 
-/* A slot that is larger than a chunk has several, the first of which knows about it. Zero while it
- * is nobody's: of a table that is hardly used few pages are touched. */
+/* A slot that is larger than a chunk has several, and the first one describes it. Zero while no
+ * class has it, so that few pages of a table that is hardly used are touched. */
 struct pool_chunk {
     struct pool_slot *slots;
-    uint32_t n_made; /* of the slots: others were never used */
-    uint32_t n_live; /* taken and not given back */
+    uint32_t n_made; /* slots; the others were never used */
+    uint32_t n_live; /* slots in use */
     uint32_t first;  /* chunk of the same slot */
     bool is_taken;
     uint8_t class;
@@ -39,7 +39,7 @@ struct pool_class {
     uint8_t slots_shift; /* a chunk has 1 << slots_shift */
     uint32_t n_chunks;   /* of a slot; 0: the slots are too large for the budget */
     uint32_t step;       /* a slot's first chunk is a multiple of this */
-    uint32_t home;       /* the chunk where its search for new ones begins */
+    uint32_t home;       /* the chunk where the search for new ones begins */
     uint32_t open;       /* chunk with slots that were never used */
     uint32_t idle;       /* first of the idle slots */
 };
@@ -52,22 +52,23 @@ struct pool_space {
     struct pool_class classes[POOL_N_CLASSES];
 };
 
-/* The addresses with which every mix of buffers that fits the budget finds its slots. */
+/* The addresses with which every mix of buffers that fits the budget finds slots. */
 size_t pool_space_most_bytes(size_t budget_bytes);
 
-/* Those that a pool's first arena takes: as many, or where they are limited three eighths of what is
- * left, since other arenas, threads, libraries and models want the rest; 0: too few are left. */
+/* The size of the first arena: that many, or three eighths of the addresses left if they are
+ * limited, since other arenas, threads, libraries and models need the rest. 0: too few are
+ * left. */
 size_t pool_space_first_bytes(size_t budget_bytes);
 
-/* Those that each of n_arenas takes which are opened together later: as many, or a part of what is
- * left that is small enough for hundreds to come; 0: too few are left. */
+/* The size of each of n_arenas that are opened together later: as many, or a part of what is
+ * left that leaves room for many more. 0: too few are left. */
 size_t pool_space_next_bytes(size_t budget_bytes, unsigned n_arenas);
 
-/* Maps and cuts that many; false and errno. */
+/* Maps size_bytes and cuts them; false and errno. */
 bool pool_space_init(struct pool_space *space, size_t budget_bytes, size_t size_bytes);
 void pool_space_finish(struct pool_space *space);
 
-/* Where in the range the classes from POOL_FIRST_HUGE_CLASS on begin, if all have room. */
+/* Where in the range the classes from POOL_FIRST_HUGE_CLASS on begin, if each has a home. */
 size_t pool_space_huge_at(const struct pool_space *space);
 
 /* A new slot of the class; POOL_NONE when addresses or memory are short. */

@@ -96,8 +96,8 @@ struct engine_run {
      * an empty body and NULL. */
     struct pool_buffer *body;
     struct gp_arena *copies;
-    /* In a child: memory for a large output, in the place of the pool. */
-    void *(*take)(struct engine_run *run, size_t size_bytes);
+    void *(*take)(struct engine_run *run, size_t size_bytes); /* in a child: memory for a
+                                    large output, in the place of the pool */
 
     pthread_mutex_t lock; /* of what follows */
     void (*cancel)(void *arg);

@@ -1,4 +1,4 @@
-/* Opening and closing, and what the server asks between runs. */
+/* Opens and closes isolates, and answers the server between runs. */
 #include "engine/isolate.h"
 
 #include "base/clock.h"
@@ -27,8 +27,8 @@ void isolate_log(const struct isolate *isolate, enum gp_log_level level,
     isolate->log(isolate->log_context, level, message);
 }
 
-static enum gp_status describe(void *model, struct gp_description *description,
-                               struct gp_error *err)
+static enum gp_status describe_isolate(void *model, struct gp_description *description,
+                                       struct gp_error *err)
 {
     const struct isolate *isolate = model;
     (void)err;
@@ -74,9 +74,9 @@ static void isolate_close(void *model)
     mem_free(isolate);
 }
 
-/* The arena of inputs as a child may have it. A seal against writing would do for the children, but
- * no hole could be punched any more, by which the pool gives memory back. The mode is for who
- * opens it again by way of /proc. */
+/* Opens the arena of inputs for children. A seal against writing would do, but then no hole
+ * could be punched, which is how the pool returns memory. The mode is for whoever opens the
+ * file again through /proc. */
 static int open_read_only(int fd)
 {
     char path[32];
@@ -88,8 +88,8 @@ static int open_read_only(int fd)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/* Threads of each interpreter: what it imports knows of its own process only, and would take all
- * cores in each. */
+/* Threads for each interpreter: libraries that it imports know of their own process only, and
+ * would use all cores in each. */
 static uint32_t share_of_cores(const struct gp_engine_options *engine)
 {
     const uint32_t share = engine->n_cores / engine->n_slots;
@@ -107,7 +107,7 @@ static bool write_open(struct isolate *isolate, const struct isolate_options *op
     record_put_text(out, engine->model_path);
     record_put_u32(out, 1); /* slot */
     isolate->first_slot_at = out->size_bytes;
-    record_put_u32(out, 0); /* its number, by spawn.c */
+    record_put_u32(out, 0); /* its number, set by spawn.c */
     record_put_u32(out, isolate->script ? share_of_cores(engine) : engine->n_threads);
     record_put_u32(out, engine->n_cores);
     record_put_u32(out, (uint32_t)engine->n_options);
@@ -130,7 +130,7 @@ static bool make_children(struct isolate *isolate, uint32_t n)
         child->slot = i;
         child->link.fd = -1;
         child->output.fd = -1;
-        child->is_supervised = true; /* and to be started now */
+        child->is_supervised = true; /* and started now */
         child->state = ISOLATE_BACKOFF;
         child->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         child->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -174,7 +174,8 @@ static enum gp_status open_children(struct isolate *isolate,
                         options->engine->n_slots, place_explain(errno, words));
 }
 
-static struct isolate *create(const struct isolate_options *options, struct gp_error *err)
+static struct isolate *create_isolate(const struct isolate_options *options,
+                                      struct gp_error *err)
 {
     struct isolate *isolate = mem_zalloc(sizeof *isolate);
     struct gp_arena *arena = isolate ? gp_arena_create() : NULL;
@@ -187,7 +188,7 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
                                          .abi = GP_ENGINE_ABI,
                                          .name = "",
                                          .version = "",
-                                         .describe = describe,
+                                         .describe = describe_isolate,
                                          .run = isolate_run,
                                          .close = isolate_close};
     isolate->arena = arena;
@@ -210,7 +211,7 @@ static struct isolate *create(const struct isolate_options *options, struct gp_e
 enum gp_status isolate_open(const struct isolate_options *options, struct isolate **made,
                             struct gp_error *err)
 {
-    struct isolate *isolate = create(options, err);
+    struct isolate *isolate = create_isolate(options, err);
     if (!isolate)
         return err->status;
     const int rc = pthread_create(&isolate->supervisor, NULL, supervisor_main, isolate);

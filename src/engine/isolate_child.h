@@ -1,5 +1,5 @@
-/* engine/isolate_child.h - one child of an isolated engine, as the server's process sees it; what
- * isolate.c, isolate_run.c, supervisor.c and spawn.c share. */
+/* engine/isolate_child.h - a child of an isolated engine in the server's process: what isolate.c,
+ * isolate_run.c, supervisor.c and spawn.c share. */
 #ifndef GP_ENGINE_ISOLATE_CHILD_H
 #define GP_ENGINE_ISOLATE_CHILD_H
 
@@ -11,10 +11,10 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* The descriptors that a child finds. */
+/* The descriptors of a child. */
 enum { CHILD_SOCKET = 3, CHILD_INPUTS, CHILD_OUTPUTS, CHILD_CANCEL, CHILD_N_FDS };
 
-/* What a child prints; the supervisor's. */
+/* What a child prints; only the supervisor uses it. */
 struct child_output {
     int fd; /* or -1 */
     char line[500];
@@ -30,32 +30,32 @@ struct child {
     uint32_t slot;
     pid_t pid; /* 0: none, or ended and waited for */
     struct record_link link;
-    int cancel_fd; /* an eventfd that the child waits at: counts up to the run's id */
-    int wake_fd;   /* one that a run waits at, beside the socket */
-    atomic_bool is_told; /* something was written to them since the run began */
+    int cancel_fd;       /* an eventfd, read by the child: counts up to the run's id */
+    int wake_fd;         /* an eventfd that a run polls beside the socket */
+    atomic_bool is_told; /* one of them was written since the run began */
     struct text out;     /* the record to send */
-    size_t n_unsent;     /* the end of it that there was no room for yet */
+    size_t n_unsent;     /* bytes at its end that there was no room for yet */
     uint64_t run_id;
-    struct gp_error ended; /* why it ended: message "" while it lives */
+    struct gp_error ended; /* why it ended; message "" while it lives */
 
-    /* What the run that it is at uses: kept when nobody waits for the run any more. */
-    struct pool_buffer body;   /* of the request, once nobody waits, */
-    struct gp_arena *copies;   /* and copies of its inputs */
+    /* The memory of its run, kept if the run is late. */
+    struct pool_buffer body;   /* of the request, if late */
+    struct gp_arena *copies;   /* of inputs, if late */
     struct pool_buffer *taken; /* for outputs */
     uint32_t n_taken;
     uint32_t capacity;
-    bool is_late; /* it is at a run that nobody waits for */
+    bool is_late; /* its request was answered, and it still runs */
 
-    /* The supervisor's. */
-    int64_t kill_ns;  /* late: when it is ended */
-    int64_t ready_ns; /* when it became so */
+    /* For the supervisor only. */
+    int64_t kill_ns;  /* when a late child is killed */
+    int64_t ready_ns; /* when the child became ready */
     int64_t backoff_ns;
-    bool has_more; /* received, and not heard yet */
-    bool was_lost; /* seen to have ended while it was the server's */
+    bool has_more; /* records that were received and not heard yet */
+    bool was_lost; /* seen to have ended while its slot was the server's */
     struct child_output output;
 
-    /* Under the isolate's lock. */
-    int64_t start_ns; /* in back-off: when it is started again */
+    /* Protected by the isolate's lock. */
+    int64_t start_ns; /* in back-off: when it is restarted */
     bool is_supervised;
     bool is_usable_news; /* for isolate_next */
     bool is_lost_news;
@@ -69,28 +69,28 @@ struct isolate {
     struct pool *pool;
     struct pool_pair memory;
     const char *worker;   /* the program */
-    const char *script;   /* the engine that it is to interpret; or NULL */
+    const char *script;   /* the engine for it to interpret, or NULL */
     struct text open;     /* the record, sent to each child that starts */
-    size_t first_slot_at; /* where in it the child's slot is */
+    size_t first_slot_at; /* offset in it of the child's slot */
     int64_t hang_ns;
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;
     int inputs_fd;               /* read-only */
     void (*tell)(void *context); /* there are news */
     void *tell_context;
-    int supervisor_fd; /* an eventfd: something has changed for it */
+    int supervisor_fd; /* an eventfd that wakes the supervisor */
     struct child *children;
     uint32_t n_children;
     pthread_t supervisor;
     bool has_supervisor;
-    struct pollfd *looks; /* the supervisor's: two for each child, and one */
+    struct pollfd *looks; /* the supervisor's: two for each child and one more */
     bool *was_supervised;
 
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* protects what follows */
     pthread_cond_t changed;
     bool is_ending;
     bool is_open;            /* all children have opened the model once */
-    bool has_failed;         /* one could not */
+    bool has_failed;         /* a child could not */
     bool is_down_news;       /* for isolate_next */
     struct gp_error failure; /* why the last start failed */
     struct isolate_counts counts;
@@ -109,14 +109,14 @@ bool spawn_find(struct isolate *isolate, const struct isolate_options *options,
 /* Starts the process and sends it OPEN. */
 bool spawn_child(struct child *child, struct gp_error *err);
 
-/* Ends it if need be, waits for it, and says in child->ended how it ended: `end` unless the process
- * did so by itself. Its buffers go back to the pool. */
+/* Kills the process if it still runs, waits for it, and sets child->ended: to `end` unless the
+ * process ended by itself. Its buffers go back to the pool. */
 void spawn_reap(struct child *child, enum isolate_end end);
 
-/* Ends it and what it has started, which is not waited for. */
+/* Kills it and the processes that it started, and does not wait. */
 void spawn_kill(const struct child *child);
 
-/* Ends it, and waits for it, without a word. */
+/* Kills it and waits for it, without a reason. */
 void spawn_discard(struct child *child);
 
 /* --- isolate_run.c --- */
@@ -124,27 +124,26 @@ void spawn_discard(struct child *child);
 enum gp_status isolate_run(void *isolate, uint32_t slot, const struct gp_call *call,
                            struct gp_outputs *outputs, struct gp_error *err);
 
-/* Begins to send child->out. Never waits: isolate_send_rest goes on when the socket has room.
- * False when the child has gone. */
+/* Begins to send child->out. Never waits: isolate_send_rest continues when the socket has room.
+ * False if the child is gone. */
 bool isolate_send(struct child *child);
 bool isolate_send_rest(struct child *child);
 
-/* Gives back what the child's run held. */
+/* Gives back the buffers of the child's run. */
 void isolate_give_buffers(struct child *child);
 
-/* Passes a LOG on. */
+/* Passes a LOG record on to the log. */
 void isolate_pass_log(const struct isolate *isolate, struct record *record);
 
 /* --- child_output.c --- */
 
-/* Makes the pipe for a child to start; *end_fd is the child's end, and the caller's to close. */
+/* Makes the pipe for a child to start; the caller closes *end_fd, the child's end. */
 bool output_open(struct child *child, int *end_fd);
 
-/* Logs what has come, or some of it when it is much. */
+/* Logs what has arrived, or a part of it if it is much. */
 void output_read(struct child *child);
 
-/* Says how many lines were left out, when the time for that has come; gives the time when it will
- * have. */
+/* Logs how many lines were left out if that is due; returns when it is due next. */
 int64_t output_due_ns(struct child *child);
 
 /* Logs what is left. */
@@ -155,7 +154,7 @@ void output_close(struct child *child);
 void *supervisor_main(void *isolate);
 void supervisor_wake(const struct isolate *isolate);
 
-/* The caller's child has ended or is late: it is the supervisor's from now on. */
+/* Hands a child that has ended or is late from the caller to the supervisor. */
 void supervisor_take(struct child *child);
 
 #endif

@@ -1,6 +1,6 @@
-/* One run in a child: where the inputs lie is sent, buffers for outputs are handed out while it
- * runs, and what it then says of them is checked against what was handed out. Past the deadline,
- * or when the run was cancelled and does not stop, the caller is let go and the child keeps the
+/* One run in a child: it is sent the offsets of the inputs, is handed buffers for outputs while
+ * it runs, and what it says about outputs is checked against what it was handed. Past the
+ * deadline, or if a cancelled run does not stop, the caller goes on, and the child keeps the
  * buffers that it may still read and write. */
 #include "engine/isolate_child.h"
 
@@ -18,7 +18,7 @@
 
 enum { ALIGNMENT = 64, MOST_TAKEN = 2 * GP_MAX_TENSORS };
 
-/* What can come of waiting for a child. */
+/* How waiting for a child can end. */
 enum outcome { ANSWERED, ENDED, BROKEN, LATE };
 
 void isolate_give_buffers(struct child *child)
@@ -45,15 +45,15 @@ bool isolate_send_rest(struct child *child)
 
 /* --- inputs --- */
 
-/* Where inputs go that a child cannot read where they lie: strings, and what is not in the arena.
- * First they are only measured, then copied. */
+/* A place for inputs that a child cannot read where they lie: strings, and tensors outside the
+ * arena. They are measured first, then copied. */
 struct stage {
     const struct pool_range *arena;
     unsigned char *data; /* NULL while measuring */
     size_t used;
 };
 
-static uint64_t place(struct stage *stage, const void *data, size_t size_bytes)
+static uint64_t place_bytes(struct stage *stage, const void *data, size_t size_bytes)
 {
     const uintptr_t offset = (uintptr_t)data - (uintptr_t)stage->arena->base;
     if (!size_bytes)
@@ -78,7 +78,8 @@ static uint64_t place_strings(struct stage *stage, const struct gp_tensor *tenso
         (n * sizeof(struct record_string) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     for (size_t i = 0; i < n; i++) {
         const struct record_string string = {
-            place(stage, strings[i].data, strings[i].size_bytes), strings[i].size_bytes};
+            place_bytes(stage, strings[i].data, strings[i].size_bytes),
+            strings[i].size_bytes};
         if (stage->data)
             memcpy(stage->data + at + i * sizeof string, &string, sizeof string);
     }
@@ -87,11 +88,12 @@ static uint64_t place_strings(struct stage *stage, const struct gp_tensor *tenso
 
 static uint64_t place_tensor(struct stage *stage, const struct gp_tensor *tensor)
 {
-    return tensor->dtype == GP_STRING ? place_strings(stage, tensor)
-                                      : place(stage, tensor->data, tensor->size_bytes);
+    return tensor->dtype == GP_STRING
+               ? place_strings(stage, tensor)
+               : place_bytes(stage, tensor->data, tensor->size_bytes);
 }
 
-/* Makes room for what has to be staged. */
+/* Makes room for the inputs to stage. */
 static enum gp_status open_stage(struct engine_run *run, struct stage *stage,
                                  struct gp_error *err)
 {
@@ -140,7 +142,7 @@ static enum gp_status write_run(struct child *child, struct engine_run *run,
 
 /* --- outputs --- */
 
-/* One more buffer for an output; NULL when memory is short, or they are too many. */
+/* Takes one more buffer for an output; NULL when memory is short, or there are too many. */
 static struct pool_buffer *take_output(struct child *child, struct engine_run *run,
                                        uint64_t size_bytes)
 {
@@ -171,7 +173,7 @@ static struct pool_buffer *take_output(struct child *child, struct engine_run *r
     return NULL;
 }
 
-/* Answers ALLOC; false when the child is not to be talked to any more. */
+/* Answers ALLOC; false if the child is broken. */
 static bool answer_alloc(struct child *child, struct engine_run *run,
                          struct record *record)
 {
@@ -189,7 +191,7 @@ static bool answer_alloc(struct child *child, struct engine_run *run,
     return record_end(&child->out) && isolate_send(child);
 }
 
-/* The buffer that was handed out at this offset and is not an output yet. */
+/* The buffer that was handed out at this offset and is no output yet, or NULL. */
 static struct pool_buffer *find_taken(struct child *child, uint64_t offset)
 {
     for (uint32_t i = 0; i < child->n_taken; i++)
@@ -198,8 +200,8 @@ static struct pool_buffer *find_taken(struct child *child, uint64_t offset)
     return NULL;
 }
 
-/* Strings of the child's, each inside `buffer`. Their places are read once, since it might change
- * them meanwhile; only the strings themselves stay where it can write. */
+/* Reads the child's strings, each of which must lie inside `buffer`. Their places are read only
+ * once, since the child might change them; the bytes stay where it can write. */
 static bool read_strings(struct engine_run *run, const struct pool_buffer *buffer,
                          uint64_t offset, struct gp_tensor *tensor, struct gp_error *err)
 {
@@ -221,7 +223,7 @@ static bool read_strings(struct engine_run *run, const struct pool_buffer *buffe
     return strings;
 }
 
-/* A small output, out of the record itself. */
+/* Copies a small output out of the record. */
 static bool copy_bytes(struct engine_run *run, struct record *record,
                        struct gp_tensor *tensor, struct gp_error *err)
 {
@@ -237,7 +239,7 @@ static bool copy_bytes(struct engine_run *run, struct record *record,
     return copy;
 }
 
-/* False where it is not what was handed out. */
+/* False if it is not what was handed out. */
 static bool set_output(struct child *child, struct engine_run *run, uint32_t index,
                        struct record *record, struct gp_error *err)
 {
@@ -281,8 +283,8 @@ static bool set_outputs(struct child *child, struct engine_run *run,
 
 /* --- the run --- */
 
-/* From the watcher, at any time: must not wait. */
-static void cancel(void *arg)
+/* Called by the watcher at any time: must not wait. */
+static void cancel_run(void *arg)
 {
     struct child *child = arg;
     if (atomic_exchange(&child->is_told, true))
@@ -291,7 +293,7 @@ static void cancel(void *arg)
     (void)eventfd_write(child->wake_fd, 1);
 }
 
-/* What was told of an earlier run is not for this one. */
+/* Drops a cancellation that was meant for an earlier run. */
 static void forget_cancel(struct child *child)
 {
     eventfd_t count;
@@ -310,7 +312,7 @@ void isolate_pass_log(const struct isolate *isolate, struct record *record)
                     message);
 }
 
-/* One record; ANSWERED with *is_over false when more is to come. */
+/* Handles one record; ANSWERED with *is_over false if more are expected. */
 static enum outcome take_record(struct child *child, struct engine_run *run,
                                 struct record *record, bool *is_over,
                                 struct gp_error *err)
@@ -320,7 +322,7 @@ static enum outcome take_record(struct child *child, struct engine_run *run,
         isolate_pass_log(child->isolate, record);
         return ANSWERED;
     }
-    /* A child that has not read all that it was sent has nothing to say to it. */
+    /* A child cannot answer a record that it has not read. */
     if (record->id != child->run_id || child->n_unsent)
         return BROKEN;
     err->status = GP_OK;
@@ -337,7 +339,7 @@ static enum outcome take_record(struct child *child, struct engine_run *run,
     }
 }
 
-/* For poll: rounded up, so that the deadline is over when it returns. */
+/* For poll, rounded up so that the deadline is over when it returns. */
 static int until_ms(int64_t deadline_ns)
 {
     if (!deadline_ns)
@@ -346,8 +348,8 @@ static int until_ms(int64_t deadline_ns)
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-/* Neither a child that says much nor one that does not read puts the deadline off: the clock is
- * looked at after each record, and what it has no room for is sent as it reads. */
+/* A child that sends much, or does not read, cannot delay the deadline: the clock is checked
+ * after each record, and a record that found no room is sent as the child reads. */
 static enum outcome wait_answer(struct child *child, struct engine_run *run,
                                 struct gp_error *err)
 {
@@ -377,13 +379,13 @@ static enum outcome wait_answer(struct child *child, struct engine_run *run,
                 return outcome;
         }
     } while (!until_ns || clock_now_ns() < until_ns);
-    cancel(child);
+    cancel_run(child);
     return LATE;
 }
 
-/* The child goes on with what it has; the request does not wait for it. */
-static enum gp_status leave(struct child *child, struct engine_run *run,
-                            struct gp_error *err)
+/* Leaves a late child with its buffers; the request does not wait for it. */
+static enum gp_status leave_child(struct child *child, struct engine_run *run,
+                                  struct gp_error *err)
 {
     struct pool *pool = child->isolate->pool;
     if (run->body) {
@@ -415,7 +417,7 @@ enum gp_status isolate_run(void *model, uint32_t slot, const struct gp_call *cal
     forget_cancel(child);
     enum gp_status status = write_run(child, run, err);
     if (status == GP_OK)
-        status = gp_call_on_cancel(call, cancel, child);
+        status = gp_call_on_cancel(call, cancel_run, child);
     if (status != GP_OK) {
         isolate_give_buffers(child);
         return status;
@@ -424,7 +426,7 @@ enum gp_status isolate_run(void *model, uint32_t slot, const struct gp_call *cal
     if (isolate_send(child))
         outcome = wait_answer(child, run, err);
     if (outcome == LATE)
-        return leave(child, run, err);
+        return leave_child(child, run, err);
     if (outcome == BROKEN && err->status != GP_NO_MEMORY)
         spawn_reap(child, ISOLATE_PROTOCOL);
     else if (outcome == ENDED)

@@ -95,6 +95,16 @@ def test_remedy_for_few_addresses_helps():
 
 
 @addresses_count
+def test_isolated_models_need_addresses_of_their_own():
+    place = ulimit(resource.RLIMIT_AS, GIB)
+    line = start_fails("--engine", "echo", "--isolate", "--pool", "400MiB",
+                       "--listen", "127.0.0.1:0", **place)
+    assert f"ulimit -v is {GIB // KIB}: raise it); a smaller --pool needs less" in line
+    with Server("--isolate", "--pool", "100MiB", **place) as server:
+        assert_serves(server)
+
+
+@addresses_count
 @pytest.mark.parametrize("mib", [10, 20, 50, 100])
 def test_too_few_addresses_are_named(mib):
     line = start_fails("--engine", "echo", "--listen", "127.0.0.1:0",
