@@ -164,6 +164,13 @@ static bool pass_inputs(struct inference *inference)
     return true;
 }
 
+/* Names that are not described may yet be what the engine knows. */
+static bool pass_others(struct inference *inference)
+{
+    inference->error.status = GP_OK;
+    return pass_inputs(inference);
+}
+
 static bool bind_inputs(struct model *model, struct inference *inference)
 {
     const struct gp_description *d = &model->description;
@@ -180,7 +187,7 @@ static bool bind_inputs(struct model *model, struct inference *inference)
         positions[i] = -1;
     if (!(is_named ? place_by_name(model, inference, positions)
                    : place_by_order(model, inference, positions)))
-        return is_named && d->flags & GP_OPEN_INPUTS && pass_inputs(inference);
+        return is_named && d->flags & GP_OPEN_INPUTS && pass_others(inference);
     if (!make_inputs(inference, d->n_inputs))
         return false;
     for (uint32_t i = 0; i < d->n_inputs; i++)

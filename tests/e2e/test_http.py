@@ -19,7 +19,7 @@ def post(data, **keywords):
 # --- methods and metadata ---------------------------------------------------------------
 
 def test_get_answers_with_metadata_as_json(echo):
-    for target in ("/", "/any/path", "/?x=1"):
+    for target in ("/", "/echo", "/echo/versions/1", "/?x=1", "/echo?x=1"):
         answer = echo.ask("GET", target)
         assert answer.status == 200 and answer.fields["content-type"] == "application/json"
         metadata = json.loads(answer.body)

@@ -1,6 +1,8 @@
 """One client takes all that it can get of what is limited: others are served meanwhile, health checks
 are answered, and whoever is refused gets an answer."""
 import contextlib
+import itertools
+import time
 
 import pytest
 
@@ -258,12 +260,15 @@ def test_promises_are_revoked_of_bodies_that_drip(coded):
         for connection in drips:
             connection.send(http("POST", "/", fields=fields) + start)
 
+        pauses = itertools.count(1)
+
         def drip_and_ask():
             for connection in drips:
                 try:
                     connection.send(b"x")
                 except ConnectionError:
                     pass
+            time.sleep(0.02 * next(pauses))  # bytes that nobody has read yet speak for a client
             status = server.ask("POST", "/", LARGE).status
             return status == 200 and server.metrics()["revoked_total"] >= 1
         eventually(drip_and_ask)

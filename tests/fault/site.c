@@ -150,7 +150,7 @@ void site_settle(struct site *site)
 
 static void check_empty(struct gp_server *server)
 {
-    const struct slots *slots = &server->models.first->slots;
+    const struct slots *slots = &server->models.open->slots;
     uint32_t n_free = 0;
     for (uint32_t i = slots->first_free; i < slots->n; i = slots->all[i].next_free)
         n_free++;

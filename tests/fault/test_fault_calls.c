@@ -209,13 +209,13 @@ static void no_memory_for_a_body(void **state)
 
 static bool has_waiting(struct gp_server *server)
 {
-    const unsigned n_waiting = slots_n_waiting(&server->models.first->slots);
+    const unsigned n_waiting = slots_n_waiting(&server->models.open->slots);
     return n_waiting == 1;
 }
 
 static bool has_running(struct gp_server *server)
 {
-    return atomic_load(&server->models.first->slots.all[0].began_ns) != 0;
+    return atomic_load(&server->models.open->slots.all[0].began_ns) != 0;
 }
 
 /* A request whose deadline passes in the queue is answered by whoever polls. */

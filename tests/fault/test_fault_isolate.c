@@ -79,7 +79,7 @@ static void children(void **state)
     assert_in_range(each_call(FAULT_MEM | FAULT_ARENA, ENOMEM, "memory"), 4, 90);
     assert_in_range(each_call(FAULT_MMAP, ENOMEM, "a smaller --pool needs less"), 4, 4);
     assert_in_range(each_call(FAULT_MEMFD_CREATE, EMFILE, "Too many open files"), 2, 2);
-    assert_in_range(each_call(FAULT_EVENTFD, EMFILE, "Too many open files"), 6, 6);
+    assert_in_range(each_call(FAULT_EVENTFD, EMFILE, "Too many open files"), 5, 5);
     assert_in_range(each_call(FAULT_PTHREAD_CREATE, EAGAIN, "cannot make a thread"), 1,
                     1);
 }

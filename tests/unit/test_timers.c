@@ -24,7 +24,8 @@ struct fixture {
 
 static void begin(struct fixture *f)
 {
-    assert_int_equal(poller_init(&f->poller, NULL, 1, 1, NULL), GP_OK);
+    *f = (struct fixture){0};
+    assert_int_equal(poller_init(&f->poller, NULL, 1, NULL), GP_OK);
     assert_int_equal(timers_init(&f->timers, &f->poller, NULL), GP_OK);
     timer_list_init(&f->site);
     for (int i = 0; i < 3; i++)
