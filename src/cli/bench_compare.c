@@ -4,8 +4,7 @@
 #include "cli/bench.h"
 
 #include "cli/cli.h"
-#include "cli/file.h"
-#include "cli/json_read.h"
+#include "cli/json_doc.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,19 +43,18 @@ static double value_at(const double *sorted, size_t n, double fraction)
     return sorted[below] + (place - (double)below) * (sorted[above] - sorted[below]);
 }
 
-static struct quartiles read_quartiles(struct gp_arena *arena, const struct json *result,
+static struct quartiles read_quartiles(struct gp_arena *arena, yyjson_val *result,
                                        const char *member)
 {
-    const struct json *slices = json_member(result, "slices", JSON_ARRAY);
-    size_t n = 0;
-    for (const struct json *at = slices ? slices->first : NULL; at; at = at->next)
-        n++;
-    double *values = gp_arena_alloc(arena, n * sizeof *values);
+    yyjson_val *slices = yyjson_obj_get(result, "slices");
+    double *values = gp_arena_alloc(arena, yyjson_arr_size(slices) * sizeof *values);
     struct quartiles found = {0};
-    for (const struct json *at = slices && values ? slices->first : NULL; at;
-         at = at->next)
-        if (json_member(at, member, JSON_NUMBER))
-            values[found.n++] = json_number(at, member, 0);
+    yyjson_arr_iter at = yyjson_arr_iter_with(slices);
+    while (values && yyjson_arr_iter_has_next(&at)) {
+        yyjson_val *value = yyjson_obj_get(yyjson_arr_iter_next(&at), member);
+        if (yyjson_is_num(value))
+            values[found.n++] = yyjson_get_num(value);
+    }
     if (found.n == 0)
         return found;
     qsort(values, found.n, sizeof *values, order);
@@ -77,8 +75,7 @@ static void write_value(struct text *text, const struct metric *metric, double v
 }
 
 static void write_metric(struct text *text, struct gp_arena *arena,
-                         const struct metric *metric, const struct json *a,
-                         const struct json *b)
+                         const struct metric *metric, yyjson_val *a, yyjson_val *b)
 {
     const struct quartiles of_a = read_quartiles(arena, a, metric->member);
     const struct quartiles of_b = read_quartiles(arena, b, metric->member);
@@ -97,66 +94,53 @@ static void write_metric(struct text *text, struct gp_arena *arena,
                                              : "\n");
 }
 
-static void write_errors(struct text *text, const struct json *a, const struct json *b)
+static double count_failed(yyjson_val *result)
+{
+    return yyjson_get_num(yyjson_obj_get(yyjson_obj_get(result, "total"), "failed"));
+}
+
+static void write_errors(struct text *text, yyjson_val *a, yyjson_val *b)
 {
     const size_t start = text->size_bytes;
     text_puts(text, "errors");
     cli_pad(text, start, NAME_COLUMN);
-    text_printf(text, "%*.0f%*.0f\n", VALUE_WIDTH,
-                json_number(json_member(a, "total", JSON_OBJECT), "failed", 0),
-                VALUE_WIDTH,
-                json_number(json_member(b, "total", JSON_OBJECT), "failed", 0));
-}
-
-static bool is_same(const struct json *a, const struct json *b)
-{
-    if (!b)
-        return false;
-    return a->kind == JSON_STRING ? strcmp(a->string, b->string) == 0
-                                  : a->number == b->number && a->is_true == b->is_true;
+    text_printf(text, "%*.0f%*.0f\n", VALUE_WIDTH, count_failed(a), VALUE_WIDTH,
+                count_failed(b));
 }
 
 /* Names what was measured differently, which may well be the point of it. */
-static void write_differences(struct text *text, const char *part, const struct json *a,
-                              const struct json *b)
+static void write_differences(struct text *text, const char *part, yyjson_val *a,
+                              yyjson_val *b)
 {
-    const struct json *ours = json_member(a, part, JSON_OBJECT);
-    const struct json *theirs = json_member(b, part, JSON_OBJECT);
-    for (const struct json *at = ours ? ours->first : NULL; at; at = at->next)
-        if (!is_same(at, json_member(theirs, at->name, at->kind))) {
-            text_printf(text, "note: %s.", part);
-            text_foreign_puts(text, at->name);
-            text_puts(text, " is not the same\n");
-        }
+    yyjson_val *theirs = yyjson_obj_get(b, part);
+    yyjson_obj_iter at = yyjson_obj_iter_with(yyjson_obj_get(a, part));
+    while (yyjson_obj_iter_has_next(&at)) {
+        yyjson_val *key = yyjson_obj_iter_next(&at);
+        const char *name = yyjson_get_str(key);
+        if (yyjson_equals(yyjson_obj_iter_get_val(key), yyjson_obj_get(theirs, name)))
+            continue;
+        text_printf(text, "note: %s.", part);
+        text_foreign_puts(text, name);
+        text_puts(text, " is not the same\n");
+    }
 }
 
-static enum gp_status read_result(struct gp_arena *arena, const char *path,
-                                  const struct json **result, struct gp_error *err)
+static enum gp_status open_result(struct json_doc *result, struct gp_arena *arena,
+                                  const char *path, struct gp_error *err)
 {
-    struct file file;
-    struct gp_error why;
-    if (file_open(&file, path, err) != GP_OK)
+    if (json_doc_open(result, path, arena, err) != GP_OK)
         return err->status;
-    enum gp_status status = json_read(arena, file.data, file.size_bytes, result, &why);
-    file_close(&file);
-    if (status == GP_OK && (json_number(*result, "graphpipe_bench", 0) != 1 ||
-                            !json_member(*result, "slices", JSON_ARRAY)))
-        status = gp_error_set(&why, GP_MALFORMED, "no result of graphpipe bench");
-    return status == GP_OK ? GP_OK
-                           : gp_error_set(err, status, "%.*s: %s", gp_cut(path, 300),
-                                          path, why.message);
+    yyjson_val *root = yyjson_doc_get_root(result->doc);
+    if (yyjson_get_num(yyjson_obj_get(root, "graphpipe_bench")) == 1 &&
+        yyjson_is_arr(yyjson_obj_get(root, "slices")))
+        return GP_OK;
+    return gp_error_set(err, GP_MALFORMED, "%.*s: no result of graphpipe bench",
+                        gp_cut(path, 300), path);
 }
 
-enum gp_status bench_compare(struct text *text, struct gp_arena *arena,
-                             const char *path_a, const char *path_b, struct gp_error *err)
+static void compare(struct text *text, struct gp_arena *arena, yyjson_val *a,
+                    yyjson_val *b)
 {
-    const struct json *a = NULL, *b = NULL;
-    enum gp_status status = read_result(arena, path_a, &a, err);
-    if (status == GP_OK)
-        status = read_result(arena, path_b, &b, err);
-    if (status != GP_OK)
-        return status;
-    text_printf(text, "A  %s\nB  %s\n", path_a, path_b);
     text_printf(text, "%*s%*s%*s   spread\n", NAME_COLUMN + VALUE_WIDTH, "A", VALUE_WIDTH,
                 "B", VALUE_WIDTH, "B/A");
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
@@ -164,5 +148,20 @@ enum gp_status bench_compare(struct text *text, struct gp_arena *arena,
     write_errors(text, a, b);
     write_differences(text, "settings", a, b);
     write_differences(text, "request", a, b);
-    return GP_OK;
+}
+
+enum gp_status bench_compare(struct text *text, struct gp_arena *arena,
+                             const char *path_a, const char *path_b, struct gp_error *err)
+{
+    struct json_doc a = {0}, b = {0};
+    enum gp_status status = open_result(&a, arena, path_a, err);
+    if (status == GP_OK)
+        status = open_result(&b, arena, path_b, err);
+    if (status == GP_OK) {
+        text_printf(text, "A  %s\nB  %s\n", path_a, path_b);
+        compare(text, arena, yyjson_doc_get_root(a.doc), yyjson_doc_get_root(b.doc));
+    }
+    json_doc_close(&b);
+    json_doc_close(&a);
+    return status;
 }

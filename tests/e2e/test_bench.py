@@ -380,7 +380,7 @@ def test_compare(echo, slow, tmp_path):
     quick.write_text('{"a":1}')
     assert "no result of graphpipe bench" in fails(1, "--compare", quick, late)
     quick.write_text("{")
-    assert "quick.json: byte 1" in fails(1, "--compare", quick, late)
+    assert "quick.json:1: no JSON" in fails(1, "--compare", quick, late)
 
 
 def test_progress_on_a_terminal(echo):

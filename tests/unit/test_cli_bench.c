@@ -1,7 +1,5 @@
-/* What bench measures with: the histogram, the schedule, random numbers, and the reader
- * of saved results. */
+/* What bench measures with: the histogram, the schedule and random numbers. */
 #include "cli/histogram.c"
-#include "cli/json_read.c"
 #include "cli/random.c"
 #include "cli/schedule.c"
 
@@ -135,82 +133,6 @@ static void seeds_repeat(void **state)
     assert_true(differs);
 }
 
-/* --- JSON --------------------------------------------------------------------------- */
-
-static struct gp_arena *arena;
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = gp_arena_create();
-    return arena ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    gp_arena_destroy(arena);
-    return 0;
-}
-
-static const struct json *read_text(const char *text)
-{
-    const struct json *value;
-    struct gp_error err;
-    if (json_read(arena, text, strlen(text), &value, &err) != GP_OK)
-        fail_msg("%s: %s", text, err.message);
-    return value;
-}
-
-static void values_are_read(void **state)
-{
-    (void)state;
-    const struct json *root =
-        read_text(" {\"a\": [1, -2.5e3, 0], \"b\":{}, \"c\":\"x\\n\\u00e4\\u20ac\\/\","
-                  "\"d\":true,\"e\":null,\"f\":[],\"a\":7 } ");
-    const struct json *list = json_member(root, "a", JSON_ARRAY);
-    assert_non_null(list);
-    assert_true(list->first->number == 1);
-    assert_true(list->first->next->number == -2500);
-    assert_true(list->first->next->next->number == 0);
-    assert_null(list->first->next->next->next);
-    assert_true(json_number(root, "a", 0) == 7);
-    assert_true(json_number(root, "b", 3) == 3);
-    assert_null(json_member(root, "b", JSON_OBJECT)->first);
-    assert_null(json_member(root, "f", JSON_ARRAY)->first);
-    assert_string_equal(json_member(root, "c", JSON_STRING)->string,
-                        "x\n\xc3\xa4\xe2\x82\xac/");
-    assert_true(json_member(root, "d", JSON_BOOL)->is_true);
-    assert_non_null(json_member(root, "e", JSON_NULL));
-    assert_null(json_member(list, "a", JSON_NUMBER));
-    assert_null(json_member(NULL, "a", JSON_NUMBER));
-}
-
-static void nonsense_is_refused(void **state)
-{
-    (void)state;
-    static const char *const texts[] = {
-        "",     " ",       "{",           "[1,",         "[1 2]",
-        "[1,]", "{\"a\"}", "{\"a\":}",    "{a:1}",       "{\"a\":1,}",
-        "01",   "1.",      "-",           ".5",          "1e",
-        "+1",   "0x10",    "nan",         "inf",         "tru",
-        "\"a",  "\"\\x\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\u0000\"",
-        "1 2",  "[]]",     "{\"a\":1]",   "\"\n\"",      "\"\\",
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        const struct json *value;
-        struct gp_error err = {0};
-        if (json_read(arena, texts[i], strlen(texts[i]), &value, &err) == GP_OK)
-            fail_msg("%s was taken", texts[i]);
-        assert_int_equal(err.status, GP_MALFORMED);
-    }
-    const struct json *value;
-    assert_int_equal(json_read(arena, "1\0", 2, &value, NULL), GP_MALFORMED);
-    char deep[10000];
-    memset(deep, '[', sizeof deep);
-    assert_int_equal(json_read(arena, deep, sizeof deep, &value, NULL), GP_MALFORMED);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,8 +143,6 @@ int main(void)
         cmocka_unit_test(constant_rate_does_not_drift),
         cmocka_unit_test(poisson_rate_and_spread),
         cmocka_unit_test(seeds_repeat),
-        cmocka_unit_test(values_are_read),
-        cmocka_unit_test(nonsense_is_refused),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,8 @@ MAY_INCLUDE = {
     "cli": {"base", "wire", "http", "cache", "engine", "client", "net", "model", "server"},
 }
 NO_CIRCLES = ("net", "model", "cache", "server")  # x.c and x.h are one file there
-THIRD_PARTY = {"llhttp.h": {"http"}, "curl/curl.h": {"cli"}}  # header: the modules that may use it
+# header: the modules that may use it
+THIRD_PARTY = {"llhttp.h": {"http"}, "curl/curl.h": {"cli"}, "yyjson.h": {"cli"}}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
