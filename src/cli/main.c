@@ -149,21 +149,15 @@ static int run(const struct command *command, char *const *argv)
 
 static int unknown_command(const char *word)
 {
-    const struct command *best = NULL;
-    size_t least = 3; /* more edits than that is another word */
-    for (size_t i = 0; i < COUNT(commands); i++) {
-        const size_t distance = options_distance(word, commands[i]->name);
-        if (distance < least) {
-            least = distance;
-            best = commands[i];
-        }
-    }
+    struct nearest nearest = {.word = word};
+    for (size_t i = 0; i < COUNT(commands); i++)
+        nearest_offer(&nearest, commands[i]->name);
     char shown[200];
     (void)gp_text_show(shown, sizeof shown, word, strlen(word));
     return cli_misuse("there is no %s \"%s\"%s%s%s\nTry: graphpipe --help",
                       word[0] == '-' ? "option" : "command", shown,
-                      best ? "; did you mean \"" : "", best ? best->name : "",
-                      best ? "\"?" : "");
+                      nearest.best ? "; did you mean \"" : "",
+                      nearest.best ? nearest.best : "", nearest.best ? "\"?" : "");
 }
 
 /* What the build makes the installed man page and completions with. */

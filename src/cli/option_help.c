@@ -49,18 +49,36 @@ void options_help(struct text *text, const struct option *table, size_t n)
     text_printf(text, "  -h, --help%*sthis text\n", HELP_COLUMN - 12, "");
 }
 
-void options_print(struct text *text, const struct options *options)
+static void add_origin(struct text *text, const struct options *options, size_t i)
+{
+    const struct option *option = &options->table[i];
+    switch (options->sources[i]) {
+    case OPTION_COMMAND_LINE:
+        text_puts(text, "command line");
+        break;
+    case OPTION_ENVIRONMENT:
+        text_puts(text, option->env);
+        break;
+    case OPTION_FILE:
+        text_printf(text, "%s:%u", options->file, options->lines[i]);
+        break;
+    default:
+        text_puts(text, option->fallback ? "default" : "not set");
+    }
+}
+
+void options_print(struct text *text, const struct options *options, bool is_of_model)
 {
     for (size_t i = 0; i < options->n; i++) {
         const struct option *option = &options->table[i];
         const size_t start = text->size_bytes;
+        if (is_of_model && !option->is_of_model)
+            continue;
         text_printf(text, "%s = ", option->name);
         option_write(text, option, options->values);
         const size_t width = text->size_bytes - start;
-        const char *from = options->sources[i] == OPTION_COMMAND_LINE  ? "command line"
-                           : options->sources[i] == OPTION_ENVIRONMENT ? option->env
-                           : option->fallback                          ? "default"
-                                                                       : "not set";
-        text_printf(text, "%*s# %s\n", width < 36 ? (int)(36 - width) : 2, "", from);
+        text_printf(text, "%*s# ", width < 36 ? (int)(36 - width) : 2, "");
+        add_origin(text, options, i);
+        text_puts(text, "\n");
     }
 }

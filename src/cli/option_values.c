@@ -143,8 +143,7 @@ static void write_number(struct text *text, const struct option *option, uint64_
         text_printf(text, "%llu", (unsigned long long)number);
 }
 
-/* "a size such as 64M or 1GiB, from 1 to 1GiB" */
-static void write_wanted(struct text *text, const struct option *option)
+void option_wanted(struct text *text, const struct option *option)
 {
     switch (option->kind) {
     case OPTION_FLAG:
@@ -179,7 +178,7 @@ static enum gp_status refuse(const struct option *option, const char *label,
                              const char *value, struct gp_error *err)
 {
     struct text wanted = {0};
-    write_wanted(&wanted, option);
+    option_wanted(&wanted, option);
     const enum gp_status status =
         gp_error_set(err, GP_INVALID, "%s wants %s, not \"%s\"", label,
                      wanted.data ? wanted.data : "something else", value);

@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_WORD = 31 };
+enum { LONGEST_WORD = 31, MOST_EDITS = 2 /* more make another word */ };
 
-size_t options_distance(const char *a, const char *b)
+/* Small edits that make one word of the other. */
+static size_t count_edits(const char *a, const char *b)
 {
     const size_t n = strlen(a), m = strlen(b);
     if (n > LONGEST_WORD || m > LONGEST_WORD)
@@ -29,6 +30,15 @@ size_t options_distance(const char *a, const char *b)
         }
     }
     return row[m];
+}
+
+void nearest_offer(struct nearest *nearest, const char *word)
+{
+    const size_t n_edits = count_edits(nearest->word, word);
+    if (n_edits <= MOST_EDITS && (!nearest->best || n_edits < nearest->n_edits)) {
+        nearest->best = word;
+        nearest->n_edits = n_edits;
+    }
 }
 
 /* As strncmp == 0 over a whole long name, with '_' read as '-'. */
@@ -63,18 +73,12 @@ static enum gp_status unknown_long(const struct options *options, const char *gi
     char word[LONGEST_WORD + 1] = "";
     if (size < sizeof word)
         memcpy(word, given, size);
-    const char *best = NULL;
-    size_t least = 3; /* more edits than that is another word */
-    for (size_t i = 0; i < options->n; i++) {
-        const size_t distance = options_distance(word, options->table[i].name);
-        if (distance < least) {
-            least = distance;
-            best = options->table[i].name;
-        }
-    }
+    struct nearest nearest = {.word = word};
+    for (size_t i = 0; i < options->n; i++)
+        nearest_offer(&nearest, options->table[i].name);
     return gp_error_set(err, GP_INVALID, "unknown option --%.*s%s%s%s", (int)size, given,
-                        best ? "; did you mean --" : "", best ? best : "",
-                        best ? "?" : "");
+                        nearest.best ? "; did you mean --" : "",
+                        nearest.best ? nearest.best : "", nearest.best ? "?" : "");
 }
 
 static void clear_list(const struct option *option, void *values)
@@ -83,30 +87,40 @@ static void clear_list(const struct option *option, void *values)
         ((struct option_list *)(void *)((char *)values + option->offset))->n = 0;
 }
 
-/* A value for the row from `source`. */
-static enum gp_status take(struct options *options, const struct option *option,
-                           enum option_source source, const char *label,
-                           const char *value, struct gp_error *err)
+enum gp_status options_take(struct options *options, const struct option *option,
+                            enum option_source source, const char *label,
+                            const char *value, struct gp_error *err)
 {
     unsigned char *was = &options->sources[option - options->table];
+    const bool may_split = source == OPTION_DEFAULT || source == OPTION_ENVIRONMENT;
     if (*was != source)
         clear_list(option, options->values);
     *was = (unsigned char)source;
-    return option_read(option, label, value, source != OPTION_COMMAND_LINE,
-                       options->values, options->arena, err);
+    return option_read(option, label, value, may_split, options->values, options->arena,
+                       err);
 }
 
-static enum gp_status take_defaults(struct options *options, struct gp_error *err)
+enum gp_status options_take_defaults(struct options *options, struct gp_error *err)
 {
     enum gp_status status = GP_OK;
     for (size_t i = 0; i < options->n && status == GP_OK; i++) {
         const struct option *option = &options->table[i];
         if (option->fallback)
-            status = take(options, option, OPTION_DEFAULT, option->name, option->fallback,
-                          err);
+            status = options_take(options, option, OPTION_DEFAULT, option->name,
+                                  option->fallback, err);
+    }
+    return status;
+}
+
+static enum gp_status take_environment(struct options *options, struct gp_error *err)
+{
+    enum gp_status status = GP_OK;
+    for (size_t i = 0; i < options->n && status == GP_OK; i++) {
+        const struct option *option = &options->table[i];
         const char *value = option->env ? getenv(option->env) : NULL;
-        if (value && *value && status == GP_OK)
-            status = take(options, option, OPTION_ENVIRONMENT, option->env, value, err);
+        if (value && *value)
+            status = options_take(options, option, OPTION_ENVIRONMENT, option->env, value,
+                                  err);
     }
     return status;
 }
@@ -133,7 +147,8 @@ static enum gp_status take_long(struct options *options, char *const **argv,
                                 option->argument);
         value = *++*argv;
     }
-    return take(options, option, OPTION_COMMAND_LINE, label, value ? value : "1", err);
+    return options_take(options, option, OPTION_COMMAND_LINE, label, value ? value : "1",
+                        err);
 }
 
 /* "-v", "-vq", "-lVALUE" or "-l" "VALUE". */
@@ -151,7 +166,7 @@ static enum gp_status take_letters(struct options *options, char *const **argv,
         const char label[] = {'-', *letter, '\0'};
         if (option->kind == OPTION_FLAG) {
             const enum gp_status status =
-                take(options, option, OPTION_COMMAND_LINE, label, "1", err);
+                options_take(options, option, OPTION_COMMAND_LINE, label, "1", err);
             if (status != GP_OK)
                 return status;
             continue;
@@ -160,7 +175,7 @@ static enum gp_status take_letters(struct options *options, char *const **argv,
         if (!value)
             return gp_error_set(err, GP_INVALID, "%s needs a value: %s %s", label, label,
                                 option->argument);
-        return take(options, option, OPTION_COMMAND_LINE, label, value, err);
+        return options_take(options, option, OPTION_COMMAND_LINE, label, value, err);
     }
     return GP_OK;
 }
@@ -174,7 +189,9 @@ static bool is_option(const char *word)
 enum gp_status options_parse(struct options *options, char *const *argv,
                              struct gp_error *err)
 {
-    enum gp_status status = take_defaults(options, err);
+    enum gp_status status = options_take_defaults(options, err);
+    if (status == GP_OK)
+        status = take_environment(options, err);
     bool are_over = false;
     for (; status == GP_OK && *argv; argv++) {
         if (!are_over && strcmp(*argv, "--") == 0)
@@ -193,14 +210,27 @@ enum gp_status options_parse(struct options *options, char *const *argv,
     return options->wants_help ? GP_OK : status;
 }
 
-/* What messages call the option, by where its value comes from. */
-static void write_label(char *label, size_t size, const struct options *options,
-                        const struct option *option)
+const struct option *options_find(const struct options *options, const char *name)
 {
-    if (options->sources[option - options->table] == OPTION_ENVIRONMENT)
-        (void)snprintf(label, size, "%s", option->env);
+    for (size_t i = 0; i < options->n; i++)
+        if (strcmp(options->table[i].name, name) == 0)
+            return &options->table[i];
+    return NULL;
+}
+
+void options_label(char label[OPTION_LABEL_BYTES], const struct options *options,
+                   const char *name)
+{
+    const struct option *option = options_find(options, name);
+    const size_t i = (size_t)(option - options->table);
+    if (options->sources[i] == OPTION_FILE)
+        (void)snprintf(label, OPTION_LABEL_BYTES, "%.*s:%u: %s",
+                       gp_cut(options->file, 100), options->file, options->lines[i],
+                       name);
+    else if (options->sources[i] == OPTION_ENVIRONMENT)
+        (void)snprintf(label, OPTION_LABEL_BYTES, "%s", option->env);
     else
-        (void)snprintf(label, size, "--%s", option->name);
+        (void)snprintf(label, OPTION_LABEL_BYTES, "--%s", name);
 }
 
 /* "name=value" into the list, unless that says it already. */
@@ -218,9 +248,9 @@ static enum gp_status join(struct options *options, const struct option *option,
             continue;
         if (strcmp(item + size + 1, value) == 0)
             return GP_OK;
-        char one[64], other[64];
-        write_label(one, sizeof one, options, option);
-        write_label(other, sizeof other, options, to);
+        char one[OPTION_LABEL_BYTES], other[OPTION_LABEL_BYTES];
+        options_label(one, options, option->name);
+        options_label(other, options, to->name);
         return gp_error_set(err, GP_INVALID,
                             "%s=%.*s and %s %.*s contradict each other: give one", one,
                             gp_cut(value, 100), value, other, gp_cut(item, 150), item);
@@ -241,15 +271,54 @@ enum gp_status options_join(struct options *options, struct gp_error *err)
     for (size_t i = 0; i < options->n && status == GP_OK; i++) {
         const struct option *option = &options->table[i];
         if (option->into && options->sources[i] != OPTION_DEFAULT)
-            status = join(options, option,
-                          find_long(options, option->into, strlen(option->into)), err);
+            status = join(options, option, options_find(options, option->into), err);
     }
     return status;
 }
 
+static size_t field_size(enum option_kind kind)
+{
+    switch (kind) {
+    case OPTION_FLAG:
+        return sizeof(bool);
+    case OPTION_TEXT:
+        return sizeof(const char *);
+    case OPTION_LIST:
+    case OPTION_NAMES:
+        return sizeof(struct option_list);
+    case OPTION_SIZE:
+        return sizeof(uint64_t);
+    default:
+        return sizeof(uint32_t);
+    }
+}
+
+static void copy_field(const struct option *option, void *to, const void *from)
+{
+    void *field = (char *)to + option->offset;
+    memcpy(field, (const char *)from + option->offset, field_size(option->kind));
+    if (option->kind == OPTION_LIST || option->kind == OPTION_NAMES) {
+        struct option_list *list = field;
+        list->capacity = list->n; /* the items are shared, so adding to them copies */
+    }
+}
+
+void options_inherit(struct options *to, const struct options *from)
+{
+    for (size_t i = 0; i < to->n; i++) {
+        if (to->sources[i] == OPTION_FILE && from->sources[i] <= OPTION_FILE)
+            continue;
+        copy_field(&to->table[i], to->values, from->values);
+        to->sources[i] = from->sources[i];
+        to->lines[i] = from->lines[i];
+    }
+    if (!to->file)
+        to->file = from->file;
+}
+
 enum option_source options_source(const struct options *options, const char *name)
 {
-    const struct option *option = find_long(options, name, strlen(name));
+    const struct option *option = options_find(options, name);
     return option ? (enum option_source)options->sources[option - options->table]
                   : OPTION_DEFAULT;
 }

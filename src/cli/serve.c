@@ -172,7 +172,7 @@ static void fill(struct gp_server_options *server, const struct serve_values *va
 static int print_config(const struct options *options)
 {
     struct text text = {0};
-    options_print(&text, options);
+    options_print(&text, options, false);
     const bool is_whole = cli_flush(&text);
     text_finish(&text);
     return is_whole ? CLI_OK : cli_fail("out of memory");

@@ -186,6 +186,48 @@ static void test_precedence(void **state)
     assert_int_equal(options_source(&options, "list"), OPTION_COMMAND_LINE);
 }
 
+/* Of two sets of values: a file's comes before a default, after all else, and before a file's
+ * that is further from it. */
+static void test_inheritance(void **state)
+{
+    (void)state;
+    struct values near_values = {0};
+    struct options near = {.table = table,
+                           .n = sizeof table / sizeof *table,
+                           .values = &near_values,
+                           .arena = arena,
+                           .file = "near.json"};
+    const struct option *text = options_find(&near, "text");
+    const struct option *count = options_find(&near, "count");
+    const struct option *names = options_find(&near, "names");
+    assert_null(options_find(&near, "max_size"));
+    assert_int_equal(options_take(&near, text, OPTION_FILE, "x", "near", NULL), GP_OK);
+    assert_int_equal(options_take(&near, count, OPTION_FILE, "x", "9", NULL), GP_OK);
+    near.lines[count - table] = 7;
+    assert_int_equal(parse("--text far --time 2s"), GP_OK);
+    assert_int_equal(options_take(&options, names, OPTION_FILE, "x", "a,b", NULL), GP_OK);
+    assert_int_equal(options_take(&options, count, OPTION_FILE, "x", "8", NULL), GP_OK);
+    options_inherit(&near, &options);
+    assert_string_equal(near_values.text, "far");
+    assert_int_equal(near_values.count, 9);
+    assert_int_equal(near_values.time_ms, 2000);
+    assert_int_equal(near_values.names.n, 2);
+    assert_int_equal(options_source(&near, "max-size"), OPTION_DEFAULT);
+    char label[OPTION_LABEL_BYTES];
+    options_label(label, &near, "count");
+    assert_string_equal(label, "near.json:7: count");
+    options_label(label, &near, "time");
+    assert_string_equal(label, "--time");
+    /* the items are shared, the lists are not */
+    assert_true(option_list_add(&near_values.names, arena, "c"));
+    assert_true(option_list_add(&values.names, arena, "d"));
+    assert_string_equal(near_values.names.items[2], "c");
+    struct text printed = {0};
+    options_print(&printed, &near, false);
+    assert_non_null(strstr(printed.data, "# near.json:7\n"));
+    text_finish(&printed);
+}
+
 static void test_sizes_and_durations(void **state)
 {
     (void)state;
@@ -266,7 +308,7 @@ static void test_print(void **state)
     setenv("GPT_LIST", "x,y", 1);
     assert_int_equal(parse("--max-size 64M --time 90s --log-format json -f"), GP_OK);
     struct text text = {0};
-    options_print(&text, &options);
+    options_print(&text, &options, false);
     static const char *const lines[][2] = {
         {"flag = true ", "# command line\n"},
         {"text = none ", "# default\n"},
@@ -284,14 +326,20 @@ static void test_print(void **state)
     text_finish(&text);
 }
 
-static void test_distance(void **state)
+static void test_nearest(void **state)
 {
     (void)state;
-    assert_int_equal(options_distance("serve", "serve"), 0);
-    assert_int_equal(options_distance("sevre", "serve"), 2);
-    assert_int_equal(options_distance("", "abc"), 3);
-    assert_int_equal(options_distance("infer", "inspect"), 4);
-    assert_int_equal(options_distance("a-word-that-is-longer-than-any-option", "a"), 37);
+    struct nearest nearest = {.word = "sevre"};
+    nearest_offer(&nearest, "bench");
+    assert_null(nearest.best);
+    nearest_offer(&nearest, "serve");
+    nearest_offer(&nearest, "severe");
+    assert_string_equal(nearest.best, "severe");
+    assert_int_equal(count_edits("serve", "serve"), 0);
+    assert_int_equal(count_edits("sevre", "serve"), 2);
+    assert_int_equal(count_edits("", "abc"), 3);
+    assert_int_equal(count_edits("infer", "inspect"), 4);
+    assert_int_equal(count_edits("a-word-that-is-longer-than-any-option", "a"), 37);
 }
 
 /* The list after joining, with commas between; the message where that fails. */
@@ -334,10 +382,15 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_defaults),   TEST(test_every_spelling),
-        TEST(test_precedence), TEST(test_sizes_and_durations),
-        TEST(test_errors),     TEST(test_help),
-        TEST(test_print),      TEST(test_distance),
+        TEST(test_defaults),
+        TEST(test_every_spelling),
+        TEST(test_precedence),
+        TEST(test_inheritance),
+        TEST(test_sizes_and_durations),
+        TEST(test_errors),
+        TEST(test_help),
+        TEST(test_print),
+        TEST(test_nearest),
         TEST(test_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
