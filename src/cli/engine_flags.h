@@ -19,12 +19,14 @@ struct engine_flags {
      .env = "GP_SIGNATURE",                                                              \
      .argument = "NAME",                                                                 \
      .kind = OPTION_TEXT,                                                                \
+     .is_of_model = true,                                                                \
      .into = "engine-option",                                                            \
      OPTION_AT(type, member.signature),                                                  \
      .help = "tensorflow: the signature of a SavedModel"},                               \
         {.name = "allow-native-code",                                                    \
          .env = "GP_ALLOW_NATIVE_CODE",                                                  \
          .kind = OPTION_FLAG,                                                            \
+         .is_of_model = true,                                                            \
          .into = "engine-option",                                                        \
          OPTION_AT(type, member.allow_native_code),                                      \
          .help = "pytorch: run a .pt2, which is native code"},                           \
@@ -32,12 +34,14 @@ struct engine_flags {
          .env = "GP_PYTHON",                                                             \
          .argument = "PATH",                                                             \
          .kind = OPTION_TEXT,                                                            \
+         .is_of_model = true,                                                            \
          .into = "engine-option",                                                        \
          OPTION_AT(type, member.python),                                                 \
          .help = "python: the interpreter (default: python3)"},                          \
     {                                                                                    \
         .name = "device", .env = "GP_DEVICE", .argument = "cpu|cuda[:N,...]",            \
-        .kind = OPTION_TEXT, .into = "engine-option", OPTION_AT(type, member.device),    \
+        .kind = OPTION_TEXT, .is_of_model = true, .into = "engine-option",               \
+        OPTION_AT(type, member.device),                                                  \
         .help = "onnx, pytorch, tensorflow: where it runs (default: cpu)"                \
     }
 

@@ -11,6 +11,10 @@
 
 struct serve_values {
     struct option_list models;
+    const char *repository;
+    struct option_list versions;
+    const char *default_model;
+    const char *warm_up;
     struct option_list inputs;
     struct option_list outputs;
     struct fetch fetch;
@@ -42,10 +46,11 @@ struct serve_values {
     bool is_verbose;
     bool is_quiet;
     uint32_t log_format;
+    const char *config;
     bool print_config;
 };
 
-enum { SERVE_N_OPTIONS = 34 };
+enum { SERVE_N_OPTIONS = 39 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* Serves until a signal or /control/shutdown ends it; gives the exit status. A model that a URL

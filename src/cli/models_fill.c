@@ -1,0 +1,150 @@
+/* Models as the server takes them: what was text becomes numbers here. */
+#include "cli/models.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Digits alone, of a number that has room for more. */
+static bool read_version(const char *digits, uint64_t *version)
+{
+    enum { MOST_DIGITS = 19 };
+    const size_t size = strspn(digits, "0123456789");
+    if (size == 0 || size > MOST_DIGITS || digits[size])
+        return false;
+    *version = strtoull(digits, NULL, 10);
+    return true;
+}
+
+/* "newest" or "newest:N" */
+static bool read_newest(const char *item, uint32_t *n_newest)
+{
+    static const char word[] = "newest";
+    const size_t size = sizeof word - 1;
+    uint64_t n = 1;
+    if (strncmp(item, word, size) != 0)
+        return false;
+    if (item[size] && !(item[size] == ':' && read_version(item + size + 1, &n)))
+        return false;
+    *n_newest = n <= UINT32_MAX ? (uint32_t)n : 0;
+    return *n_newest > 0;
+}
+
+static enum gp_status refuse_item(const struct options *options, const char *name,
+                                  const char *wanted, const char *item,
+                                  struct gp_error *err)
+{
+    char label[OPTION_LABEL_BYTES];
+    options_label(label, options, name);
+    return gp_error_set(err, GP_INVALID, "%s wants %s, not \"%.*s\"", label, wanted,
+                        gp_cut(item, 60), item);
+}
+
+static enum gp_status fill_versions(const struct model *model, struct gp_arena *arena,
+                                    struct gp_model_options *options,
+                                    struct gp_error *err)
+{
+    const struct option_list *list = &model->shared_values.versions;
+    if (list->n == 1 && read_newest(list->items[0], &options->n_newest))
+        return GP_OK;
+    uint64_t *versions = gp_arena_alloc(arena, list->n * sizeof *versions);
+    if (!versions)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < list->n; i++)
+        if (!read_version(list->items[i], &versions[i]))
+            return refuse_item(&model->shared, "versions",
+                               "newest, newest:N or the numbers of versions",
+                               list->items[i], err);
+    options->versions = versions;
+    options->n_versions = list->n;
+    return GP_OK;
+}
+
+/* "NAME=VERSION"; a name that is a number would hide a version. */
+static enum gp_status fill_alias(const struct model *model, const char *item,
+                                 struct gp_arena *arena, struct gp_model_alias *alias,
+                                 struct gp_error *err)
+{
+    const size_t size = strcspn(item, "=");
+    uint64_t number;
+    char *name = gp_arena_alloc(arena, size + 1);
+    if (!name)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    memcpy(name, item, size);
+    name[size] = '\0';
+    alias->name = name;
+    char label[OPTION_LABEL_BYTES];
+    options_label(label, &model->own, "aliases");
+    if (model_check_name(label, name, err) != GP_OK)
+        return err->status;
+    if (read_version(name, &number) || !read_version(item + size + 1, &alias->version))
+        return refuse_item(&model->own, "aliases",
+                           "names, each with the number of a version", item, err);
+    return GP_OK;
+}
+
+static enum gp_status fill_aliases(const struct model *model, struct gp_arena *arena,
+                                   struct gp_model_options *options, struct gp_error *err)
+{
+    const struct option_list *list = &model->own_values.aliases;
+    struct gp_model_alias *aliases = gp_arena_alloc(arena, list->n * sizeof *aliases);
+    if (!aliases)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < list->n; i++)
+        if (fill_alias(model, list->items[i], arena, &aliases[i], err) != GP_OK)
+            return err->status;
+    options->aliases = aliases;
+    options->n_aliases = list->n;
+    return GP_OK;
+}
+
+static enum gp_status fill_model(struct model *model, struct gp_arena *arena,
+                                 struct gp_model_options *options, struct gp_error *err)
+{
+    const struct serve_values *values = &model->shared_values;
+    if (options_join(&model->shared, err) != GP_OK)
+        return err->status;
+    *options = (struct gp_model_options){
+        .size_bytes = sizeof *options,
+        .name = model->name,
+        .path = model->own_values.path,
+        .engine = values->engine,
+        .engine_options = values->engine_options.items,
+        .n_engine_options = values->engine_options.n,
+        .n_slots = values->n_instances,
+        .n_threads = values->n_threads,
+        .inputs = values->inputs.items,
+        .outputs = values->outputs.items,
+        .n_inputs = values->inputs.n,
+        .n_outputs = values->outputs.n,
+        .isolate = values->is_isolated,
+        .hang_timeout_ms = values->hang_timeout_ms,
+        .max_body_bytes = values->max_body_bytes,
+        .max_waiting = values->max_waiting,
+        .timeout_ms = values->timeout_ms,
+        .warm_up = values->warm_up,
+    };
+    const enum gp_status status = fill_versions(model, arena, options, err);
+    return status == GP_OK ? fill_aliases(model, arena, options, err) : status;
+}
+
+/* The server makes up the name of a lone model, so that one goes by the fields for it alone. */
+enum gp_status models_fill(struct models *models, struct gp_arena *arena,
+                           struct gp_server_options *options, struct gp_error *err)
+{
+    struct gp_model_options *items = gp_arena_alloc(arena, models->n * sizeof *items);
+    if (!items)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < models->n; i++)
+        if (fill_model(&models->items[i], arena, &items[i], err) != GP_OK)
+            return err->status;
+    if (models->n == 1) {
+        options->model_name = items[0].name;
+        options->model_path = items[0].path;
+    }
+    if (models->n && items[0].name) {
+        options->models = items;
+        options->n_models = models->n;
+    }
+    return GP_OK;
+}
