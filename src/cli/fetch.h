@@ -19,17 +19,17 @@ bool fetch_is_url(const char *word);
 
 /* A model that was fetched. */
 struct fetched {
+    const char *url;
     char path[PATH_MAX]; /* of the copy: what to open */
     char shown[200];     /* the URL without its secrets, for messages */
+    bool has_gone_back;  /* to the copy before this one */
 
     /* Of fetch.c. */
-    const char *url;
     char name[151];        /* of the model's file */
     char conditions[1024]; /* that ask for a newer one */
     int folder;
     int lock;
     bool is_on_trial; /* a new copy, and the last one is kept aside until it has opened */
-    bool has_gone_back;
 };
 
 /* Asks the URL's server for the model unless the copy of an earlier start is as new as its, and

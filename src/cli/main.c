@@ -1,7 +1,7 @@
 /* The program: finds the subcommand by the first word, or by the name that the program
  * was called by, reads its options and runs it. Everything about a subcommand is in its
  * own file; help is made here from its row. Exit status: 0 all went well, 1 it failed, 2
- * the command line made no sense. */
+ * the command line or the configuration file made no sense. */
 #include "cli/manual.h"
 
 #include "base/fds.h"

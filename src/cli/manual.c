@@ -104,5 +104,5 @@ void manual_write(struct text *text, const struct manual *manual)
         add_command(text, manual->programs[i], "");
     text_puts(text, ".SH EXIT STATUS\n"
                     "0: all went well; 1: it failed, and standard error says why;\n"
-                    "2: the command line made no sense.\n");
+                    "2: the command line or the configuration file made no sense.\n");
 }

@@ -53,8 +53,11 @@ struct serve_values {
 enum { SERVE_N_OPTIONS = 39 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
-/* Serves until a signal or /control/shutdown ends it; gives the exit status. A model that a URL
- * names is fetched before. */
+/* gp_server_create with models that URLs name, which are fetched before. */
+struct gp_server *serve_create(const struct gp_server_options *options,
+                               const struct fetch *fetch, struct gp_error *err);
+
+/* Serves until a signal or /control/shutdown ends it; gives the exit status. */
 int serve_until_stopped(const struct gp_server_options *options,
                         const struct fetch *fetch);
 

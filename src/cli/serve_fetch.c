@@ -1,0 +1,115 @@
+/* Models that URLs name are fetched before the server is made. What does not open may be no
+ * model, so the copies before them are tried then: if those open, nothing else was in the way. */
+#include "cli/serve.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* Options in which copies stand for URLs. */
+struct copies {
+    struct gp_server_options options;
+    struct gp_model_options *models;
+    struct fetched *items;
+    size_t n;
+    struct log log;
+};
+
+/* Whether it was fetched, or is no URL: then *path is what to open. A URL that two models have is
+ * fetched once. */
+static bool fetch_path(struct copies *copies, const struct fetch *fetch,
+                       const char **path, struct gp_error *err)
+{
+    if (!*path || !fetch_is_url(*path))
+        return true;
+    size_t i = 0;
+    while (i < copies->n && strcmp(copies->items[i].url, *path) != 0)
+        i++;
+    if (i == copies->n) {
+        if (fetch_model(fetch, *path, &copies->log, &copies->items[i], err) != GP_OK)
+            return false;
+        copies->n++;
+    }
+    *path = copies->items[i].path;
+    return true;
+}
+
+static bool fetch_all(struct copies *copies, const struct fetch *fetch,
+                      struct gp_error *err)
+{
+    const size_t n = copies->options.n_models;
+    copies->models = mem_array(n, sizeof *copies->models);
+    copies->items = mem_array(n + 1, sizeof *copies->items);
+    if (!copies->models || !copies->items) {
+        (void)gp_error_set(err, GP_NO_MEMORY, "no memory to fetch the models");
+        return false;
+    }
+    bool is_fetched = fetch_path(copies, fetch, &copies->options.model_path, err);
+    for (size_t i = 0; i < n && is_fetched; i++) {
+        copies->models[i] = copies->options.models[i];
+        is_fetched = fetch_path(copies, fetch, &copies->models[i].path, err);
+    }
+    copies->options.models = n ? copies->models : NULL;
+    return is_fetched;
+}
+
+/* Tries what there was before, as far as there is anything. */
+static struct gp_server *create_from_last(struct copies *copies,
+                                          const struct gp_error *why)
+{
+    struct gp_error again;
+    bool has_last = false;
+    for (size_t i = 0; i < copies->n; i++)
+        has_last |= fetch_go_back(&copies->items[i]);
+    struct gp_server *server =
+        has_last ? gp_server_create(&copies->options, &again) : NULL;
+    for (size_t i = 0; i < copies->n && server; i++)
+        if (copies->items[i].has_gone_back)
+            log_line(
+                &copies->log, GP_LOG_WARNING,
+                "%s: what was fetched does not open (%s); serving the last copy that "
+                "did: %s",
+                copies->items[i].shown, why->message, copies->items[i].path);
+    return server;
+}
+
+/* Of several that were set back it is not known which does not open, so they are tried again at
+ * the next start. */
+static void end_copies(struct copies *copies, bool has_opened)
+{
+    for (size_t i = 0; i < copies->n; i++)
+        fetch_end(&copies->items[i],
+                  has_opened && (copies->n == 1 || !copies->items[i].has_gone_back));
+    mem_free(copies->items);
+    mem_free(copies->models);
+    log_end(&copies->log);
+}
+
+static bool has_url(const struct gp_server_options *options)
+{
+    if (options->model_path && fetch_is_url(options->model_path))
+        return true;
+    for (size_t i = 0; i < options->n_models; i++)
+        if (options->models[i].path && fetch_is_url(options->models[i].path))
+            return true;
+    return false;
+}
+
+struct gp_server *serve_create(const struct gp_server_options *options,
+                               const struct fetch *fetch, struct gp_error *err)
+{
+    struct copies copies = {.options = *options};
+    if (!has_url(options))
+        return gp_server_create(options, err);
+    if (log_begin(&copies.log, options->log_fd, options->log_level, options->log_format,
+                  err) != GP_OK)
+        return NULL;
+    struct gp_server *server = NULL;
+    if (fetch_all(&copies, fetch, err)) {
+        server = gp_server_create(&copies.options, err);
+        if (!server)
+            server = create_from_last(&copies, err);
+    }
+    end_copies(&copies, server != NULL);
+    return server;
+}

@@ -1,0 +1,199 @@
+/* Models of URLs, one and several: what is fetched, what the server gets in place of URLs, and
+ * what is tried and remembered when it does not open. Fetching and the server are made up. */
+#include "base/mem.h"
+#include "cli/serve.h"
+
+#include <assert.h>
+#include <string.h>
+
+static struct fetched *fetched[8]; /* in their order */
+static bool was_good[8];
+static unsigned n_fetched, n_ended, n_created;
+static unsigned n_fetches, n_refusals; /* that go well; of the server */
+static unsigned n_with_last;           /* of those that are fetched */
+static bool is_memory_short;
+static char paths[4]
+                 [64]; /* that the server was last made with: model_path, then models */
+
+static bool fake_is_url(const char *word)
+{
+    return strncmp(word, "http://", 7) == 0;
+}
+
+static enum gp_status fake_fetch(const struct fetch *fetch, const char *url,
+                                 struct log *log, struct fetched *item,
+                                 struct gp_error *err)
+{
+    (void)fetch;
+    (void)log;
+    if (n_fetched == n_fetches)
+        return gp_error_set(err, GP_UNAVAILABLE, "not to be had");
+    *item = (struct fetched){.url = url};
+    (void)snprintf(item->path, sizeof item->path, "/copy/%s", url + 7);
+    fetched[n_fetched++] = item;
+    return GP_OK;
+}
+
+static bool fake_go_back(struct fetched *item)
+{
+    item->has_gone_back = false;
+    for (unsigned i = 0; i < n_with_last; i++)
+        item->has_gone_back |= item == fetched[i];
+    return item->has_gone_back;
+}
+
+static void fake_end(struct fetched *item, bool is_good)
+{
+    assert(item == fetched[n_ended]);
+    was_good[n_ended++] = is_good;
+}
+
+static struct gp_server *fake_create(const struct gp_server_options *options,
+                                     struct gp_error *err)
+{
+    const char *given[4] = {options->model_path};
+    for (size_t i = 0; i < options->n_models; i++)
+        given[i + 1] = options->models[i].path;
+    for (size_t i = 0; i < 4; i++)
+        (void)snprintf(paths[i], sizeof paths[i], "%s", given[i] ? given[i] : "");
+    if (n_created++ >= n_refusals)
+        return (struct gp_server *)(void *)paths;
+    (void)gp_error_set(err, GP_INVALID, "no model");
+    return NULL;
+}
+
+static void *fake_array(size_t n, size_t size_bytes)
+{
+    return is_memory_short ? NULL : mem_array(n, size_bytes);
+}
+
+#define fetch_is_url fake_is_url
+#define fetch_model fake_fetch
+#define fetch_go_back fake_go_back
+#define fetch_end fake_end
+#define gp_server_create fake_create
+#define mem_array fake_array
+#include "cli/serve_fetch.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static const struct gp_model_options models[] = {
+    {.name = "a", .path = "http://a"},
+    {.name = "b", .path = "/b"},
+    {.name = "c", .path = "http://c"},
+};
+static const struct gp_server_options several = {.models = models, .n_models = 3};
+static struct gp_error err;
+
+static int set_up(void **state)
+{
+    (void)state;
+    n_fetched = n_ended = n_created = n_refusals = n_with_last = 0;
+    n_fetches = 8;
+    is_memory_short = false;
+    return 0;
+}
+
+static bool create(const struct gp_server_options *options)
+{
+    return serve_create(options, &(struct fetch){0}, &err) != NULL;
+}
+
+static void nothing_to_fetch(void **state)
+{
+    (void)state;
+    is_memory_short = true; /* none is needed */
+    assert_true(create(&(struct gp_server_options){.engine = "echo"}));
+    assert_true(create(&(struct gp_server_options){.models = &models[1], .n_models = 1}));
+    assert_string_equal(paths[1], "/b");
+    assert_int_equal(n_fetched + n_ended, 0);
+}
+
+/* A lone model is named twice, and a URL that two models have is fetched once. */
+static void fetched_once(void **state)
+{
+    (void)state;
+    const struct gp_model_options same[] = {models[2], models[2]};
+    assert_true(create(&(struct gp_server_options){
+        .model_path = "http://c", .models = same, .n_models = 2}));
+    assert_int_equal(n_fetched, 1);
+    for (size_t i = 0; i < 3; i++)
+        assert_string_equal(paths[i], "/copy/c");
+    assert_true(n_ended == 1 && was_good[0]);
+}
+
+static void several_are_fetched(void **state)
+{
+    (void)state;
+    assert_true(create(&several));
+    assert_string_equal(paths[1], "/copy/a");
+    assert_string_equal(paths[2], "/b");
+    assert_string_equal(paths[3], "/copy/c");
+    assert_true(n_fetched == 2 && n_ended == 2 && was_good[0] && was_good[1]);
+}
+
+static void one_is_not_to_be_had(void **state)
+{
+    (void)state;
+    n_fetches = 1;
+    assert_false(create(&several));
+    assert_string_equal(err.message, "not to be had");
+    assert_true(n_created == 0 && n_ended == 1 && !was_good[0]);
+}
+
+static void a_lone_one_does_not_open(void **state)
+{
+    (void)state;
+    n_refusals = 1;
+    n_with_last = 1;
+    const struct gp_server_options lone = {.model_path = "http://a"};
+    assert_true(create(&lone));
+    assert_true(n_created == 2 && n_ended == 1 && was_good[0]);
+    (void)set_up(state);
+    n_refusals = 1; /* and there is no other copy */
+    assert_false(create(&lone));
+    assert_string_equal(err.message, "no model");
+    assert_true(n_created == 1 && n_ended == 1 && !was_good[0]);
+}
+
+/* Which of them it was is not known, so none is remembered as refused. */
+static void one_of_several_does_not_open(void **state)
+{
+    (void)state;
+    n_refusals = 1;
+    n_with_last = 1;
+    assert_true(create(&several));
+    assert_true(n_created == 2 && n_ended == 2 && !was_good[0] && was_good[1]);
+    (void)set_up(state);
+    n_refusals = 2;
+    n_with_last = 2;
+    assert_false(create(&several));
+    assert_string_equal(err.message, "no model");
+    assert_true(n_created == 2 && n_ended == 2 && !was_good[0] && !was_good[1]);
+}
+
+static void memory_is_short(void **state)
+{
+    (void)state;
+    is_memory_short = true;
+    assert_false(create(&several));
+    assert_int_equal(err.status, GP_NO_MEMORY);
+    assert_int_equal(n_fetched + n_created + n_ended, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(nothing_to_fetch, set_up),
+        cmocka_unit_test_setup(fetched_once, set_up),
+        cmocka_unit_test_setup(several_are_fetched, set_up),
+        cmocka_unit_test_setup(one_is_not_to_be_had, set_up),
+        cmocka_unit_test_setup(a_lone_one_does_not_open, set_up),
+        cmocka_unit_test_setup(one_of_several_does_not_open, set_up),
+        cmocka_unit_test_setup(memory_is_short, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
