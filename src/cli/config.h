@@ -34,4 +34,7 @@ enum gp_status config_gather(struct config *config, const struct options *option
 enum gp_status config_fill(struct config *config, struct gp_server_options *server,
                            struct gp_error *err);
 
+/* The JSON schema of the file. */
+void config_write_schema(struct text *text);
+
 #endif

@@ -15,8 +15,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &serve_command,   &infer_command,  &bench_command,
-    &inspect_command, &decode_command, &engines_command,
+    &serve_command,  &infer_command,   &bench_command,        &inspect_command,
+    &decode_command, &engines_command, &check_config_command,
 };
 
 /* Programs of 2018, called by their own names. */
@@ -71,7 +71,7 @@ static int print_overview(void)
     (void)printf("graphpipe - %s\n\nUsage: graphpipe COMMAND [OPTIONS]...\n\nCommands:\n",
                  manual.summary);
     for (size_t i = 0; i < COUNT(commands); i++)
-        (void)printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+        (void)printf("  %-13s %s\n", commands[i]->name, commands[i]->summary);
     (void)printf(
         "\nExamples:\n%s\ngraphpipe COMMAND --help tells more of each; graphpipe "
         "--version says which this is.\n",

@@ -123,6 +123,7 @@ const struct command serve_command = {
         "  graphpipe serve https://example.com/models/mobilenet.onnx\n"
         "  graphpipe serve --instances 2 --threads 4 --max-body 64M --verbose "
         "model.onnx\n"
+        "  graphpipe serve --config graphpipe.json\n"
         "  graphpipe serve --engine echo          gives back what it gets, to try "
         "clients with\n",
     .options = serve_options,

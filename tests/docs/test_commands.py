@@ -17,7 +17,7 @@ from harness import PROGRAM, SMALL, encode
 from needs import lacks, need
 
 COMMAND = re.compile(r"(make|cmake|ctest|cc|curl|graphpipe[\w-]*|(?:\.ci|tools|bench)/\S+)( |$)")
-COMMANDS = "serve infer inspect decode engines".split()
+COMMANDS = "serve infer inspect decode engines check-config".split()
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GP_")} \
     | {"PATH": f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}",
        "C_INCLUDE_PATH": str(SOURCE / "include"), "LIBRARY_PATH": str(BUILD / "lib"),
@@ -84,6 +84,7 @@ def fill(folder):
                                    value[:1], value[1:])
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[
         onnx.helper.make_opsetid("", 17)]), folder / "model.onnx")
+    (folder / "graphpipe.json").write_text('{"models": {"negated": {"path": "model.onnx"}}}')
     for name in "image", "cat", "ids", "mask":
         np.save(folder / f"{name}.npy", np.ones((2, 2), np.float32))
 

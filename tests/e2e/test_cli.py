@@ -14,7 +14,7 @@ import pytest
 
 from harness import PATIENCE, PROGRAM, SOURCE, Server, begun, eventually, plugin
 
-COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines"]
+COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines", "check-config"]
 PLAIN = {k: v for k, v in os.environ.items() if not re.match("GP_", k)}
 
 
