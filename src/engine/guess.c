@@ -12,10 +12,9 @@
 #include <unistd.h>
 
 #define ACCEPTED                                                                         \
-    ".onnx and .ort files (onnx), SavedModel folders and .pb files (tensorflow), .pt "   \
-    "and "                                                                               \
-    ".pt2 (pytorch), .tflite and .xml (openvino), .py (python); for others name the "    \
-    "engine with --engine"
+    ".onnx and .ort files (onnx), SavedModel folders, .pb and .graphdef files "          \
+    "(tensorflow), .pt and .pt2 (pytorch), .tflite and .xml (openvino), .py (python); "  \
+    "for others name the engine with --engine"
 
 static const struct {
     const char *suffix;
@@ -28,6 +27,7 @@ static const struct {
     {".tflite", "openvino"},
     {".xml", "openvino"},
     {".py", "python"},
+    {".graphdef", "tensorflow"},
     {"saved_model.pb", "tensorflow"}, /* which begins like an ONNX model */
 };
 

@@ -194,6 +194,7 @@ static void test_guess(void **state)
         {"graph.pb", "\x08\x07\x3a\x10", 4, "onnx"},
         {"frozen.pb", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"my_saved_model.pb", "\x08\x01\x12\x00", 4, "tensorflow"},
+        {"model.graphdef", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"a.pt", "PK", 2, "pytorch"},
         {"a.pt2", "PK", 2, "pytorch"},
         {"a.tflite", "", 0, "openvino"},
