@@ -1,6 +1,7 @@
 /* What this process may use: the files of control groups as the kernel, containers and nobody
  * sane write them, below a root of our own. */
 #include "base/place.h"
+#include "temp_tree.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -21,50 +22,17 @@
 #define V1(what, id)                                                                     \
     id " 31 0:28 / /sys/fs/cgroup/" what " rw,nosuid - cgroup cgroup rw," what "\n"
 
-static char root[64];
-
-/* A file below the root, and the folders on the way. */
-static void put(const char *path, const char *content)
-{
-    char whole[512];
-    (void)snprintf(whole, sizeof whole, "%s%s", root, path);
-    for (char *at = whole + strlen(root) + 1; (at = strchr(at, '/')); at++) {
-        *at = '\0';
-        (void)mkdir(whole, 0700);
-        *at = '/';
-    }
-    FILE *file = fopen(whole, "w");
-    assert_non_null(file);
-    assert_true(fputs(content, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
 static void put_group(const char *cgroup, const char *mountinfo)
 {
-    put("/proc/self/cgroup", cgroup);
-    put("/proc/self/mountinfo", mountinfo);
-}
-
-static int make_root(void **state)
-{
-    (void)state;
-    (void)snprintf(root, sizeof root, "/tmp/gp-place-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_root(void **state)
-{
-    char command[128];
-    (void)state;
-    (void)snprintf(command, sizeof command, "rm -r %s", root);
-    return system(command);
+    tree_put("/proc/self/cgroup", cgroup);
+    tree_put("/proc/self/mountinfo", mountinfo);
 }
 
 /* Of 32 cores and 64 GiB. */
 static struct place found(void)
 {
     struct place place = {32, 32, NULL, 64 * GIB, "the memory"};
-    place_apply_cgroups(&place, root);
+    place_apply_cgroups(&place, tree_root);
     return place;
 }
 
@@ -97,19 +65,19 @@ static void version_2(void **state)
 {
     (void)state;
     put_group("0::/a.slice/b.service\n", V2);
-    put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "max 100000\n");
-    put("/sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
-    put("/sys/fs/cgroup/a.slice/b.service/memory.high", "max\n");
+    tree_put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "max 100000\n");
+    tree_put("/sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
+    tree_put("/sys/fs/cgroup/a.slice/b.service/memory.high", "max\n");
     assert_found(32, 64 * GIB, "the memory");
-    put("/sys/fs/cgroup/a.slice/memory.max", "2147483648\n");
-    put("/sys/fs/cgroup/a.slice/cpu.max", "400000 100000\n");
+    tree_put("/sys/fs/cgroup/a.slice/memory.max", "2147483648\n");
+    tree_put("/sys/fs/cgroup/a.slice/cpu.max", "400000 100000\n");
     assert_found(4, 2 * GIB, "memory.max");
-    put("/sys/fs/cgroup/a.slice/b.service/memory.max", "536870912\n");
-    put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "100000 100000\n");
+    tree_put("/sys/fs/cgroup/a.slice/b.service/memory.max", "536870912\n");
+    tree_put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "100000 100000\n");
     assert_found(1, GIB / 2, "memory.max");
-    put("/sys/fs/cgroup/a.slice/b.service/memory.high", "268435456\n");
+    tree_put("/sys/fs/cgroup/a.slice/b.service/memory.high", "268435456\n");
     assert_found(1, GIB / 4, "memory.high");
-    put("/sys/fs/cgroup/other/memory.max", "4096\n"); /* not on the way */
+    tree_put("/sys/fs/cgroup/other/memory.max", "4096\n"); /* not on the way */
     assert_found(1, GIB / 4, "memory.high");
 }
 
@@ -126,7 +94,7 @@ static void rounds_up(void **state)
     (void)state;
     put_group("0::/\n", V2);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        put("/sys/fs/cgroup/cpu.max", cases[i].quota);
+        tree_put("/sys/fs/cgroup/cpu.max", cases[i].quota);
         assert_found(cases[i].n_cores, 64 * GIB, "the memory");
     }
 }
@@ -136,13 +104,13 @@ static void version_1(void **state)
     (void)state;
     put_group("5:memory:/x/y\n3:cpu,cpuacct:/x\n1:name=systemd:/s\n",
               V1("cpu,cpuacct", "30") V1("memory", "32"));
-    put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "-1\n");
-    put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us", "100000\n");
-    put("/sys/fs/cgroup/memory/x/y/memory.limit_in_bytes", "9223372036854771712\n");
+    tree_put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "-1\n");
+    tree_put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us", "100000\n");
+    tree_put("/sys/fs/cgroup/memory/x/y/memory.limit_in_bytes", "9223372036854771712\n");
     assert_found(32, 64 * GIB, "the memory");
-    put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "250000\n");
-    put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
-    put("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "1073741824\n");
+    tree_put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "250000\n");
+    tree_put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+    tree_put("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "1073741824\n");
     assert_found(3, GIB, "memory.limit_in_bytes");
 }
 
@@ -153,12 +121,12 @@ static void hybrid(void **state)
     put_group("4:memory:/u\n2:cpu:/u\n0::/u\n",
               V1("cpu", "30") V1("memory", "32") "40 31 0:30 / /sys/fs/cgroup/unified "
                                                  "rw - cgroup2 cgroup2 rw\n");
-    put("/sys/fs/cgroup/unified/u/cgroup.procs", "1\n");
-    put("/sys/fs/cgroup/cpu/u/cpu.cfs_quota_us", "100000\n");
-    put("/sys/fs/cgroup/cpu/u/cpu.cfs_period_us", "100000\n");
-    put("/sys/fs/cgroup/memory/u/memory.limit_in_bytes", "1073741824\n");
+    tree_put("/sys/fs/cgroup/unified/u/cgroup.procs", "1\n");
+    tree_put("/sys/fs/cgroup/cpu/u/cpu.cfs_quota_us", "100000\n");
+    tree_put("/sys/fs/cgroup/cpu/u/cpu.cfs_period_us", "100000\n");
+    tree_put("/sys/fs/cgroup/memory/u/memory.limit_in_bytes", "1073741824\n");
     assert_found(1, GIB, "memory.limit_in_bytes");
-    put("/sys/fs/cgroup/unified/memory.max", "1048576\n"); /* either may have it */
+    tree_put("/sys/fs/cgroup/unified/memory.max", "1048576\n"); /* either may have it */
     assert_found(1, 1 << 20, "memory.max");
 }
 
@@ -180,17 +148,17 @@ static void namespaces(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char cgroup[64], mountinfo[128], file[128];
-        assert_int_equal(remove_root(NULL), 0);
-        assert_int_equal(make_root(NULL), 0);
+        assert_int_equal(tree_remove(NULL), 0);
+        assert_int_equal(tree_make(NULL), 0);
         (void)snprintf(cgroup, sizeof cgroup, "0::%s\n", cases[i].path);
         (void)snprintf(mountinfo, sizeof mountinfo,
                        "31 23 0:28 %s /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
                        cases[i].mount);
         put_group(cgroup, mountinfo);
         (void)snprintf(file, sizeof file, "/sys/fs/cgroup%smemory.max", cases[i].limited);
-        put(file, "1073741824\n");
+        tree_put(file, "1073741824\n");
         (void)snprintf(file, sizeof file, "/sys/fs/cgroup%scpu.max", cases[i].limited);
-        put(file, "200000 100000\n");
+        tree_put(file, "200000 100000\n");
         assert_found(2, GIB, "memory.max");
     }
 }
@@ -202,8 +170,8 @@ static void several_mounts(void **state)
     const char *whole = "31 23 0:28 / /mnt/with\\040space rw - cgroup2 cgroup2 rw\n";
     char mountinfo[256];
     (void)state;
-    put("/mnt/b/memory.max", "4096\n");
-    put("/mnt/with space/bc/memory.max", "1073741824\n");
+    tree_put("/mnt/b/memory.max", "4096\n");
+    tree_put("/mnt/with space/bc/memory.max", "1073741824\n");
     (void)snprintf(mountinfo, sizeof mountinfo, "%s%s", elsewhere, whole);
     put_group("0::/bc\n", mountinfo);
     assert_found(32, GIB, "memory.max");
@@ -236,15 +204,15 @@ static void garbage(void **state)
     (void)state;
     put_group("0::/\n", V2);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        put("/sys/fs/cgroup/cpu.max", words[i]);
+        tree_put("/sys/fs/cgroup/cpu.max", words[i]);
         assert_int_equal(found().n_cores, 32);
     }
     for (size_t i = 0; i < 9; i++) {
-        put("/sys/fs/cgroup/memory.max", words[i]);
+        tree_put("/sys/fs/cgroup/memory.max", words[i]);
         assert_found(32, 64 * GIB, "the memory");
     }
-    put("/sys/fs/cgroup/memory.max", "0\n");
-    put("/sys/fs/cgroup/cpu.max", "0 100000\n");
+    tree_put("/sys/fs/cgroup/memory.max", "0\n");
+    tree_put("/sys/fs/cgroup/cpu.max", "0 100000\n");
     assert_found(1, 0, "memory.max");
 }
 
@@ -258,7 +226,7 @@ static void strange_lines(void **state)
                    "\n\n31\n- - -\n1 2 3 - cgroup2\n:\n::\n0:\n0::relative\n%s",
                    V2 "0::/a\n");
     put_group(lines, lines);
-    put("/sys/fs/cgroup/a/memory.max", "1073741824\n");
+    tree_put("/sys/fs/cgroup/a/memory.max", "1073741824\n");
     assert_found(32, GIB, "memory.max");
     memset(lines + 2, 'y', 90000); /* a path that no buffer holds */
     memcpy(lines, "0::/", 4);
@@ -340,7 +308,7 @@ static void explains(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
-#define BELOW_A_ROOT(test) cmocka_unit_test_setup_teardown(test, make_root, remove_root)
+#define BELOW_A_ROOT(test) cmocka_unit_test_setup_teardown(test, tree_make, tree_remove)
 
 int main(void)
 {
