@@ -16,6 +16,7 @@ MAY_INCLUDE = {
     "http": {"base"},
     "cache": {"base"},
     "engine": {"base"},
+    "model": {"base", "engine"},
     "client": {"base", "wire", "http"},
     "net": {"base"},
     "model": {"base", "wire", "engine", "cache", "net/task.h"},
