@@ -1,0 +1,12 @@
+/* model/model_name.h - what a model may be called, since its name is a part of its URL. */
+#ifndef GP_MODEL_MODEL_NAME_H
+#define GP_MODEL_MODEL_NAME_H
+
+#include <graphpipe/status.h>
+
+enum { MODEL_NAME_MAX_BYTES = 128 };
+
+/* 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or a digit, and no name of a route. */
+enum gp_status model_name_check(const char *name, struct gp_error *err);
+
+#endif
