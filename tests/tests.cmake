@@ -84,7 +84,7 @@ list(FILTER parts EXCLUDE REGEX "/test_[^/]*$")
 set(wrapped mem_alloc mem_zalloc mem_array mem_resize mem_strdup mem_free gp_arena_alloc
     aligned_alloc free mmap munmap madvise memfd_create read write recv readv sendmsg accept4
     epoll_ctl epoll_wait epoll_create1 eventfd timerfd_create socket bind listen connect poll
-    open pthread_create)
+    open pthread_create inotify_init1 inotify_add_watch)
 list(TRANSFORM wrapped PREPEND -Wl,--wrap=)
 if(NOT CMOCKA OR NOT gp_server)
     set(sources "")

@@ -375,6 +375,16 @@ REAL(int, poll, struct pollfd *entries, nfds_t n, int timeout_ms)
     return is_hit(FAULT_POLL) ? -1 : __real_poll(entries, n, timeout_ms);
 }
 
+REAL(int, inotify_init1, int flags)
+{
+    return is_hit(FAULT_INOTIFY_INIT) ? -1 : __real_inotify_init1(flags);
+}
+
+REAL(int, inotify_add_watch, int fd, const char *path, uint32_t events)
+{
+    return is_hit(FAULT_INOTIFY_ADD) ? -1 : __real_inotify_add_watch(fd, path, events);
+}
+
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...)

@@ -38,7 +38,9 @@ enum {
     FAULT_READ = 1 << 20,
     FAULT_WRITE = 1 << 21,
     FAULT_PTHREAD_CREATE = 1 << 22,
-    FAULT_MEMFD_CREATE = 1 << 24
+    FAULT_MEMFD_CREATE = 1 << 24,
+    FAULT_INOTIFY_INIT = 1 << 25,
+    FAULT_INOTIFY_ADD = 1 << 26
 };
 
 struct fault {
