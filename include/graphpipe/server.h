@@ -199,6 +199,10 @@ GP_API enum gp_status gp_server_load(struct gp_server *server, const char *name,
 GP_API enum gp_status gp_server_unload(struct gp_server *server, const char *name,
                                        struct gp_error *err);
 
+/* Likewise: looks at the files of all models, and loads those that changed. One that does not load
+ * is in the log and in its state, and changes nothing. */
+GP_API enum gp_status gp_server_reload(struct gp_server *server, struct gp_error *err);
+
 /* Frees it; not while it runs. Takes NULL. */
 GP_API void gp_server_destroy(struct gp_server *server);
 

@@ -129,6 +129,7 @@ static int serve(const char *engine, const struct legacy_values *values)
         .size_bytes = sizeof(struct gp_server_options),
         .engine = engine,
         .model_path = values->model,
+        .takes_any_path = 1,
         .n_slots = values->engine_count,
         .inputs = values->inputs.items,
         .outputs = values->outputs.items,

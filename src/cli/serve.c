@@ -68,14 +68,6 @@ static int print_config(const struct config *config)
     return is_whole ? CLI_OK : cli_fail("out of memory");
 }
 
-static int refuse_several(const struct gp_server_options *server)
-{
-    if (server->repository)
-        return cli_fail("this release does not serve a repository yet");
-    return cli_misuse("one server serves one model, and %zu are named: %s, %s",
-                      server->n_models, server->models[0].name, server->models[1].name);
-}
-
 static int serve_run(struct options *options)
 {
     struct config *config = gp_arena_alloc(options->arena, sizeof *config);
@@ -93,8 +85,6 @@ static int serve_run(struct options *options)
                           "Try: graphpipe serve --help");
     if (config_fill(config, &server, &err) != GP_OK)
         return cli_misuse("%s", err.message);
-    if (server.n_models > 1 || server.repository)
-        return refuse_several(&server);
     const char *cache = getenv("GP_CACHE");
     if (cache && *cache && strcmp(cache, "0") != 0 && strcasecmp(cache, "false") != 0)
         serve_warn_of_cache();

@@ -2,11 +2,11 @@
 
 #include "base/clock.h"
 #include "base/place.h"
+#include "model/load.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -46,6 +46,7 @@ void loader_finish(struct loader *loader)
 {
     if (!loader->models)
         return;
+    sync_finish(&loader->sync);
     if (loader->wake_fd >= 0)
         close(loader->wake_fd);
     pthread_mutex_destroy(&loader->lock);
@@ -67,42 +68,20 @@ static void close_left(struct loader *loader)
     }
 }
 
-static enum gp_status fail_load(struct loader *loader, struct model_entry *entry,
-                                struct model_version *version, const struct gp_error *err)
-{
-    models_set_state(loader->models, version, MODEL_FAILED, err);
-    log_line(loader->host.log, GP_LOG_ERROR, "%s version %" PRIu64 " does not load%s: %s",
-             entry->name, version->number,
-             version->model ? ", and the one before goes on" : "", err->message);
-    return err->status;
-}
-
-/* Opens a version's model at the path, and has it take over. */
-static enum gp_status load_version(struct loader *loader, struct model_entry *entry,
-                                   struct model_version *version, const char *path,
-                                   struct gp_error *err)
-{
-    struct gp_model_options options = *entry->options;
-    options.path = path;
-    models_set_state(loader->models, version, MODEL_LOADING, NULL);
-    struct model *model = model_open(&loader->host, &options, version->number, err);
-    if (!model)
-        return fail_load(loader, entry, version, err);
-    models_publish(loader->models, version, model);
-    return GP_OK;
-}
-
-static struct model_version *declare(struct loader *loader,
-                                     const struct gp_model_options *options,
-                                     struct gp_model_options *kept, struct gp_error *err)
+static struct model_version *declare_version(struct loader *loader,
+                                             const struct gp_model_options *options,
+                                             struct gp_model_options *kept,
+                                             struct gp_error *err)
 {
     struct model_entry *entry = models_add(loader->models, options, err);
     struct model_version *version =
         entry ? models_version(loader->models, entry, 1) : NULL;
     if (entry && !version)
         gp_error_set(err, GP_NO_MEMORY, "no memory for a model's version");
-    if (version)
+    if (version) {
+        entry->is_declared = true;
         *kept = *entry->options;
+    }
     return version;
 }
 
@@ -110,10 +89,11 @@ enum gp_status loader_open(struct loader *loader, const struct gp_model_options 
                            struct gp_error *err)
 {
     struct gp_model_options kept;
-    struct model_version *version = declare(loader, options, &kept, err);
+    struct model_version *version = declare_version(loader, options, &kept, err);
     struct model *model = version ? model_open(&loader->host, &kept, 1, err) : NULL;
     if (!model)
         return err->status;
+    version->fingerprint = kept.path ? load_fingerprint(kept.path) : 0;
     models_publish(loader->models, version, model);
     return GP_OK;
 }
@@ -124,7 +104,7 @@ enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function
                                     struct gp_error *err)
 {
     struct gp_model_options kept;
-    struct model_version *version = declare(loader, options, &kept, err);
+    struct model_version *version = declare_version(loader, options, &kept, err);
     struct model *model =
         version ? model_open_function(&loader->host, function, self, &kept, metadata, err)
                 : NULL;
@@ -134,49 +114,114 @@ enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function
     return GP_OK;
 }
 
-static void retire_all(struct loader *loader, struct model_entry *entry)
+enum gp_status loader_declare(struct loader *loader,
+                              const struct gp_model_options *options,
+                              struct gp_error *err)
 {
+    struct model_entry *entry = models_add(loader->models, options, err);
+    if (!entry)
+        return err->status;
+    entry->is_declared = true;
+    return GP_OK;
+}
+
+enum gp_status loader_open_repository(struct loader *loader, const char *path,
+                                      const struct gp_model_options *defaults,
+                                      struct gp_error *err)
+{
+    return sync_init(&loader->sync, loader->models, &loader->host, path, defaults, err);
+}
+
+static void unload_entry(struct loader *loader, struct model_entry *entry)
+{
+    entry->is_unloaded = true;
     while (entry->versions)
-        models_retire(loader->models, entry, entry->versions);
+        load_retire(loader->models, &loader->host, entry, entry->versions);
 }
 
-static void log_ready(struct loader *loader, const struct model_entry *entry)
-{
-    const struct model_version *version = entry->versions;
-    log_line(loader->host.log, GP_LOG_INFO, "%s version %" PRIu64 " is ready in %lld ms",
-             entry->name, version->number,
-             (long long)(version->model->load_ns / CLOCK_MS));
-}
-
+/* Of a model at a path. */
 static enum gp_status load_entry(struct loader *loader, struct model_entry *entry,
                                  struct gp_error *err)
 {
+    const char *path = entry->options->path;
     struct model_version *version = models_version(loader->models, entry, 1);
     if (!version)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a model's version");
-    entry->is_unloaded = false;
-    if (load_version(loader, entry, version, entry->options->path, err) == GP_OK)
-        log_ready(loader, entry);
+    version->fingerprint = path ? load_fingerprint(path) : 0;
+    return load_version(loader->models, &loader->host, entry, version, path, err);
+}
+
+/* Of a model in the repository: what its policy wants, whether it changed or not. */
+static enum gp_status load_versions(struct loader *loader, struct model_entry *entry,
+                                    struct gp_error *err)
+{
+    for (struct model_version *v = entry->versions; v; v = v->next)
+        v->fingerprint = 0;
+    sync_look(&loader->sync, entry);
+    *err = entry->error;
+    for (struct model_version *v = entry->versions; v && err->status == GP_OK;
+         v = v->next)
+        *err = v->error;
+    if (err->status == GP_OK && !entry->versions)
+        gp_error_set(err, GP_NOT_FOUND, "model \"%s\" is not in the repository",
+                     entry->name);
     return err->status;
+}
+
+static void load_model(struct loader *loader, const char *name, struct gp_error *err)
+{
+    struct model_entry *entry = models_entry(loader->models, name);
+    if (!entry) {
+        sync_look(&loader->sync, NULL);
+        entry = models_entry(loader->models, name);
+    }
+    if (!entry) {
+        gp_error_set(err, GP_NOT_FOUND, "no model is named \"%.*s\"", gp_cut(name, 64),
+                     name);
+        return;
+    }
+    entry->is_unloaded = false;
+    if (loader->sync.path && !entry->options->path)
+        (void)load_versions(loader, entry, err);
+    else
+        (void)load_entry(loader, entry, err);
+}
+
+static void unload_model(struct loader *loader, const char *name, struct gp_error *err)
+{
+    struct model_entry *entry = models_entry(loader->models, name);
+    if (entry)
+        unload_entry(loader, entry);
+    else
+        gp_error_set(err, GP_NOT_FOUND, "no model is named \"%.*s\"", gp_cut(name, 64),
+                     name);
+}
+
+/* Models at paths whose files changed. */
+static void reload_entry(struct model_entry *entry, void *arg)
+{
+    struct loader *loader = arg;
+    const char *path = entry->options->path;
+    struct gp_error err;
+    if (path && !entry->is_unloaded && entry->versions &&
+        entry->versions->fingerprint != load_fingerprint(path))
+        (void)load_entry(loader, entry, &err);
 }
 
 static void obey_command(struct loader *loader, struct loader_command *command,
                          bool is_ending)
 {
     struct gp_error *err = &command->error;
-    struct model_entry *entry =
-        command->name ? models_entry(loader->models, command->name) : NULL;
     *err = (struct gp_error){0};
-    if (is_ending)
+    if (is_ending) {
         gp_error_set(err, GP_UNAVAILABLE, "the server is ending");
-    else if (command->name && !entry)
-        gp_error_set(err, GP_NOT_FOUND, "no model is named \"%.*s\"",
-                     gp_cut(command->name, 64), command->name);
-    else if (command->ask == LOADER_LOAD)
-        load_entry(loader, entry, err);
-    else if (command->ask == LOADER_UNLOAD) {
-        entry->is_unloaded = true;
-        retire_all(loader, entry);
+    } else if (command->ask == LOADER_LOAD) {
+        load_model(loader, command->name, err);
+    } else if (command->ask == LOADER_UNLOAD) {
+        unload_model(loader, command->name, err);
+    } else {
+        models_each_entry(loader->models, reload_entry, loader);
+        sync_look(&loader->sync, NULL);
     }
     command->done(command);
 }
@@ -199,14 +244,20 @@ static void *loader_main(void *arg)
     struct loader *loader = arg;
     bool is_ending = false;
     while (!is_ending) {
-        struct pollfd wake = {.fd = loader->wake_fd, .events = POLLIN};
+        const int wait_ms = sync_wait_ms(&loader->sync);
+        struct pollfd wakes[] = {
+            {.fd = loader->wake_fd, .events = POLLIN},
+            {.fd = loader->sync.path ? loader->sync.watch.fd : -1, .events = POLLIN},
+        };
         eventfd_t n;
-        (void)poll(&wake, 1, -1);
+        (void)poll(wakes, 2, wait_ms);
         (void)eventfd_read(loader->wake_fd, &n);
         close_left(loader);
         struct loader_command *command;
         while ((command = next_command(loader, &is_ending)))
             obey_command(loader, command, is_ending);
+        if (wait_ms == 0 && !is_ending)
+            sync_look(&loader->sync, NULL);
         close_left(loader);
     }
     return NULL;

@@ -8,6 +8,7 @@
 #define GP_MODEL_LOADER_H
 
 #include "model/models.h"
+#include "model/sync.h"
 
 enum loader_ask {
     LOADER_LOAD,   /* opens the model anew, whether its files changed or not */
@@ -31,6 +32,8 @@ struct loader {
     pthread_t thread;
     bool has_thread;
 
+    struct sync sync; /* the thread's, once there is one */
+
     pthread_mutex_t lock; /* of what follows */
     struct model *left;   /* to be closed */
     struct loader_command *commands;
@@ -52,6 +55,17 @@ enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function
                                     void *self, const struct gp_model_options *options,
                                     const struct gp_metadata *metadata,
                                     struct gp_error *err);
+
+/* Declares a model whose versions are in the repository. */
+enum gp_status loader_declare(struct loader *loader,
+                              const struct gp_model_options *options,
+                              struct gp_error *err);
+
+/* Opens what is in a repository; models that are not declared have the defaults. Fails when it
+ * cannot be looked at. */
+enum gp_status loader_open_repository(struct loader *loader, const char *path,
+                                      const struct gp_model_options *defaults,
+                                      struct gp_error *err);
 
 /* Starts the thread; ends it, when commands that were not begun fail. */
 enum gp_status loader_start(struct loader *loader, struct gp_error *err);

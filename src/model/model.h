@@ -34,7 +34,7 @@ struct model {
     const struct gp_engine *engine;
     void *handle;
     struct isolate *isolate; /* the handle, where the engine runs in children; or NULL */
-    struct pool_pair memory;    /* the isolate's, or its own where it pins */
+    struct pool_pair memory; /* the isolate's, or its own where it pins */
     const char *engine_version; /* as installed */
     struct gp_description description;
     struct gp_metadata metadata;

@@ -188,6 +188,14 @@ void models_set_state(struct models *models, struct model_version *version,
     pthread_mutex_unlock(&models->lock);
 }
 
+void models_set_error(struct models *models, struct model_entry *entry,
+                      const struct gp_error *why)
+{
+    pthread_mutex_lock(&models->lock);
+    entry->error = why ? *why : (struct gp_error){0};
+    pthread_mutex_unlock(&models->lock);
+}
+
 void models_publish(struct models *models, struct model_version *version,
                     struct model *model)
 {
@@ -378,6 +386,9 @@ bool models_are_ready(struct models *models, struct gp_error *err)
 {
     const struct model_entry *missing = NULL;
     pthread_mutex_lock(&models->lock);
+    if (!models->n_entries)
+        gp_error_set(err, GP_UNAVAILABLE, "there is no model");
+    const bool has_some = models->n_entries;
     for (size_t i = 0; i < models->n_entries && !missing; i++) {
         const struct model_entry *entry = models->entries[i];
         const struct model_version *version = newest_version(entry);
@@ -387,7 +398,14 @@ bool models_are_ready(struct models *models, struct gp_error *err)
         }
     }
     pthread_mutex_unlock(&models->lock);
-    return !missing;
+    return has_some && !missing;
+}
+
+void models_each_entry(struct models *models,
+                       void (*visit)(struct model_entry *entry, void *arg), void *arg)
+{
+    for (size_t i = models->n_entries; i-- > 0;) /* what it removes, lies behind */
+        visit(models->entries[i], arg);
 }
 
 /* The next that can be held, from this on. With the lock held. */

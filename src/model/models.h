@@ -34,6 +34,7 @@ struct model_entry {
     struct gp_model_options *options; /* a copy */
     struct model_version *versions;   /* the highest first */
     struct gp_error error; /* why there is no version of it; GP_OK: see the versions */
+    bool is_declared;      /* by options: it stays where the repository lacks it */
     bool is_unloaded;      /* by control: until it is loaded again */
 };
 
@@ -73,6 +74,10 @@ struct model_version *models_version(struct models *models, struct model_entry *
 void models_set_state(struct models *models, struct model_version *version,
                       enum model_state state, const struct gp_error *why);
 
+/* Why there is nothing of the entry, or of what its policy names; NULL or GP_OK: there is. */
+void models_set_error(struct models *models, struct model_entry *entry,
+                      const struct gp_error *why);
+
 /* Has the version served by this model from now on, in place of the one before, if any; the table
  * takes over its user's hold. */
 void models_publish(struct models *models, struct model_version *version,
@@ -89,6 +94,10 @@ struct model *models_find(struct models *models, const char *path, struct gp_err
 
 /* True when every name has a version that is ready. *err says which has not. */
 bool models_are_ready(struct models *models, struct gp_error *err);
+
+/* Calls visit for each entry, which may be removed by it. For whoever changes the table. */
+void models_each_entry(struct models *models,
+                       void (*visit)(struct model_entry *entry, void *arg), void *arg);
 
 /* Calls visit for each model that is open and not about to be closed, held meanwhile. */
 void models_each(struct models *models, void (*visit)(struct model *model, void *arg),

@@ -85,8 +85,7 @@ static bool reserve_room(struct exchange *x, size_t body, size_t answer)
 static bool take_buffer(struct exchange *x, size_t size_bytes, struct pool_buffer *buffer)
 {
     if (pool_take(x->server->pool, x->inference.run.engine_run.memory.inputs, size_bytes,
-                  &x->inference.run.engine_run.promise,
-                  buffer))
+                  &x->inference.run.engine_run.promise, buffer))
         return true;
     gp_error_set(&x->error, GP_NO_MEMORY, "no memory for a body of %zu bytes",
                  size_bytes);

@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "model/model_name.h"
 #include "server/accept.h"
+#include "server/defaults.h"
 #include "server/drain.h"
-#include "server/options.h"
 #include "server/signals.h"
 #include "server/turn.h"
 
@@ -104,7 +104,7 @@ static bool open_pool(struct gp_server *server, const struct gp_server_options *
     char words[PLACE_WORDS_BYTES];
     place_find(&server->place);
     server->options.pool_bytes = options->pool_bytes;
-    const uint64_t size_bytes = options_pool_bytes(server, words);
+    const uint64_t size_bytes = defaults_pool_bytes(server, words);
     server->pool = pool_create((size_t)size_bytes);
     if (!server->pool)
         (void)fail_pool(size_bytes, errno, err);
@@ -146,7 +146,7 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
     exchanges_init(&server->exchanges, server, server->pool);
     connections_init(&server->connections, &server->timers);
     models_init(&server->models);
-    if (options_set(server, options, err) == GP_OK)
+    if (defaults_set(server, options, err) == GP_OK)
         return server;
     gp_server_destroy(server);
     return NULL;
@@ -184,10 +184,10 @@ static enum gp_status create_threads(struct gp_server *server, struct gp_error *
 
 /* The name of a lone model is what its address may be, where it can be one. */
 static enum gp_status open_lone(struct gp_server *server,
-                                const struct gp_server_options *options,
+                                const struct gp_model_options *given,
                                 struct gp_error *err)
 {
-    struct gp_model_options model = model_options_of(options);
+    struct gp_model_options model = *given;
     char name[MODEL_NAME_MAX_BYTES + 1];
     if (!model.name && model.path)
         model.name = engine_model_name(model.path, name, sizeof name);
@@ -196,22 +196,33 @@ static enum gp_status open_lone(struct gp_server *server,
     return loader_open(&server->loader, &model, err);
 }
 
+/* One that has no path is in the repository. */
+static enum gp_status open_named(struct gp_server *server,
+                                 const struct gp_server_options *options,
+                                 const struct gp_model_options *model,
+                                 struct gp_error *err)
+{
+    if (model_name_check(model->name ? model->name : "", err) != GP_OK)
+        return err->status;
+    return options->repository && !model->path
+               ? loader_declare(&server->loader, model, err)
+               : loader_open(&server->loader, model, err);
+}
+
 static enum gp_status open_models(struct gp_server *server,
                                   const struct gp_server_options *options,
                                   struct gp_error *err)
 {
     const unsigned char *at = (const unsigned char *)options->models;
+    const struct gp_model_options lone = model_options_of(options);
     enum gp_status status = GP_OK;
-    if (!options->n_models)
-        return open_lone(server, options, err);
     for (size_t i = 0; i < options->n_models && status == GP_OK; i++) {
-        const struct gp_model_options *model = (const void *)at;
-        status = model_name_check(model->name ? model->name : "", err);
-        if (status == GP_OK)
-            status = loader_open(&server->loader, model, err);
+        status = open_named(server, options, (const void *)at, err);
         at += options->models->size_bytes;
     }
-    return status;
+    if (status == GP_OK && options->repository)
+        return loader_open_repository(&server->loader, options->repository, &lone, err);
+    return status == GP_OK && !options->n_models ? open_lone(server, &lone, err) : status;
 }
 
 static enum gp_status open_function(struct gp_server *server, gp_infer_fn *function,
@@ -232,7 +243,7 @@ static struct gp_server *create(gp_infer_fn *function, void *self,
                                 const struct gp_server_options *options,
                                 struct gp_error *err)
 {
-    const struct gp_server_options o = options_take(options);
+    const struct gp_server_options o = defaults_take(options);
     struct gp_error detail = {0};
     err = err ? err : &detail;
     struct gp_server *server = create_parts(&o, err);
@@ -245,6 +256,7 @@ static struct gp_server *create(gp_infer_fn *function, void *self,
         status = open_models(server, &o, err);
     if (status == GP_OK)
         status = models_set_default(&server->models, o.default_model, err);
+    server->models.takes_any_path = o.takes_any_path;
     if (status == GP_OK)
         status = open_listeners(server, &o, err);
     if (status == GP_OK)
@@ -280,6 +292,58 @@ void gp_server_stop(struct gp_server *server)
     if (write(server->stop.fd, &one, sizeof one) < 0) {
         /* Told already. */
     }
+}
+
+struct waiting_command {
+    struct loader_command command; /* first */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool is_done;
+};
+
+static void end_wait(struct loader_command *command)
+{
+    struct waiting_command *waiting = (struct waiting_command *)command;
+    pthread_mutex_lock(&waiting->lock);
+    waiting->is_done = true;
+    pthread_cond_signal(&waiting->changed);
+    pthread_mutex_unlock(&waiting->lock);
+}
+
+static enum gp_status command_loader(struct gp_server *server, enum loader_ask ask,
+                                     const char *name, struct gp_error *err)
+{
+    struct waiting_command waiting = {
+        .command = {.ask = ask, .name = name, .done = end_wait},
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .changed = PTHREAD_COND_INITIALIZER,
+    };
+    loader_command(&server->loader, &waiting.command);
+    pthread_mutex_lock(&waiting.lock);
+    while (!waiting.is_done)
+        pthread_cond_wait(&waiting.changed, &waiting.lock);
+    pthread_mutex_unlock(&waiting.lock);
+    const struct gp_error *error = &waiting.command.error;
+    return error->status == GP_OK
+               ? GP_OK
+               : gp_error_set(err, error->status, "%s", error->message);
+}
+
+enum gp_status gp_server_load(struct gp_server *server, const char *name,
+                              struct gp_error *err)
+{
+    return command_loader(server, LOADER_LOAD, name, err);
+}
+
+enum gp_status gp_server_unload(struct gp_server *server, const char *name,
+                                struct gp_error *err)
+{
+    return command_loader(server, LOADER_UNLOAD, name, err);
+}
+
+enum gp_status gp_server_reload(struct gp_server *server, struct gp_error *err)
+{
+    return command_loader(server, LOADER_RELOAD, NULL, err);
 }
 
 void gp_server_destroy(struct gp_server *server)
@@ -319,7 +383,7 @@ static struct gp_server *create_service(const void *arg, struct gp_error *err)
 int gp_serve_function(gp_infer_fn *function, void *self,
                       const struct gp_server_options *options)
 {
-    struct function_service service = {function, self, options_take(options)};
+    struct function_service service = {function, self, defaults_take(options)};
     struct gp_error err = {.message = "descriptor 0, 1 or 2 is closed"};
     enum gp_status status = GP_UNAVAILABLE;
     service.options.size_bytes = sizeof service.options;

@@ -1,7 +1,7 @@
 /* Running a server, and what it says about itself at the start. */
 #include "base/clock.h"
+#include "server/defaults.h"
 #include "server/drain.h"
-#include "server/options.h"
 #include "server/turn.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@ static void log_place(struct gp_server *server)
 {
     const struct place *place = &server->place;
     char cores[64], words[PLACE_WORDS_BYTES];
-    const unsigned long long pool_mib = options_pool_bytes(server, words) / MIB;
+    const unsigned long long pool_mib = defaults_pool_bytes(server, words) / MIB;
     const bool is_large = pool_mib >= 10ull * 1024;
     if (place->cores_from)
         (void)snprintf(cores, sizeof cores, "%u of %u cores (%s)", place->n_cores,

@@ -1,5 +1,5 @@
 /* What a caller leaves open, and what it may not ask for. */
-#include "server/options.h"
+#include "server/defaults.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -12,7 +12,7 @@ enum { RESERVED_DESCRIPTORS = 64 };
     (offsetof(struct gp_server_options, log_format) + sizeof(enum gp_log_format))
 
 /* The caller's options, whatever version of the struct it has. */
-struct gp_server_options options_take(const struct gp_server_options *given)
+struct gp_server_options defaults_take(const struct gp_server_options *given)
 {
     struct gp_server_options options = {0};
     if (given) {
@@ -64,8 +64,8 @@ static enum gp_status keep_hosts(struct gp_server *server, struct gp_error *err)
     return kept ? GP_OK : gp_error_set(err, GP_NO_MEMORY, "no memory for --allow-host");
 }
 
-enum gp_status options_set(struct gp_server *server,
-                           const struct gp_server_options *given, struct gp_error *err)
+enum gp_status defaults_set(struct gp_server *server,
+                            const struct gp_server_options *given, struct gp_error *err)
 {
     struct gp_server_options *o = &server->options;
     *o = *given;
@@ -92,7 +92,8 @@ enum gp_status options_set(struct gp_server *server,
     return keep_hosts(server, err);
 }
 
-uint64_t options_pool_bytes(const struct gp_server *server, char words[PLACE_WORDS_BYTES])
+uint64_t defaults_pool_bytes(const struct gp_server *server,
+                             char words[PLACE_WORDS_BYTES])
 {
     const uint64_t by_default = place_pool_bytes(&server->place, words);
     if (!server->options.pool_bytes)

@@ -1,0 +1,53 @@
+#include "model/load.h"
+
+#include "base/clock.h"
+#include "model/contents.h"
+
+#include <inttypes.h>
+#include <sys/stat.h>
+
+enum gp_status load_version(struct models *models, const struct model_host *host,
+                            struct model_entry *entry, struct model_version *version,
+                            const char *path, struct gp_error *err)
+{
+    struct gp_model_options options = *entry->options;
+    options.path = path;
+    models_set_state(models, version, MODEL_LOADING, NULL);
+    struct model *model = model_open(host, &options, version->number, err);
+    if (!model) {
+        log_line(host->log, GP_LOG_ERROR, "%s version %" PRIu64 " does not load%s: %s",
+                 entry->name, version->number,
+                 version->model ? ", and the one before goes on" : "", err->message);
+        models_set_state(models, version, MODEL_FAILED, err);
+        return err->status;
+    }
+    log_line(host->log, GP_LOG_INFO, "%s version %" PRIu64 " is ready: loaded in %lld ms",
+             entry->name, version->number, (long long)(model->load_ns / CLOCK_MS));
+    models_publish(models, version, model);
+    return GP_OK;
+}
+
+uint64_t load_fingerprint(const char *path)
+{
+    struct stat info;
+    struct listing_root root;
+    struct gp_arena *arena = gp_arena_create();
+    uint64_t fingerprint = 0;
+    if (arena && stat(path, &info) == 0 && !S_ISDIR(info.st_mode))
+        fingerprint = (uint64_t)info.st_mtim.tv_sec * 1000003u +
+                      (uint64_t)info.st_mtim.tv_nsec * 31u + (uint64_t)info.st_size * 7u +
+                      (uint64_t)info.st_ino;
+    else if (arena && listing_open(arena, path, &root, &info, NULL) == GP_OK)
+        (void)contents_fingerprint(arena, &root, root.path, &fingerprint, NULL);
+    gp_arena_destroy(arena);
+    return fingerprint;
+}
+
+void load_retire(struct models *models, const struct model_host *host,
+                 struct model_entry *entry, struct model_version *version)
+{
+    if (version->model)
+        log_line(host->log, GP_LOG_INFO, "%s version %" PRIu64 " is no longer served",
+                 entry->name, version->number);
+    models_retire(models, entry, version);
+}

@@ -1,0 +1,36 @@
+/* model/sync.h - keeps what is served as the repository says (docs/repository.md). */
+#ifndef GP_MODEL_SYNC_H
+#define GP_MODEL_SYNC_H
+
+#include "model/catalog.h"
+#include "model/models.h"
+#include "model/repository_watch.h"
+
+/* Belongs to one thread at a time. Zeroed: there is no repository. */
+struct sync {
+    struct models *models;
+    const struct model_host *host;
+    const char *path;
+    struct gp_arena *arena;           /* of the path and the defaults */
+    struct gp_model_options defaults; /* of models that are not declared */
+    struct repository_watch watch;
+    struct gp_arena *arenas[2]; /* of the look before and the present one, in turn */
+    struct catalog looks[2];
+    unsigned n_looks;
+    struct gp_error trouble; /* what was said last of the whole */
+};
+
+/* Looks at the repository, and opens what is to be served; fails when it cannot be looked at. */
+enum gp_status sync_init(struct sync *sync, struct models *models,
+                         const struct model_host *host, const char *path,
+                         const struct gp_model_options *defaults, struct gp_error *err);
+void sync_finish(struct sync *sync);
+
+/* How long to wait for sync->watch.fd before the next look; -1: for ever, 0: it is due. */
+int sync_wait_ms(struct sync *sync);
+
+/* Looks again, and loads and retires what that comes to. Of `at_once`, if not NULL, a version need
+ * not be settled. */
+void sync_look(struct sync *sync, const struct model_entry *at_once);
+
+#endif
