@@ -1,6 +1,7 @@
-/* plugin.h - what the plug-ins of frameworks do alike. A model's file is looked at before
- * the framework sees it: frameworks' words for a path that is no file are long and differ
- * by release, and some wait for ever on a pipe, or abort on what is too large. */
+/* plugin.h - what the plug-ins of frameworks share. They check a model's file before the
+ * framework opens it: the frameworks' messages for a path that is not a file are long and
+ * change from release to release, and some hang on a pipe or abort on a file that is too
+ * large. */
 #ifndef GP_ENGINES_PLUGIN_H
 #define GP_ENGINES_PLUGIN_H
 
@@ -8,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -15,16 +17,24 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-/* Memory that lives as long as a model: what it says of itself. The newest block knows the one
- * before it; a block's bytes come after its head. */
+/* The value of "KEY=VALUE" when the option has this key, otherwise NULL. */
+static inline const char *plugin_option(const char *option, const char *key)
+{
+    const size_t n = strlen(key);
+    return strncmp(option, key, n) == 0 && option[n] == '=' ? option + n + 1 : NULL;
+}
+
+/* Memory that lives as long as a model, for its description. Blocks form a list, newest
+ * first; a block's bytes follow its head. */
 union plugin_block {
     union plugin_block *next;
     max_align_t alignment;
 };
 
-/* size_bytes, zeroed, and one more; NULL and *err when memory is short. */
+/* Allocates size_bytes + 1 zeroed bytes; NULL and *err when memory is short. */
 static inline void *plugin_keep(union plugin_block **blocks, size_t size_bytes,
                                 struct gp_error *err)
 {
@@ -39,7 +49,7 @@ static inline void *plugin_keep(union plugin_block **blocks, size_t size_bytes,
     return block + 1;
 }
 
-/* A copy with a zero behind it. */
+/* Copies the bytes and terminates them with a zero. */
 static inline const char *plugin_keep_bytes(union plugin_block **blocks,
                                             const void *bytes, size_t size_bytes,
                                             struct gp_error *err)
@@ -70,13 +80,13 @@ struct plugin_file {
     size_t size_bytes;
 };
 
-/* `wanted` says what it should have been: "the onnx engine needs a .onnx file". */
+/* `wanted` says what the path should have been: "the onnx engine needs a .onnx file". */
 static inline enum gp_status plugin_map(const char *path, const char *wanted,
                                         struct plugin_file *file, struct gp_error *err)
 {
     struct stat info;
     void *bytes = MAP_FAILED;
-    /* a pipe that nobody writes to is open at once */
+    /* O_NONBLOCK: opening a pipe without a writer does not block */
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     const bool is_open = fd >= 0 && fstat(fd, &info) == 0;
     const bool is_file = is_open && S_ISREG(info.st_mode);
@@ -107,11 +117,11 @@ static inline void plugin_unmap(struct plugin_file *file)
     file->bytes = NULL;
 }
 
-/* From here on what the process prints to stderr goes nowhere; give the result back. Only
- * while a model is opened: others who print at that time are not heard either. */
+/* Discards what the process prints to stderr until plugin_unmute gets the result back. For
+ * opening a model only: output of other threads is lost as well. */
 static inline FILE *plugin_mute(void)
 {
-    static FILE *nowhere; /* stays open: another thread may have seen it */
+    static FILE *nowhere; /* never closed: another thread may be using it */
     FILE *before = stderr;
     if (!nowhere)
         nowhere = fopen("/dev/null", "we");
@@ -125,8 +135,7 @@ static inline void plugin_unmute(FILE *before)
     stderr = before;
 }
 
-/* Has *err name the model's file, which what was wrong inside of it does not always do.
- * Returns the status. */
+/* Prefixes *err with the model's path unless the message has it. Returns the status. */
 static inline enum gp_status plugin_blame(enum gp_status status, const char *path,
                                           struct gp_error *err)
 {
@@ -134,6 +143,53 @@ static inline enum gp_status plugin_blame(enum gp_status status, const char *pat
         return status;
     const struct gp_error inner = *err;
     return gp_error_set(err, status, "%s: %s", path, inner.message);
+}
+
+/* The log of an open model, and those of the models that were opened before it. */
+struct plugin_listener {
+    void (*log)(void *log_context, enum gp_log_level level, const char *message);
+    void *log_context;
+    struct plugin_listener *older;
+};
+
+/* A framework has one log for the whole process; the model that was opened last gets it. */
+struct plugin_listeners {
+    pthread_mutex_t lock;
+    struct plugin_listener *newest;
+};
+
+static inline void plugin_listen(struct plugin_listeners *listeners,
+                                 struct plugin_listener *listener)
+{
+    pthread_mutex_lock(&listeners->lock);
+    listener->older = listeners->newest;
+    listeners->newest = listener;
+    pthread_mutex_unlock(&listeners->lock);
+}
+
+/* A listener that was never added is ignored. */
+static inline void plugin_unlisten(struct plugin_listeners *listeners,
+                                   const struct plugin_listener *listener)
+{
+    pthread_mutex_lock(&listeners->lock);
+    struct plugin_listener **at = &listeners->newest;
+    while (*at && *at != listener)
+        at = &(*at)->older;
+    if (*at)
+        *at = listener->older;
+    pthread_mutex_unlock(&listeners->lock);
+}
+
+/* Why a run was stopped: its deadline, or else the client. */
+static inline enum gp_status plugin_stopped(const struct gp_call *call,
+                                            struct gp_error *err)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const int64_t now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    if (call->deadline_ns && now_ns >= call->deadline_ns)
+        return gp_error_set(err, GP_DEADLINE, "the run was stopped at its deadline");
+    return gp_error_set(err, GP_CANCELLED, "the run was cancelled");
 }
 
 #endif

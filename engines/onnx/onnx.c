@@ -36,7 +36,7 @@ static enum gp_status check_options(const struct gp_engine_options *options,
                                     struct gp_error *err)
 {
     for (size_t i = 0; i < options->n_options; i++)
-        if (strncmp(options->options[i], "library=", strlen("library=")) != 0 &&
+        if (!plugin_option(options->options[i], "library") &&
             !device_value(options->options[i]))
             return gp_error_set(err, GP_INVALID,
                                 "the onnx engine has no option \"%s\"; it has "
@@ -126,19 +126,18 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     enum gp_status status = check_options(options, err);
     if (status == GP_OK)
         status = device_read(&devices, options, err);
+    const struct ort_runtime *ort;
+    if (status == GP_OK)
+        status = ort_runtime_open(host, options, &ort, err);
     if (status != GP_OK)
         return status;
-    struct gp_error mine;
-    const struct ort_runtime *ort = ort_runtime_open(host, options, &mine);
-    if (!ort)
-        return gp_error_set(err, mine.status, "%s", mine.message);
     struct onnx_model *model = calloc(1, sizeof *model);
     if (!model)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
     model->ort = ort;
     model->devices = devices;
     model->listener = (struct ort_listener){
-        .log = options->log, .log_context = options->log_context, .is_opening = true};
+        .base = {options->log, options->log_context, NULL}, .is_opening = true};
     ort_listen(&model->listener);
 
     struct plugin_file file;
@@ -188,10 +187,10 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
 static enum gp_status probe(const struct gp_engine_options *options, const char **version,
                             const char **path, struct gp_error *err)
 {
-    struct gp_error mine;
-    const struct ort_runtime *ort = ort_runtime_open(host, options, &mine);
-    if (!ort)
-        return gp_error_set(err, mine.status, "%s", mine.message);
+    const struct ort_runtime *ort;
+    const enum gp_status status = ort_runtime_open(host, options, &ort, err);
+    if (status != GP_OK)
+        return status;
     *version = ort->version;
     *path = ort->path;
     return GP_OK;

@@ -4,7 +4,6 @@
 #define GP_ONNX_ONNX_H
 
 #include "../device.h"
-#include "../plugin.h"
 #include "ort.h"
 
 #include <stdatomic.h>

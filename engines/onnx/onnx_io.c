@@ -97,8 +97,8 @@ static void warn_left_out(const struct onnx_model *model, const char *name,
     (void)snprintf(line, sizeof line,
                    "output \"%.*s\" is left out: it is %s, not a tensor",
                    gp_cut(name, 150), name, kind);
-    if (model->listener.log)
-        model->listener.log(model->listener.log_context, GP_LOG_WARNING, line);
+    if (model->listener.base.log)
+        model->listener.base.log(model->listener.base.log_context, GP_LOG_WARNING, line);
 }
 
 /* Reads entry i of a section into io; *is_usable false for one to be left out. */

@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static bool reserve(struct onnx_slot *slot, size_t n)
 {
@@ -165,17 +164,6 @@ static void stop(void *arg)
                     NULL);
 }
 
-/* Why a run that was stopped was stopped. */
-static enum gp_status stopped(const struct gp_call *call, struct gp_error *err)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const int64_t now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    if (call->deadline_ns && now_ns >= call->deadline_ns)
-        return gp_error_set(err, GP_DEADLINE, "the run was stopped at its deadline");
-    return gp_error_set(err, GP_CANCELLED, "the run was cancelled");
-}
-
 /* Finds what is known of the outputs; false when one is asked for twice, which no host
  * does: of two such values the runtime would write one. */
 static bool find_shapes(const struct onnx_model *model, struct onnx_slot *slot,
@@ -233,7 +221,7 @@ static enum gp_status run_session(struct onnx_model *model, struct onnx_slot *sl
         call->n_outputs, slot->values + call->n_inputs);
     onnx_session_give(model);
     const enum gp_status status = ort_check(model->ort, failed, "the model failed", err);
-    return status != GP_OK && atomic_load(&slot->is_cancelled) ? stopped(call, err)
+    return status != GP_OK && atomic_load(&slot->is_cancelled) ? plugin_stopped(call, err)
                                                                : status;
 }
 
@@ -268,7 +256,7 @@ static enum gp_status run_call(struct onnx_model *model, struct onnx_slot *slot,
     if (status != GP_OK)
         return status;
     if (gp_call_on_cancel(call, stop, slot) != GP_OK)
-        return stopped(call, err);
+        return plugin_stopped(call, err);
     const bool is_bound = bind_outputs(model, slot, call, outputs);
     status = run_session(model, slot, call, err);
     if (status != GP_OK && is_bound && !atomic_load(&slot->is_cancelled))

@@ -24,8 +24,7 @@ struct ort_api_base {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ort_runtime runtime;
-static struct ort_listener *listeners;
-static pthread_mutex_t listeners_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct plugin_listeners listeners = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Copies text, each run of blanks and line breaks as one blank. */
 static void one_line(const char *text, char *line, size_t line_size)
@@ -111,41 +110,33 @@ static void hear(void *context, int severity, const char *category, const char *
     const size_t size = gp_text_cut(message, strcspn(message, "\n"), sizeof line - n - 1);
     (void)snprintf(line + n, sizeof line - n, "%.*s", (int)size, message);
     const bool is_error = severity >= ORT_LOG_ERROR;
-    pthread_mutex_lock(&listeners_lock);
-    if (listeners && listeners->is_opening && is_error)
-        (void)snprintf(listeners->error, sizeof listeners->error, "%s", line);
-    else if (listeners && listeners->log)
-        listeners->log(listeners->log_context, is_error ? GP_LOG_ERROR : GP_LOG_WARNING,
-                       line);
-    pthread_mutex_unlock(&listeners_lock);
+    pthread_mutex_lock(&listeners.lock);
+    struct ort_listener *listener = (struct ort_listener *)listeners.newest;
+    if (listener && listener->is_opening && is_error)
+        (void)snprintf(listener->error, sizeof listener->error, "%s", line);
+    else if (listener && listener->base.log)
+        listener->base.log(listener->base.log_context,
+                           is_error ? GP_LOG_ERROR : GP_LOG_WARNING, line);
+    pthread_mutex_unlock(&listeners.lock);
 }
 
 void ort_opened(struct ort_listener *listener)
 {
-    pthread_mutex_lock(&listeners_lock);
-    if (*listener->error && listener->log)
-        listener->log(listener->log_context, GP_LOG_ERROR, listener->error);
+    pthread_mutex_lock(&listeners.lock);
+    if (*listener->error && listener->base.log)
+        listener->base.log(listener->base.log_context, GP_LOG_ERROR, listener->error);
     listener->is_opening = false;
-    pthread_mutex_unlock(&listeners_lock);
+    pthread_mutex_unlock(&listeners.lock);
 }
 
 void ort_listen(struct ort_listener *listener)
 {
-    pthread_mutex_lock(&listeners_lock);
-    listener->next = listeners;
-    listeners = listener;
-    pthread_mutex_unlock(&listeners_lock);
+    plugin_listen(&listeners, &listener->base);
 }
 
 void ort_unlisten(struct ort_listener *listener)
 {
-    pthread_mutex_lock(&listeners_lock);
-    for (struct ort_listener **at = &listeners; *at; at = &(*at)->next)
-        if (*at == listener) {
-            *at = listener->next;
-            break;
-        }
-    pthread_mutex_unlock(&listeners_lock);
+    plugin_unlisten(&listeners, &listener->base);
 }
 
 static enum gp_status fill_api(struct ort_runtime *ort, const struct ort_api_base *base,
@@ -164,8 +155,9 @@ static enum gp_status fill_api(struct ort_runtime *ort, const struct ort_api_bas
     return GP_OK;
 }
 
-static enum gp_status start(struct ort_runtime *ort, const struct gp_host *host,
-                            const struct gp_engine_options *options, struct gp_error *err)
+static enum gp_status start_runtime(struct ort_runtime *ort, const struct gp_host *host,
+                                    const struct gp_engine_options *options,
+                                    struct gp_error *err)
 {
     const struct ort_api_base *(*get_base)(void);
     struct gp_error mine;
@@ -198,16 +190,16 @@ static enum gp_status start(struct ort_runtime *ort, const struct gp_host *host,
     return GP_OK;
 }
 
-const struct ort_runtime *ort_runtime_open(const struct gp_host *host,
-                                           const struct gp_engine_options *options,
-                                           struct gp_error *err)
+enum gp_status ort_runtime_open(const struct gp_host *host,
+                                const struct gp_engine_options *options,
+                                const struct ort_runtime **ort, struct gp_error *err)
 {
     pthread_mutex_lock(&lock);
-    if (!runtime.env)
-        (void)start(&runtime, host, options, err);
-    const struct ort_runtime *ort = runtime.env ? &runtime : NULL;
+    const enum gp_status status =
+        runtime.env ? GP_OK : start_runtime(&runtime, host, options, err);
     pthread_mutex_unlock(&lock);
-    return ort;
+    *ort = &runtime;
+    return status;
 }
 
 enum gp_status ort_check(const struct ort_runtime *ort, struct OrtStatus *status,

@@ -8,7 +8,7 @@
 #ifndef GP_ONNX_ORT_H
 #define GP_ONNX_ORT_H
 
-#include <graphpipe/engine.h>
+#include "../plugin.h"
 
 #include <stdbool.h>
 
@@ -180,19 +180,17 @@ struct ort_runtime {
     char path[512];
 };
 
-/* Who hears what the runtime has to say. The newest open model does. */
 struct ort_listener {
-    void (*log)(void *log_context, enum gp_log_level level, const char *message);
-    void *log_context;
-    struct ort_listener *next;
+    struct plugin_listener base; /* first, so that a pointer to it is one to the whole */
     bool is_opening;
-    char error[400]; /* while opening: it comes as a status too, unless the model opens */
+    /* Held back while opening: if that fails the status says the same. */
+    char error[400];
 };
 
-/* Loads the runtime on the first call. NULL and *err when it cannot be found. */
-const struct ort_runtime *ort_runtime_open(const struct gp_host *host,
-                                           const struct gp_engine_options *options,
-                                           struct gp_error *err);
+/* Loads the runtime on the first call. */
+enum gp_status ort_runtime_open(const struct gp_host *host,
+                                const struct gp_engine_options *options,
+                                const struct ort_runtime **ort, struct gp_error *err);
 
 void ort_listen(struct ort_listener *listener);
 void ort_unlisten(struct ort_listener *listener);

@@ -28,26 +28,19 @@ struct settings {
     const char *warm_up; /* or NULL */
 };
 
-/* The value where the option has this key, else NULL. */
-static const char *value_of(const char *option, const char *key)
-{
-    const size_t n = strlen(key);
-    return strncmp(option, key, n) == 0 && option[n] == '=' ? option + n + 1 : NULL;
-}
-
 static enum gp_status read_options(const struct gp_engine_options *options,
                                    struct settings *settings, struct gp_error *err)
 {
     *settings = (struct settings){.precision = "f32"};
     for (size_t i = 0; i < options->n_options; i++) {
         const char *option = options->options[i], *value;
-        if ((value = value_of(option, "precision")) != NULL) {
+        if ((value = plugin_option(option, "precision")) != NULL) {
             if (strcmp(value, "f32") != 0 && strcmp(value, "bf16") != 0)
                 return gp_error_set(err, GP_INVALID, "%s: it can be f32 or bf16", option);
             settings->precision = strcmp(value, "f32") == 0 ? "f32" : "bf16";
-        } else if ((value = value_of(option, "warm-up")) != NULL) {
+        } else if ((value = plugin_option(option, "warm-up")) != NULL) {
             settings->warm_up = value;
-        } else if (!value_of(option, "library")) {
+        } else if (!plugin_option(option, "library")) {
             return gp_error_set(err, GP_INVALID,
                                 "the openvino engine has no option \"%s\"; it has "
                                 "precision=f32|bf16, warm-up=ROWS,... and library=PATH",
@@ -98,13 +91,12 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
                                  struct gp_error *err)
 {
     struct settings settings;
-    struct gp_error mine;
     enum gp_status status = read_options(options, &settings, err);
+    const struct ov_runtime *ov;
+    if (status == GP_OK)
+        status = ov_runtime_open(host, options, &ov, err);
     if (status != GP_OK)
         return status;
-    const struct ov_runtime *ov = ov_runtime_open(host, options, &mine);
-    if (!ov)
-        return gp_error_set(err, mine.status, "%s", mine.message);
     struct ov_model *model = calloc(1, sizeof *model);
     if (!model)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
@@ -154,10 +146,10 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
 static enum gp_status probe(const struct gp_engine_options *options, const char **version,
                             const char **path, struct gp_error *err)
 {
-    struct gp_error mine;
-    const struct ov_runtime *ov = ov_runtime_open(host, options, &mine);
-    if (!ov)
-        return gp_error_set(err, mine.status, "%s", mine.message);
+    const struct ov_runtime *ov;
+    const enum gp_status status = ov_runtime_open(host, options, &ov, err);
+    if (status != GP_OK)
+        return status;
     *version = ov->version;
     *path = ov->path;
     return GP_OK;

@@ -8,24 +8,12 @@
 #include "openvino.h"
 
 #include <string.h>
-#include <time.h>
 
 static void stop(void *arg)
 {
     struct ov_request *request = arg;
     atomic_store(&request->is_cancelled, true);
     (void)request->lane->model->ov->ov_infer_request_cancel(request->infer);
-}
-
-/* Why a run that was stopped was stopped. */
-static enum gp_status stopped(const struct gp_call *call, struct gp_error *err)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const int64_t now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    if (call->deadline_ns && now_ns >= call->deadline_ns)
-        return gp_error_set(err, GP_DEADLINE, "the run was stopped at its deadline");
-    return gp_error_set(err, GP_CANCELLED, "the run was cancelled");
 }
 
 static enum gp_status set_inputs(const struct ov_request *request,
@@ -180,7 +168,7 @@ static enum gp_status infer(struct ov_request *request, const struct gp_call *ca
     if (can_stop) /* the request is another run's soon */
         (void)gp_call_on_cancel(call, NULL, NULL);
     if (failed != OK && atomic_load(&request->is_cancelled))
-        return stopped(call, err);
+        return plugin_stopped(call, err);
     if (failed != OK && model->shapes)
         atomic_store(&model->is_spoilt, true);
     return ov_check(ov, failed, GP_ENGINE, "the model failed", err);

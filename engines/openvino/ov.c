@@ -162,8 +162,10 @@ static enum gp_status check_types(const struct ov_runtime *ov, struct gp_error *
         ov_tensor_t *tensor;
         if (dtype == GP_STRING)
             continue;
-        if (ov_view(ov, (enum gp_dtype)dtype, one, 1, &element, &tensor, err) != GP_OK)
-            return err->status;
+        const enum gp_status status =
+            ov_view(ov, (enum gp_dtype)dtype, one, 1, &element, &tensor, err);
+        if (status != GP_OK)
+            return status;
         (void)ov->ov_tensor_get_byte_size(tensor, &size);
         ov->ov_tensor_free(tensor);
         if (size != gp_dtype_size((enum gp_dtype)dtype))
@@ -191,8 +193,9 @@ static enum gp_status fill_table(struct ov_runtime *ov, void *handle,
     return GP_OK;
 }
 
-static enum gp_status start(struct ov_runtime *ov, const struct gp_host *host,
-                            const struct gp_engine_options *options, struct gp_error *err)
+static enum gp_status start_runtime(struct ov_runtime *ov, const struct gp_host *host,
+                                    const struct gp_engine_options *options,
+                                    struct gp_error *err)
 {
     ov_version_t version;
     struct gp_error mine;
@@ -216,15 +219,19 @@ static enum gp_status start(struct ov_runtime *ov, const struct gp_host *host,
                     "OpenVINO cannot start", err);
 }
 
-const struct ov_runtime *ov_runtime_open(const struct gp_host *host,
-                                         const struct gp_engine_options *options,
-                                         struct gp_error *err)
+enum gp_status ov_runtime_open(const struct gp_host *host,
+                               const struct gp_engine_options *options,
+                               const struct ov_runtime **ov, struct gp_error *err)
 {
-    struct ov_runtime ov = {0};
+    struct ov_runtime started = {0};
+    enum gp_status status = GP_OK;
     pthread_mutex_lock(&lock);
-    const bool is_open = runtime.core != NULL || start(&ov, host, options, err) == GP_OK;
-    if (is_open && !runtime.core)
-        runtime = ov;
+    if (!runtime.core) {
+        status = start_runtime(&started, host, options, err);
+        if (status == GP_OK)
+            runtime = started;
+    }
     pthread_mutex_unlock(&lock);
-    return is_open ? &runtime : NULL;
+    *ov = &runtime;
+    return status;
 }

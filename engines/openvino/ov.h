@@ -62,10 +62,10 @@ struct ov_runtime {
     char path[512];
 };
 
-/* Loads the runtime on the first call. NULL and *err when it cannot be found. */
-const struct ov_runtime *ov_runtime_open(const struct gp_host *host,
-                                         const struct gp_engine_options *options,
-                                         struct gp_error *err);
+/* Loads the runtime on the first call. */
+enum gp_status ov_runtime_open(const struct gp_host *host,
+                               const struct gp_engine_options *options,
+                               const struct ov_runtime **ov, struct gp_error *err);
 
 /* GP_OK for OK; else `status`, with what OpenVINO says as one line after `what`. */
 enum gp_status ov_check(const struct ov_runtime *ov, ov_status_e failed,

@@ -5,7 +5,6 @@
 #define GP_TENSORFLOW_MODEL_H
 
 #include "../device.h"
-#include "../plugin.h"
 #include "tf.h"
 
 #include <stdbool.h>
@@ -36,7 +35,7 @@ struct tf_slot {
 
 struct tf_model {
     const struct tf_runtime *tf;
-    struct tf_listener listener;
+    struct plugin_listener listener;
     struct device_list devices; /* one at most is used: it is a setting of the process */
     TF_Graph *graph;
     TF_Session *session;

@@ -36,13 +36,13 @@ static void close_model(void *self)
     free(model);
 }
 
-static const char *option(const struct gp_engine_options *options, const char *key)
+/* The signature that the options ask for, or NULL. */
+static const char *asked_signature(const struct gp_engine_options *options)
 {
-    const size_t n = strlen(key);
-    for (size_t i = 0; i < options->n_options; i++)
-        if (strncmp(options->options[i], key, n) == 0)
-            return options->options[i] + n;
-    return NULL;
+    const char *name = NULL;
+    for (size_t i = 0; i < options->n_options && !name; i++)
+        name = plugin_option(options->options[i], "signature");
+    return name;
 }
 
 /* An option that nobody knows is most likely a mistyped one. */
@@ -50,8 +50,8 @@ static enum gp_status check_options(const struct gp_engine_options *options,
                                     struct gp_error *err)
 {
     for (size_t i = 0; i < options->n_options; i++)
-        if (strncmp(options->options[i], "library=", strlen("library=")) != 0 &&
-            strncmp(options->options[i], "signature=", strlen("signature=")) != 0 &&
+        if (!plugin_option(options->options[i], "library") &&
+            !plugin_option(options->options[i], "signature") &&
             !device_value(options->options[i]))
             return gp_error_set(err, GP_INVALID,
                                 "the tensorflow engine has no option \"%s\"; it has "
@@ -149,7 +149,7 @@ static enum gp_status fill(struct tf_model *model,
     if (status == GP_OK && model->devices.n)
         status = check_gpu(model, err);
     if (status == GP_OK)
-        status = choose(model, option(options, "signature="), err);
+        status = choose(model, asked_signature(options), err);
     if (status == GP_OK)
         status = open_slots(model, err);
     if (status != GP_OK)
@@ -169,17 +169,17 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     enum gp_status status = check_options(options, err);
     if (status == GP_OK)
         status = device_read(&devices, options, err);
+    const struct tf_runtime *tf;
+    if (status == GP_OK)
+        status = tf_runtime_open(host, options, &tf, err);
     if (status != GP_OK)
         return status;
-    const struct tf_runtime *tf = tf_runtime_open(host, options, &mine);
-    if (!tf)
-        return gp_error_set(err, mine.status, "%s", mine.message);
     struct tf_model *model = calloc(1, sizeof *model);
     if (!model)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a model");
     model->tf = tf;
     model->devices = devices;
-    model->listener = (struct tf_listener){options->log, options->log_context, NULL};
+    model->listener = (struct plugin_listener){options->log, options->log_context, NULL};
     tf_listen(&model->listener);
     FILE *const before = tf->is_quiet ? plugin_mute() : stderr;
     status = fill(model, options, &mine);
@@ -216,10 +216,10 @@ static enum gp_status describe_model(void *self, struct gp_description *descript
 static enum gp_status probe(const struct gp_engine_options *options, const char **version,
                             const char **path, struct gp_error *err)
 {
-    struct gp_error mine;
-    const struct tf_runtime *tf = tf_runtime_open(host, options, &mine);
-    if (!tf)
-        return gp_error_set(err, mine.status, "%s", mine.message);
+    const struct tf_runtime *tf;
+    const enum gp_status status = tf_runtime_open(host, options, &tf, err);
+    if (status != GP_OK)
+        return status;
     *version = tf->version;
     *path = tf->path;
     return GP_OK;

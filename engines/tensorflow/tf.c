@@ -3,8 +3,6 @@
  */
 #include "tf.h"
 
-#include "../plugin.h"
-
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -42,41 +40,33 @@ enum { FIRST_REFERENCE = 101 }; /* DT_FLOAT_REF in types.proto */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tf_runtime runtime;
-static struct tf_listener *listeners;
-static pthread_mutex_t listeners_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct plugin_listeners listeners = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void hear(const char *message)
 {
     char line[400];
     const size_t size = gp_text_cut(message, strcspn(message, "\n"), sizeof line - 32);
     (void)snprintf(line, sizeof line, "the model prints: %.*s", (int)size, message);
-    pthread_mutex_lock(&listeners_lock);
-    if (listeners && listeners->log)
-        listeners->log(listeners->log_context, GP_LOG_INFO, line);
-    pthread_mutex_unlock(&listeners_lock);
+    pthread_mutex_lock(&listeners.lock);
+    const struct plugin_listener *listener = listeners.newest;
+    if (listener && listener->log)
+        listener->log(listener->log_context, GP_LOG_INFO, line);
+    pthread_mutex_unlock(&listeners.lock);
 }
 
-void tf_listen(struct tf_listener *listener)
+void tf_listen(struct plugin_listener *listener)
 {
-    pthread_mutex_lock(&listeners_lock);
-    listener->next = listeners;
-    listeners = listener;
-    pthread_mutex_unlock(&listeners_lock);
+    plugin_listen(&listeners, listener);
 }
 
-void tf_unlisten(struct tf_listener *listener)
+void tf_unlisten(struct plugin_listener *listener)
 {
-    pthread_mutex_lock(&listeners_lock);
-    for (struct tf_listener **at = &listeners; *at; at = &(*at)->next)
-        if (*at == listener) {
-            *at = listener->next;
-            break;
-        }
-    pthread_mutex_unlock(&listeners_lock);
+    plugin_unlisten(&listeners, listener);
 }
 
-static enum gp_status start(struct tf_runtime *tf, const struct gp_host *host,
-                            const struct gp_engine_options *options, struct gp_error *err)
+static enum gp_status start_runtime(struct tf_runtime *tf, const struct gp_host *host,
+                                    const struct gp_engine_options *options,
+                                    struct gp_error *err)
 {
     struct gp_error mine;
     /* it writes to stderr by itself; what matters comes back as a status as well */
@@ -108,16 +98,16 @@ static enum gp_status start(struct tf_runtime *tf, const struct gp_host *host,
     return GP_OK;
 }
 
-const struct tf_runtime *tf_runtime_open(const struct gp_host *host,
-                                         const struct gp_engine_options *options,
-                                         struct gp_error *err)
+enum gp_status tf_runtime_open(const struct gp_host *host,
+                               const struct gp_engine_options *options,
+                               const struct tf_runtime **tf, struct gp_error *err)
 {
     pthread_mutex_lock(&lock);
-    if (!runtime.version)
-        (void)start(&runtime, host, options, err);
-    const struct tf_runtime *tf = runtime.version ? &runtime : NULL;
+    const enum gp_status status =
+        runtime.version ? GP_OK : start_runtime(&runtime, host, options, err);
     pthread_mutex_unlock(&lock);
-    return tf;
+    *tf = &runtime;
+    return status;
 }
 
 static enum gp_status status_of(TF_Code code)

@@ -3,7 +3,7 @@
 #ifndef GP_TENSORFLOW_TF_H
 #define GP_TENSORFLOW_TF_H
 
-#include <graphpipe/engine.h>
+#include "../plugin.h"
 
 #include <tensorflow/c/c_api.h>
 
@@ -84,19 +84,14 @@ struct tf_runtime {
     bool (*has_cuda)(void); /* was it built so; NULL: that is not known */
 };
 
-/* Opens TensorFlow where that has not been done; NULL and *err where it cannot be. */
-const struct tf_runtime *tf_runtime_open(const struct gp_host *host,
-                                         const struct gp_engine_options *options,
-                                         struct gp_error *err);
+/* Loads the runtime on the first call. */
+enum gp_status tf_runtime_open(const struct gp_host *host,
+                               const struct gp_engine_options *options,
+                               const struct tf_runtime **tf, struct gp_error *err);
 
-/* What models print (tf.print) goes to whoever listens last. */
-struct tf_listener {
-    void (*log)(void *log_context, enum gp_log_level level, const char *message);
-    void *log_context;
-    struct tf_listener *next;
-};
-void tf_listen(struct tf_listener *listener);
-void tf_unlisten(struct tf_listener *listener);
+/* Gets what models print (tf.print). */
+void tf_listen(struct plugin_listener *listener);
+void tf_unlisten(struct plugin_listener *listener);
 
 /* GP_OK, or the failure with *err saying "WHAT: why" in one line. Leaves the status as it
  * is. */
