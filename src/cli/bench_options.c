@@ -1,6 +1,8 @@
 /* The options of bench, as --help shows them. */
 #include "cli/bench_options.h"
 
+#include "cli/input.h"
+
 enum { MAX_CONNECTIONS = 60000, MAX_DISTINCT = 100000 };
 
 #define AT(field) OPTION_AT(bench_values, field)
@@ -58,19 +60,8 @@ const struct option bench_options[] = {
      .kind = OPTION_DURATION,
      AT(timeout_ms),
      .help = "give a request up after this long"},
-    {.group = "Requests",
-     .name = "input",
-     .letter = 'i',
-     .argument = "[NAME=]INPUT",
-     .kind = OPTION_LIST,
-     AT(inputs),
-     .help = "an input, as the arguments after ADDRESS are"},
-    {.name = "output",
-     .letter = 'o',
-     .argument = "NAME",
-     .kind = OPTION_LIST,
-     AT(outputs),
-     .help = "an output to ask for, repeatable;\nwithout it the model's default outputs"},
+    {.group = "Requests", INPUT_ROW, AT(inputs)},
+    {OUTPUT_ROW, AT(outputs)},
     {.name = "config",
      .argument = "TEXT",
      .kind = OPTION_TEXT,

@@ -3,6 +3,7 @@
  * library is found; one that is a Python program, when it says so. */
 #include "cli/cli.h"
 
+#include "cli/engine_flags.h"
 #include "engine/engine.h"
 #include "engine/folders.h"
 #include "engine/python.h"
@@ -17,25 +18,9 @@ struct engines_values {
 
 #define AT(field) OPTION_AT(engines_values, field)
 static const struct option engines_options[] = {
-    {.name = "engine-dir",
-     .env = "GP_ENGINE_DIR",
-     .argument = "DIR",
-     .kind = OPTION_TEXT,
-     AT(engine_dir),
-     .help = "where to look for engines first"},
-    {.name = "engine-option",
-     .env = "GP_ENGINE_OPTION",
-     .argument = "KEY=VALUE",
-     .kind = OPTION_LIST,
-     AT(engine_options),
-     .help = "as for serve, for instance library=PATH"},
-    {.name = "python",
-     .env = "GP_PYTHON",
-     .argument = "PATH",
-     .kind = OPTION_TEXT,
-     .into = "engine-option",
-     AT(python),
-     .help = "the interpreter of the python engine (default: python3)"},
+    {ENGINE_DIR_ROW, AT(engine_dir)},
+    {ENGINE_OPTION_ROW, AT(engine_options)},
+    {ENGINE_PYTHON_ROW, AT(python)},
 };
 #undef AT
 

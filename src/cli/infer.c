@@ -29,18 +29,8 @@ struct infer_values {
 
 #define AT(field) OPTION_AT(infer_values, field)
 static const struct option infer_options[] = {
-    {.name = "input",
-     .letter = 'i',
-     .argument = "[NAME=]INPUT",
-     .kind = OPTION_LIST,
-     AT(inputs),
-     .help = "an input, as the arguments after ADDRESS are"},
-    {.name = "output",
-     .letter = 'o',
-     .argument = "NAME",
-     .kind = OPTION_LIST,
-     AT(outputs),
-     .help = "an output to ask for, repeatable;\nwithout it the model's default outputs"},
+    {INPUT_ROW, AT(inputs)},
+    {OUTPUT_ROW, AT(outputs)},
     {.name = "config",
      .argument = "TEXT",
      .kind = OPTION_TEXT,

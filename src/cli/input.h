@@ -7,6 +7,14 @@
 
 #include <graphpipe/tensor.h>
 
+/* The rows of options for them, without braces and offset. */
+#define INPUT_ROW                                                                        \
+    .name = "input", .letter = 'i', .argument = "[NAME=]INPUT", .kind = OPTION_LIST,     \
+    .help = "an input, as the arguments after ADDRESS are"
+#define OUTPUT_ROW                                                                       \
+    .name = "output", .letter = 'o', .argument = "NAME", .kind = OPTION_LIST,            \
+    .help = "an output to ask for, repeatable;\nwithout it the model's default outputs"
+
 struct input {
     struct gp_tensor tensor; /* points into the file, the word or the arena */
     struct file file;

@@ -50,6 +50,12 @@ struct serve_values {
     bool print_config;
 };
 
+/* A row without braces and offset. */
+#define CACHE_DIR_ROW                                                                    \
+    .name = "cache-dir", .env = "GP_CACHE_DIR", .argument = "DIR", .kind = OPTION_TEXT,  \
+    .help = "where models that are named by a URL are kept\n"                            \
+            "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"
+
 enum { SERVE_N_OPTIONS = 39 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 

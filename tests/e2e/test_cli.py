@@ -126,7 +126,7 @@ def test_print_config():
 def test_every_setting_has_its_variable():
     names = set(config()) - {"print-config"}
     text = "".join((SOURCE / "src/cli" / name).read_text()
-                   for name in ("serve_options.c", "engine_flags.h"))
+                   for name in ("serve_options.c", "serve.h", "engine_flags.h"))
     for name in names:
         assert f'"GP_{name.upper().replace("-", "_")}"' in text, name
 
