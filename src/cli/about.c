@@ -3,9 +3,7 @@
 #include "cli/about.h"
 
 #include "cli/cli.h"
-#include "cli/tensor_text.h"
-
-#include <string.h>
+#include "wire/shape.h"
 
 enum { KEY_COLUMN = 13 };
 
@@ -20,23 +18,14 @@ static void write_row(struct text *text, const char *key, const char *value)
     text_puts(text, "\n");
 }
 
-static void write_io_type(struct text *text, const struct gp_io *io)
-{
-    if (io->flags & GP_IO_ANY_RANK)
-        text_printf(text, "%s[...]",
-                    io->dtype == GP_NULL ? "any" : gp_dtype_name(io->dtype));
-    else
-        tensor_write_type(text, io->dtype, io->shape, io->rank);
-}
-
 /* How wide the names and the types of inputs and outputs are. */
-static void measure(const struct gp_io *ios, uint32_t n, size_t *name_width,
-                    size_t *type_width)
+static void measure_ios(const struct gp_io *ios, uint32_t n, size_t *name_width,
+                        size_t *type_width)
 {
     for (uint32_t i = 0; i < n; i++) {
         struct text name = {0}, type = {0};
         text_foreign_puts(&name, ios[i].name);
-        write_io_type(&type, &ios[i]);
+        shape_write_io(&type, &ios[i]);
         const size_t width = cli_width(name.data, name.size_bytes);
         *name_width = width > *name_width ? width : *name_width;
         *type_width = type.size_bytes > *type_width ? type.size_bytes : *type_width;
@@ -59,7 +48,7 @@ static void write_ios(struct text *text, const char *heading, const struct gp_io
         text_puts(text, "  ");
         text_foreign_puts(text, ios[i].name);
         cli_pad(text, start, name_width + 4);
-        write_io_type(text, &ios[i]);
+        shape_write_io(text, &ios[i]);
         if (is_optional || *description)
             cli_pad(text, start, name_width + type_width + 6);
         text_printf(text, "%s%s", is_optional ? "optional" : "",
@@ -76,51 +65,10 @@ void about_write(struct text *text, const struct gp_metadata *metadata)
     write_row(text, "server", metadata->server);
     write_row(text, "description", metadata->description);
     size_t name_width = KEY_COLUMN - 4, type_width = 0;
-    measure(metadata->inputs, metadata->n_inputs, &name_width, &type_width);
-    measure(metadata->outputs, metadata->n_outputs, &name_width, &type_width);
+    measure_ios(metadata->inputs, metadata->n_inputs, &name_width, &type_width);
+    measure_ios(metadata->outputs, metadata->n_outputs, &name_width, &type_width);
     write_ios(text, "inputs", metadata->inputs, metadata->n_inputs, name_width,
               type_width);
     write_ios(text, "outputs", metadata->outputs, metadata->n_outputs, name_width,
               type_width);
-}
-
-static void write_json_io(struct text *text, const struct gp_io *io)
-{
-    text_puts(text, "{\"name\":");
-    text_json_puts(text, io->name);
-    text_printf(text, ",\"type\":\"%s\",\"shape\":[", gp_dtype_name(io->dtype));
-    for (uint32_t d = 0; d < io->rank; d++)
-        text_printf(text, "%s%lld", d ? "," : "", (long long)io->shape[d]);
-    text_puts(text, io->flags & GP_IO_OPTIONAL ? "],\"optional\":true" : "]");
-    if (io->description && *io->description) {
-        text_puts(text, ",\"description\":");
-        text_json_puts(text, io->description);
-    }
-    text_puts(text, "}");
-}
-
-static void write_json_ios(struct text *text, const char *key, const struct gp_io *ios,
-                           uint32_t n)
-{
-    text_printf(text, ",\"%s\":[", key);
-    for (uint32_t i = 0; i < n; i++) {
-        if (i)
-            text_puts(text, ",");
-        write_json_io(text, &ios[i]);
-    }
-    text_puts(text, "]");
-}
-
-void about_write_json(struct text *text, const struct gp_metadata *metadata)
-{
-    const char *const keys[] = {"name", "version", "server", "description"};
-    const char *const values[] = {metadata->name, metadata->version, metadata->server,
-                                  metadata->description};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        text_printf(text, "%s\"%s\":", i ? "," : "{", keys[i]);
-        text_json_puts(text, values[i] ? values[i] : "");
-    }
-    write_json_ios(text, "inputs", metadata->inputs, metadata->n_inputs);
-    write_json_ios(text, "outputs", metadata->outputs, metadata->n_outputs);
-    text_puts(text, "}\n");
 }

@@ -1,5 +1,5 @@
-/* cli/about.h - what a model says of itself, as a table and as JSON: for servers, files
- * and captured messages alike. */
+/* cli/about.h - what a model says of itself as a table, for servers, files and captured
+ * messages alike. */
 #ifndef GP_CLI_ABOUT_H
 #define GP_CLI_ABOUT_H
 
@@ -8,6 +8,5 @@
 #include <graphpipe/message.h>
 
 void about_write(struct text *text, const struct gp_metadata *metadata);
-void about_write_json(struct text *text, const struct gp_metadata *metadata);
 
 #endif

@@ -3,9 +3,9 @@
 #include "cli/bench_message.h"
 
 #include "cli/capture.h"
-#include "cli/tensor_text.h"
 #include "client/roundtrip.h"
 #include "http/http.h"
+#include "wire/shape.h"
 
 #include <graphpipe/client.h>
 
@@ -94,7 +94,7 @@ static const char *describe(const struct gp_call *call, struct gp_arena *arena)
         text_puts(&text, i ? ", " : "");
         text_foreign_puts(&text, has_name ? input->name : "");
         text_puts(&text, has_name ? " " : "");
-        tensor_write_type(&text, input->dtype, input->shape, input->rank);
+        shape_write(&text, input->dtype, input->shape, input->rank);
     }
     text_puts(&text, call->n_inputs > 4 ? ", ..." : call->n_inputs ? "" : "no inputs");
     char *copy = text.is_short ? NULL : gp_arena_alloc(arena, text.size_bytes + 1);

@@ -8,6 +8,7 @@
 #include "cli/capture.h"
 #include "cli/file.h"
 #include "cli/tensor_text.h"
+#include "wire/shape.h"
 
 #include <graphpipe/message.h>
 
@@ -50,7 +51,7 @@ static void write_tensors(struct text *text, const char *heading,
             text_foreign_puts(text, tensors[i].name);
             text_puts(text, "  ");
         }
-        tensor_write_type(text, tensors[i].dtype, tensors[i].shape, tensors[i].rank);
+        shape_write(text, tensors[i].dtype, tensors[i].shape, tensors[i].rank);
         text_printf(text, "  %zu bytes  ", element_bytes(&tensors[i]));
         tensor_write_summary(text, &tensors[i]);
         text_puts(text, "\n");

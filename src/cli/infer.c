@@ -8,6 +8,7 @@
 #include "cli/input.h"
 #include "cli/npy.h"
 #include "cli/tensor_text.h"
+#include "wire/shape.h"
 
 #include <graphpipe/client.h>
 
@@ -162,7 +163,7 @@ static void write_lines(struct text *text, const struct session *s)
         const size_t start = text->size_bytes;
         text_foreign_puts(text, output_name(s, i, name, sizeof name));
         cli_pad(text, start, width + 2);
-        tensor_write_type(text, tensor->dtype, tensor->shape, tensor->rank);
+        shape_write(text, tensor->dtype, tensor->shape, tensor->rank);
         text_puts(text, "  ");
         tensor_write_summary(text, tensor);
         text_puts(text, "\n");

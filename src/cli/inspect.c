@@ -8,6 +8,7 @@
 #include "cli/engine_flags.h"
 #include "engine/engine.h"
 #include "engine/isolate.h"
+#include "wire/metadata_json.h"
 
 #include <graphpipe/client.h>
 
@@ -57,7 +58,7 @@ static int print(const struct inspect_values *values, const struct gp_metadata *
 {
     struct text text = {0};
     if (values->as_json)
-        about_write_json(&text, metadata);
+        metadata_write_json(&text, metadata);
     else
         about_write(&text, metadata);
     const bool is_whole = cli_flush(&text);

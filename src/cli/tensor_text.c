@@ -137,17 +137,6 @@ static void write_element(struct text *text, const struct gp_tensor *tensor, siz
     }
 }
 
-void tensor_write_type(struct text *text, enum gp_dtype dtype, const int64_t *shape,
-                       uint32_t rank)
-{
-    char type[GP_MAX_RANK * 21 + 32];
-    (void)gp_shape_format(dtype, shape, rank, type, sizeof type);
-    if (dtype == GP_NULL && strncmp(type, "null", 4) == 0)
-        text_printf(text, "any%s", type + 4);
-    else
-        text_puts(text, type);
-}
-
 /* Elements from *next on, in brackets for each dimension from `d` on. */
 static void write_nested(struct text *text, const struct gp_tensor *tensor, uint32_t d,
                          size_t *next)

@@ -7,10 +7,6 @@
 
 #include <graphpipe/tensor.h>
 
-/* "float32[1,1000]"; a type of GP_NULL is "any". */
-void tensor_write_type(struct text *text, enum gp_dtype dtype, const int64_t *shape,
-                       uint32_t rank);
-
 /* One line without an end: all elements in brackets when there are few; else the least
  * and the greatest, and the top three of a single row of floats or the first elements of
  * others. */

@@ -4,6 +4,7 @@
 
 #include "cli/literal.h"
 #include "cli/tensor_text.h"
+#include "wire/shape.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@ static void print(const struct gp_tensor *tensor)
 {
     struct text text = {0};
     const size_t n = tensor_count(tensor);
-    tensor_write_type(&text, tensor->dtype, tensor->shape, tensor->rank);
+    shape_write(&text, tensor->dtype, tensor->shape, tensor->rank);
     tensor_write_summary(&text, tensor);
     for (size_t i = 0; i < n; i++)
         tensor_write_json(&text, tensor, i);

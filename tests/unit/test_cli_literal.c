@@ -3,6 +3,7 @@
 #include "cli/literal.c"
 #undef AT
 #include "cli/tensor_text.c"
+#include "wire/shape.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +42,7 @@ static void becomes(const char *word, const char *expected)
     if (read_word(word, &tensor) != GP_OK)
         fail_msg("%s: %s", word, err.message);
     struct text text = {0};
-    tensor_write_type(&text, tensor.dtype, tensor.shape, tensor.rank);
+    shape_write(&text, tensor.dtype, tensor.shape, tensor.rank);
     text_puts(&text, " ");
     tensor_write_summary(&text, &tensor);
     assert_string_equal(text.data, expected);
