@@ -118,19 +118,16 @@ enum gp_status wire_view_request(struct gp_arena *arena, const void *bytes,
     return read_infer(&reader, &infer, &request->call);
 }
 
-/* Makes all the tensors readable, as what they are. */
+/* Makes all tensors readable, each as its own type. */
 static enum gp_status settle_all(struct gp_arena *arena, const struct gp_tensor *views,
                                  uint32_t n, const struct gp_tensor **tensors,
                                  struct gp_error *err)
 {
     struct wire_copies copies = {.arena = arena, .payloads = arena};
-    struct gp_tensor *list = gp_arena_alloc(arena, n * sizeof *list);
-    if (!list)
-        return gp_error_set(err, GP_NO_MEMORY, "no memory to list %u tensors", n);
-    for (uint32_t i = 0; i < n; i++) {
-        list[i] = views[i];
+    struct gp_tensor *list;
+    GP_TRY(wire_copy_list(arena, views, n, &list, err));
+    for (uint32_t i = 0; i < n; i++)
         GP_TRY(wire_settle(&copies, &list[i], list[i].dtype, err));
-    }
     *tensors = list;
     return GP_OK;
 }

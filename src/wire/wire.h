@@ -38,6 +38,10 @@ struct wire_copies {
  * BFloat16, as clients of 2018 have them. */
 bool wire_stands_for(enum gp_dtype from, enum gp_dtype to);
 
+/* Copies the list, not what its tensors point to. */
+enum gp_status wire_copy_list(struct gp_arena *arena, const struct gp_tensor *tensors,
+                              uint32_t n, struct gp_tensor **list, struct gp_error *err);
+
 /* Makes a view a tensor that anybody can read, of type `to`: its own, or one that it stands for.
  * GP_NO_MEMORY leaves it as it was. */
 enum gp_status wire_settle(struct wire_copies *copies, struct gp_tensor *tensor,

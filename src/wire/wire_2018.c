@@ -1,5 +1,5 @@
-/* What readers of 2018 are given in place of the types that they do not know. Bool needs
- * a new type only; BFloat16 is widened.
+/* Replaces types that readers of 2018 do not know. Bool is only relabelled; BFloat16 is
+ * widened.
  */
 #include "wire/try.h"
 #include "wire/wire.h"
@@ -17,11 +17,9 @@ enum gp_status wire_tensors_of_2018(struct gp_arena *arena,
                                     struct gp_error *err)
 {
     struct wire_copies copies = {.arena = arena, .payloads = arena};
-    struct gp_tensor *list = gp_arena_alloc(arena, n * sizeof *list);
-    if (!list)
-        return gp_error_set(err, GP_NO_MEMORY, "no memory to list %u tensors", n);
+    struct gp_tensor *list;
+    GP_TRY(wire_copy_list(arena, *tensors, n, &list, err));
     for (uint32_t i = 0; i < n; i++) {
-        list[i] = (*tensors)[i];
         if (list[i].dtype == GP_BFLOAT16)
             GP_TRY(wire_settle(&copies, &list[i], GP_FLOAT32, err));
         list[i].dtype = wire_dtype_of_2018(list[i].dtype);

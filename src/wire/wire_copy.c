@@ -156,6 +156,17 @@ static const void *copy_payload(struct wire_copies *copies, const void *from,
     return data;
 }
 
+enum gp_status wire_copy_list(struct gp_arena *arena, const struct gp_tensor *tensors,
+                              uint32_t n, struct gp_tensor **list, struct gp_error *err)
+{
+    *list = gp_arena_alloc(arena, n * sizeof **list);
+    if (!*list)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory to list %u tensors", n);
+    if (n)
+        memcpy(*list, tensors, n * sizeof **list);
+    return GP_OK;
+}
+
 enum gp_status wire_settle(struct wire_copies *copies, struct gp_tensor *tensor,
                            enum gp_dtype to, struct gp_error *err)
 {
