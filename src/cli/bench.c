@@ -90,9 +90,9 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static enum gp_status save(const char *path, const struct bench_settings *settings,
-                           const struct bench_messages *messages,
-                           const struct bench_result *result, struct gp_error *err)
+static enum gp_status save_result(const char *path, const struct bench_settings *settings,
+                                  const struct bench_messages *messages,
+                                  const struct bench_result *result, struct gp_error *err)
 {
     struct text text = {0};
     bench_write_json(&text, settings, messages, result);
@@ -105,17 +105,17 @@ static enum gp_status save(const char *path, const struct bench_settings *settin
     return status;
 }
 
-static enum gp_status measure(const struct bench_values *values,
-                              const struct bench_settings *settings,
-                              struct bench_source *source, struct gp_arena *arena,
-                              struct bench_result *result, struct gp_error *err)
+static enum gp_status measure_server(const struct bench_values *values,
+                                     const struct bench_settings *settings,
+                                     struct bench_source *source, struct gp_arena *arena,
+                                     struct bench_result *result, struct gp_error *err)
 {
     struct bench_messages messages;
     enum gp_status status = bench_messages_make(&messages, source, arena, err);
     if (status == GP_OK)
         status = bench_load(settings, &messages, result, err);
     if (status == GP_OK && values->json)
-        status = save(values->json, settings, &messages, result, err);
+        status = save_result(values->json, settings, &messages, result, err);
     if (status != GP_OK || (values->json && strcmp(values->json, "-") == 0))
         return status;
     struct text text = {0};
@@ -125,7 +125,7 @@ static enum gp_status measure(const struct bench_values *values,
     return is_whole ? GP_OK : gp_error_set(err, GP_NO_MEMORY, "out of memory");
 }
 
-static int compare(struct options *options)
+static int compare_results(struct options *options)
 {
     struct text text = {0};
     struct gp_error err;
@@ -146,7 +146,7 @@ static int bench_run(struct options *options)
     struct bench_settings settings;
     struct gp_error err;
     if (values->is_compare)
-        return compare(options);
+        return compare_results(options);
     if (mistake)
         return cli_misuse("%s", mistake);
     if (!settle(&settings, options))
@@ -170,7 +170,7 @@ static int bench_run(struct options *options)
     enum gp_status status = inputs_open(&source.inputs, options->arena, &options->words,
                                         &values->inputs, &err);
     if (status == GP_OK)
-        status = measure(values, &settings, &source, options->arena, result, &err);
+        status = measure_server(values, &settings, &source, options->arena, result, &err);
     const bool has_measured = result->latency.n > 0 || result->total.n_answers > 0;
     bench_source_finish(&source);
     bench_result_finish(result);

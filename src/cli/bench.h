@@ -96,6 +96,8 @@ void bench_result_finish(struct bench_result *result);
 /* "http 503", "timeout" ... */
 const char *bench_error_name(enum bench_error error);
 
+double bench_seconds(int64_t ns);
+
 /* Writes a duration in the unit that suits it: "5.21 ms". */
 int bench_format_ns(char *out, size_t size, double ns);
 

@@ -57,8 +57,8 @@ static bool fill_strings(struct gp_string *strings, size_t n, struct random *ran
     return letters;
 }
 
-static enum gp_status fill(struct gp_tensor *tensor, struct random *random,
-                           struct gp_arena *arena, struct gp_error *err)
+static enum gp_status fill_tensor(struct gp_tensor *tensor, struct random *random,
+                                  struct gp_arena *arena, struct gp_error *err)
 {
     const bool is_string = tensor->dtype == GP_STRING;
     const size_t size =
@@ -185,7 +185,7 @@ enum gp_status bench_generate(struct gp_call *call, const struct gp_metadata *me
                                .dtype = io->dtype == GP_NULL ? GP_FLOAT32 : io->dtype};
         status = choose_shape(shape, &tensor->rank, io, source, n == 1, err);
         if (status == GP_OK)
-            status = fill(tensor, &random, arena, err);
+            status = fill_tensor(tensor, &random, arena, err);
         call->n_inputs++;
     }
     return status;

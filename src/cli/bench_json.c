@@ -3,15 +3,9 @@
  * counted. */
 #include "cli/bench.h"
 
-#include "base/clock.h"
 #include "base/text.h"
 
 #include <graphpipe/version.h>
-
-static double seconds(int64_t ns)
-{
-    return (double)ns / (double)CLOCK_S;
-}
 
 static double microseconds(double ns)
 {
@@ -28,13 +22,13 @@ static void write_settings(struct text *text, const struct bench_settings *setti
     else
         text_puts(text, ",\"loop\":\"closed\"");
     text_printf(text, ",\"connections\":%u,\"warm_up_s\":%.10g", settings->n_connections,
-                seconds(settings->warm_up_ns));
+                bench_seconds(settings->warm_up_ns));
     if (settings->duration_ns)
-        text_printf(text, ",\"for_s\":%.10g", seconds(settings->duration_ns));
+        text_printf(text, ",\"for_s\":%.10g", bench_seconds(settings->duration_ns));
     if (settings->n_requests)
         text_printf(text, ",\"requests\":%llu", (unsigned long long)settings->n_requests);
     text_printf(text, ",\"timeout_s\":%.10g,\"seed\":%llu}",
-                seconds(settings->timeout_ns), (unsigned long long)settings->seed);
+                bench_seconds(settings->timeout_ns), (unsigned long long)settings->seed);
 }
 
 static void write_request(struct text *text, const struct bench_messages *messages)
@@ -73,12 +67,12 @@ static void write_cpu(struct text *text, const char *name, int64_t cpu_ns, uint6
 
 static void write_slice(struct text *text, const struct bench_slice *slice)
 {
-    const double length_s = slice->length_ns ? seconds(slice->length_ns) : 1;
+    const double length_s = slice->length_ns ? bench_seconds(slice->length_ns) : 1;
     text_printf(text,
                 "\"seconds\":%.6f,\"requests\":%llu,\"failed\":%llu,"
                 "\"requests_per_s\":%.3f,\"rows_per_s\":%.3f,\"sent_bytes_per_s\":%.1f,"
                 "\"received_bytes_per_s\":%.1f",
-                seconds(slice->length_ns), (unsigned long long)slice->n_answers,
+                bench_seconds(slice->length_ns), (unsigned long long)slice->n_answers,
                 (unsigned long long)slice->n_errors, (double)slice->n_answers / length_s,
                 (double)slice->n_rows / length_s, (double)slice->sent_bytes / length_s,
                 (double)slice->received_bytes / length_s);

@@ -21,15 +21,16 @@ void bench_link_close(struct bench_link *link)
     link->fd = -1;
 }
 
-static enum bench_step fail(struct bench_link *link, enum bench_error kind,
-                            enum bench_error *error)
+static enum bench_step fail_link(struct bench_link *link, enum bench_error kind,
+                                 enum bench_error *error)
 {
     bench_link_close(link);
     *error = kind;
     return BENCH_FAILED;
 }
 
-static bool watch(struct bench_net *net, struct bench_link *link, int op, uint32_t events)
+static bool watch_socket(struct bench_net *net, struct bench_link *link, int op,
+                         uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = link};
     if (op == EPOLL_CTL_MOD && link->events == events)
@@ -45,14 +46,15 @@ static enum bench_step open_fd(struct bench_net *net, struct bench_link *link,
     const int on = 1;
     link->fd = socket(server->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->fd < 0)
-        return fail(link, BENCH_CONNECT, error);
+        return fail_link(link, BENCH_CONNECT, error);
     if (server->sa_family != AF_UNIX)
         (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     link->is_connecting = connect(link->fd, server, net->server_size) != 0;
     if (link->is_connecting && errno != EINPROGRESS)
-        return fail(link, BENCH_CONNECT, error);
-    if (!watch(net, link, EPOLL_CTL_ADD, EPOLLIN | (link->is_connecting ? EPOLLOUT : 0)))
-        return fail(link, BENCH_CONNECT, error);
+        return fail_link(link, BENCH_CONNECT, error);
+    if (!watch_socket(net, link, EPOLL_CTL_ADD,
+                      EPOLLIN | (link->is_connecting ? EPOLLOUT : 0)))
+        return fail_link(link, BENCH_CONNECT, error);
     return BENCH_WAITS;
 }
 
@@ -87,16 +89,17 @@ static enum bench_step send_parts(struct bench_net *net, struct bench_link *link
         const struct msghdr header = {.msg_iov = parts, .msg_iovlen = n};
         const ssize_t sent = sendmsg(link->fd, &header, MSG_NOSIGNAL);
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return watch(net, link, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT)
+            return watch_socket(net, link, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT)
                        ? BENCH_WAITS
-                       : fail(link, BENCH_RESET, error);
+                       : fail_link(link, BENCH_RESET, error);
         if (sent < 0 && errno != EINTR)
-            return fail(link, BENCH_RESET, error);
+            return fail_link(link, BENCH_RESET, error);
         move(link, sent > 0 ? (size_t)sent : 0);
     }
     link->is_sent = true;
-    return watch(net, link, EPOLL_CTL_MOD, EPOLLIN) ? BENCH_WAITS
-                                                    : fail(link, BENCH_RESET, error);
+    return watch_socket(net, link, EPOLL_CTL_MOD, EPOLLIN)
+               ? BENCH_WAITS
+               : fail_link(link, BENCH_RESET, error);
 }
 
 enum bench_step bench_link_begin(struct bench_net *net, struct bench_link *link,
@@ -133,8 +136,8 @@ static void sample_add(struct bench_sample *sample, const void *bytes, size_t si
     sample->size_bytes += size;
 }
 
-static void keep(struct bench_net *net, const struct bench_link *link, const void *bytes,
-                 size_t size)
+static void keep_sample(struct bench_net *net, const struct bench_link *link,
+                        const void *bytes, size_t size)
 {
     if (net->sample.link == link && size)
         sample_add(&net->sample, bytes, size);
@@ -157,13 +160,13 @@ static enum bench_step take_chunks(struct bench_net *net, struct bench_link *lin
         size_t used;
         const enum http_progress progress =
             http_chunked(&link->answer, bytes, size, &used, &payload, NULL);
-        keep(net, link, payload.iov_base, payload.iov_len);
+        keep_sample(net, link, payload.iov_base, payload.iov_len);
         bytes += used;
         size -= used;
         if (progress == HTTP_DONE)
             return answered(link, size);
         if (progress == HTTP_BAD || used == 0)
-            return fail(link, BENCH_BAD_ANSWER, error);
+            return fail_link(link, BENCH_BAD_ANSWER, error);
     }
     return BENCH_WAITS;
 }
@@ -175,7 +178,7 @@ static enum bench_step take_body(struct bench_net *net, struct bench_link *link,
         return take_chunks(net, link, bytes, size, error);
     const bool is_known = link->answer.content_length >= 0;
     const size_t taken = is_known && size > link->body_left ? link->body_left : size;
-    keep(net, link, bytes, taken);
+    keep_sample(net, link, bytes, taken);
     link->body_left -= is_known ? taken : 0;
     return is_known && link->body_left == 0 ? answered(link, size - taken) : BENCH_WAITS;
 }
@@ -206,14 +209,14 @@ static enum bench_step take_head(struct bench_net *net, struct bench_link *link,
         size_t used;
         switch (http_head(&link->answer, base, from, to, &used, NULL)) {
         case HTTP_BAD:
-            return fail(link, BENCH_BAD_ANSWER, error);
+            return fail_link(link, BENCH_BAD_ANSWER, error);
         case HTTP_DONE:
             break;
         case HTTP_MORE:
             if (!link->head)
                 link->head = mem_alloc(HTTP_MAX_HEAD_BYTES);
             if (!link->head || to >= HTTP_MAX_HEAD_BYTES)
-                return fail(link, BENCH_BAD_ANSWER, error);
+                return fail_link(link, BENCH_BAD_ANSWER, error);
             memmove(link->head, base, to);
             link->head_bytes = to;
             return BENCH_WAITS;
@@ -241,7 +244,7 @@ static enum bench_step ended(struct bench_link *link, ssize_t got,
         bench_link_close(link);
         return BENCH_ANSWERED;
     }
-    return fail(link, BENCH_RESET, error);
+    return fail_link(link, BENCH_RESET, error);
 }
 
 static enum bench_step receive(struct bench_net *net, struct bench_link *link,
@@ -269,7 +272,7 @@ static enum bench_step receive(struct bench_net *net, struct bench_link *link,
 }
 
 /* Nobody asked: the server has closed an idle connection, or talks out of turn. */
-static enum bench_step leave(struct bench_link *link)
+static enum bench_step close_idle(struct bench_link *link)
 {
     bench_link_close(link);
     return BENCH_WAITS;
@@ -281,12 +284,12 @@ enum bench_step bench_link_turn(struct bench_net *net, struct bench_link *link,
     if (link->fd < 0) /* closed by an earlier event of the same batch */
         return BENCH_WAITS;
     if (!link->is_busy)
-        return leave(link);
+        return close_idle(link);
     if (link->is_connecting) {
         int why = 0;
         socklen_t size = sizeof why;
         if (getsockopt(link->fd, SOL_SOCKET, SO_ERROR, &why, &size) != 0 || why != 0)
-            return fail(link, BENCH_CONNECT, error);
+            return fail_link(link, BENCH_CONNECT, error);
         link->is_connecting = false;
         return send_parts(net, link, error);
     }

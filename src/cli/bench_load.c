@@ -12,7 +12,7 @@
 
 enum { CONNECT_TIMEOUT_MS = 5000 };
 
-static enum gp_status prepare(struct bench_loop *load, struct gp_error *err)
+static enum gp_status prepare_loop(struct bench_loop *load, struct gp_error *err)
 {
     struct epoll_event event = {.events = EPOLLIN};
     load->links = mem_array(load->settings->n_connections, sizeof *load->links);
@@ -54,7 +54,7 @@ static enum gp_status set_up(struct bench_loop *load, struct gp_error *err)
 {
     load->net.epoll = load->timer = -1;
     const enum gp_status status = find_server(load, err);
-    return status == GP_OK ? prepare(load, err) : status;
+    return status == GP_OK ? prepare_loop(load, err) : status;
 }
 
 static void clean_up(struct bench_loop *load)

@@ -94,8 +94,8 @@ static void busy_remove(struct bench_loop *load, struct bench_link *link)
 /* --- what came of a request --------------------------------------------------------- */
 
 /* The request is over, one way or another. */
-static void finish(struct bench_loop *load, struct bench_link *link, enum bench_step step,
-                   enum bench_error error, int64_t now_ns)
+static void finish_request(struct bench_loop *load, struct bench_link *link,
+                           enum bench_step step, enum bench_error error, int64_t now_ns)
 {
     const bool has_lost = step == BENCH_FAILED && error <= BENCH_RESET;
     measure_advance(&load->measure, now_ns);
@@ -116,8 +116,8 @@ static void finish(struct bench_loop *load, struct bench_link *link, enum bench_
 
 /* --- sending ------------------------------------------------------------------------ */
 
-static void begin(struct bench_loop *load, struct bench_link *link, int64_t due_ns,
-                  int64_t now_ns)
+static void send_request(struct bench_loop *load, struct bench_link *link, int64_t due_ns,
+                         int64_t now_ns)
 {
     const struct bench_message *message =
         &load->messages->items[load->n_begun % load->messages->n];
@@ -136,7 +136,7 @@ static void begin(struct bench_loop *load, struct bench_link *link, int64_t due_
     }
     busy_add(load, link);
     if (bench_link_begin(&load->net, link, message, &error) == BENCH_FAILED)
-        finish(load, link, BENCH_FAILED, error, now_ns);
+        finish_request(load, link, BENCH_FAILED, error, now_ns);
 }
 
 /* What the warm-up has left undone does not burden what is measured. */
@@ -158,7 +158,7 @@ static void launch(struct bench_loop *load, int64_t now_ns)
                 return;
             schedule_step(&load->schedule);
         }
-        begin(load, take_free_link(load), due_ns, now_ns);
+        send_request(load, take_free_link(load), due_ns, now_ns);
     }
 }
 
@@ -183,7 +183,7 @@ static void expire(struct bench_loop *load, int64_t now_ns)
     const int64_t timeout_ns = load->settings->timeout_ns;
     while (timeout_ns && load->first && now_ns >= load->first->sent_ns + timeout_ns) {
         bench_link_close(load->first);
-        finish(load, load->first, BENCH_FAILED, BENCH_TIMEOUT, now_ns);
+        finish_request(load, load->first, BENCH_FAILED, BENCH_TIMEOUT, now_ns);
     }
 }
 
@@ -196,7 +196,7 @@ static void earlier(int64_t *time_ns, int64_t other_ns)
 }
 
 /* Sets the timer to the next thing that time brings, unless it will wake us before. */
-static void arm(struct bench_loop *load, int64_t now_ns)
+static void arm_timer(struct bench_loop *load, int64_t now_ns)
 {
     int64_t wake_ns = load->measure.change_ns;
     if (is_open_loop(load) && may_send(load) && has_free_link(load))
@@ -228,7 +228,7 @@ static void turn(struct bench_loop *load)
         if (step == BENCH_WAITS)
             continue;
         const int64_t now_ns = clock_now_ns();
-        finish(load, link, step, error, now_ns);
+        finish_request(load, link, step, error, now_ns);
         launch(load, now_ns);
     }
 }
@@ -247,7 +247,7 @@ static void send_last(struct bench_loop *load, int64_t now_ns)
     measure_errors(&load->measure, BENCH_UNSENT, 0, n);
 }
 
-static void run(struct bench_loop *load)
+static void run_loop(struct bench_loop *load)
 {
     int64_t now_ns = clock_now_ns();
     measure_begin(&load->measure, now_ns);
@@ -257,7 +257,7 @@ static void run(struct bench_loop *load)
                       load->settings->is_poisson, load->settings->seed);
     while (load->measure.phase != BENCH_OVER && !load->is_refused && !is_interrupted) {
         launch(load, now_ns);
-        arm(load, now_ns);
+        arm_timer(load, now_ns);
         turn(load);
         now_ns = clock_now_ns();
         measure_advance(&load->measure, now_ns);
@@ -282,6 +282,6 @@ void bench_loop_run(struct bench_loop *load)
                                      .sa_flags = (int)SA_RESETHAND};
     struct sigaction before;
     (void)sigaction(SIGINT, &action, &before);
-    run(load);
+    run_loop(load);
     (void)sigaction(SIGINT, &before, NULL);
 }

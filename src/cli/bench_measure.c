@@ -44,7 +44,7 @@ static void slice_begin(struct bench_measure *measure, int64_t now_ns)
         measure->change_ns = measure->end_ns;
 }
 
-static void start(struct bench_measure *measure, int64_t now_ns)
+static void start_measuring(struct bench_measure *measure, int64_t now_ns)
 {
     const int64_t duration_ns = measure->settings->duration_ns;
     measure->phase = BENCH_MEASURES;
@@ -121,7 +121,7 @@ void measure_advance(struct bench_measure *measure, int64_t now_ns)
         const int64_t change_ns = measure->change_ns;
         switch (measure->phase) {
         case BENCH_WARMS_UP:
-            start(measure, now_ns);
+            start_measuring(measure, now_ns);
             break;
         case BENCH_MEASURES:
             if (change_ns >= measure->end_ns) {

@@ -46,7 +46,7 @@ static enum gp_status write_head(const struct bench_source *source,
 }
 
 /* Joins the parts of a small message to one. */
-static bool join(struct bench_message *message, struct gp_arena *arena)
+static bool join_parts(struct bench_message *message, struct gp_arena *arena)
 {
     char *joined = gp_arena_alloc(arena, message->size_bytes), *to = joined;
     if (!joined)
@@ -73,7 +73,7 @@ static enum gp_status pack(struct bench_message *message, const struct gp_encodi
         return err->status;
     memcpy(message->parts + 1, body->parts, body->n_parts * sizeof *body->parts);
     message->size_bytes = message->parts[0].iov_len + body->size_bytes;
-    if (message->size_bytes <= COPIED_BYTES && !join(message, arena))
+    if (message->size_bytes <= COPIED_BYTES && !join_parts(message, arena))
         return no_memory(err);
     return GP_OK;
 }
@@ -85,7 +85,7 @@ static uint64_t count_rows(const struct gp_call *call)
 }
 
 /* "image float32[1,3,224,224], mask bool[1]" */
-static const char *describe(const struct gp_call *call, struct gp_arena *arena)
+static const char *describe_call(const struct gp_call *call, struct gp_arena *arena)
 {
     struct text text = {0};
     for (uint32_t i = 0; i < call->n_inputs && i < 4; i++) {
@@ -137,7 +137,7 @@ static enum gp_status make_recorded(struct bench_message *message, const char *p
     const bool is_call = request.kind == GP_REQUEST_INFER;
     message->kind = request.kind;
     message->n_rows = is_call ? count_rows(&request.call) : 0;
-    *about = is_call ? describe(&request.call, arena) : "metadata";
+    *about = is_call ? describe_call(&request.call, arena) : "metadata";
     const struct iovec part = {(void *)(uintptr_t)capture.body, capture.size_bytes};
     const struct gp_encoding body = {&part, 1, capture.size_bytes};
     return pack(message, &body, source, arena, err);
@@ -183,7 +183,7 @@ static enum gp_status make_all_generated(struct bench_message *items,
         if (status == GP_OK)
             status = make_call(&items[i], &call, source, arena, err);
         if (status == GP_OK && i == 0)
-            messages->about = describe(&call, arena);
+            messages->about = describe_call(&call, arena);
     }
     gp_result_destroy(result);
     gp_client_destroy(client);
@@ -210,7 +210,7 @@ enum gp_status bench_messages_make(struct bench_messages *messages,
                                  .output_names = source->output_names->items,
                                  .n_outputs = (uint32_t)source->output_names->n,
                                  .config = source->config};
-    messages->about = describe(&call, arena);
+    messages->about = describe_call(&call, arena);
     return make_call(items, &call, source, arena, err);
 }
 

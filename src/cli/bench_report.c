@@ -38,14 +38,14 @@ static void begin_row(struct text *text, const char *key)
     cli_pad(text, start, KEY_COLUMN);
 }
 
-static double seconds(int64_t ns)
+double bench_seconds(int64_t ns)
 {
     return (double)ns / (double)CLOCK_S;
 }
 
 static double a_second(uint64_t n, const struct bench_slice *slice)
 {
-    return slice->length_ns ? (double)n / seconds(slice->length_ns) : 0;
+    return slice->length_ns ? (double)n / bench_seconds(slice->length_ns) : 0;
 }
 
 static void write_how(struct text *text, const struct bench_settings *settings)
@@ -59,8 +59,8 @@ static void write_how(struct text *text, const struct bench_settings *settings)
     if (settings->n_requests)
         text_printf(text, ", %llu requests", (unsigned long long)settings->n_requests);
     else
-        text_printf(text, ", for %.10g s", seconds(settings->duration_ns));
-    text_printf(text, " after %.10g s of warm-up\n", seconds(settings->warm_up_ns));
+        text_printf(text, ", for %.10g s", bench_seconds(settings->duration_ns));
+    text_printf(text, " after %.10g s of warm-up\n", bench_seconds(settings->warm_up_ns));
 }
 
 static void write_request(struct text *text, const struct bench_messages *messages)
@@ -96,7 +96,7 @@ static void write_rates(struct text *text, const struct bench_slice *total)
 {
     begin_row(text, "requests");
     text_printf(text, "%llu in %.2f s, %.1f/s\n", (unsigned long long)total->n_answers,
-                seconds(total->length_ns), a_second(total->n_answers, total));
+                bench_seconds(total->length_ns), a_second(total->n_answers, total));
     begin_row(text, "rows");
     text_printf(text, "%.1f/s\n", a_second(total->n_rows, total));
     begin_row(text, "bytes");
@@ -184,7 +184,7 @@ void bench_show_progress(const struct bench_slice *last, int64_t elapsed_ns,
     (void)bench_format_ns(p50, sizeof p50, (double)last->p50_ns);
     (void)bench_format_ns(p99, sizeof p99, (double)last->p99_ns);
     (void)fprintf(stderr, "\r%4.0f s  %.1f/s  p50 %s  p99 %s  %llu errors\x1b[K",
-                  seconds(elapsed_ns), a_second(last->n_answers, last), p50, p99,
+                  bench_seconds(elapsed_ns), a_second(last->n_answers, last), p50, p99,
                   (unsigned long long)n_errors);
     (void)fflush(stderr);
 }

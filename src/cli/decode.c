@@ -131,8 +131,8 @@ static size_t depth(const struct gp_error *err)
 }
 
 /* Tries the kinds that it can be, and shows the first that fits. */
-static enum gp_status show(struct gp_arena *arena, const struct capture *capture,
-                           enum as as, struct text *text, struct gp_error *err)
+static enum gp_status show_message(struct gp_arena *arena, const struct capture *capture,
+                                   enum as as, struct text *text, struct gp_error *err)
 {
     typedef enum gp_status show_fn(struct gp_arena *, const struct capture *,
                                    struct text *, struct gp_error *);
@@ -165,7 +165,8 @@ static int decode_run(struct options *options)
     struct text text = {0};
     int status = CLI_OK;
     if (capture_skip_head(options->arena, &capture, &err) != GP_OK ||
-        show(options->arena, &capture, (enum as)values->as, &text, &err) != GP_OK) {
+        show_message(options->arena, &capture, (enum as)values->as, &text, &err) !=
+            GP_OK) {
         status = cli_broken("%s", err.message);
     } else if (!cli_flush(&text)) {
         status = cli_fail("out of memory");

@@ -112,8 +112,8 @@ static void refuse_size(struct transfer *transfer, const char *size)
                  download->shown, most, *size ? ": it has " : "", size);
 }
 
-/* Before the first byte: false when it is no model's, or when too many will come. */
-static bool begin(struct transfer *transfer)
+/* Called before the first byte; false when the answer is not a model or is too large. */
+static bool accept_answer(struct transfer *transfer)
 {
     const struct download *download = transfer->download;
     curl_off_t size = -1;
@@ -144,7 +144,7 @@ static size_t take_body(char *bytes, size_t one, size_t size, void *arg)
     (void)one;
     if (size == 0)
         return 0;
-    if (download->n_bytes == 0 && !begin(transfer))
+    if (download->n_bytes == 0 && !accept_answer(transfer))
         return 0;
     download->n_bytes += size;
     if (download->n_bytes > download->max_bytes) {
@@ -270,7 +270,8 @@ static enum gp_status judge(struct transfer *transfer, CURLcode code, const char
     (void)transfer->curl.easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http);
     if (err->status != GP_OK)
         return err->status;
-    const bool is_ours = code == CURLE_WRITE_ERROR && http != 200; /* begin said no */
+    const bool is_ours =
+        code == CURLE_WRITE_ERROR && http != 200; /* refused by accept_answer */
     if (code != CURLE_OK && !is_ours)
         return gp_error_set(err, is_passing(code) ? GP_UNAVAILABLE : GP_IO, "%s: %s",
                             download->shown,

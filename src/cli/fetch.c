@@ -46,7 +46,7 @@ static const char *after_scheme(const char *url)
 }
 
 /* Without user:password@, and without the query, which may be as secret. */
-static void show(struct fetched *entry)
+static void show_url(struct fetched *entry)
 {
     const char *host = after_scheme(entry->url);
     const size_t scheme = (size_t)(host - entry->url);
@@ -333,7 +333,7 @@ enum gp_status fetch_model(const struct fetch *fetch, const char *url, struct lo
                            struct fetched *entry, struct gp_error *err)
 {
     *entry = (struct fetched){.url = url, .folder = -1, .lock = -1};
-    show(entry);
+    show_url(entry);
     name_file(entry);
     struct download download = {
         .url = url,

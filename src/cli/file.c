@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static enum gp_status fail(const char *path, struct gp_error *err)
+static enum gp_status fail_errno(const char *path, struct gp_error *err)
 {
     return gp_error_set(err, errno == ENOENT ? GP_NOT_FOUND : GP_IO, "%s: %s", path,
                         strerror(errno));
@@ -37,7 +37,7 @@ static enum gp_status read_all(struct file *file, int fd, const char *path,
             n = read(fd, data + used, capacity - used);
         while (n < 0 && errno == EINTR);
         if (n < 0) {
-            const enum gp_status status = fail(path, err);
+            const enum gp_status status = fail_errno(path, err);
             mem_free(data);
             return status;
         }
@@ -52,12 +52,12 @@ static enum gp_status open_fd(struct file *file, int fd, const char *path,
 {
     struct stat info;
     if (fstat(fd, &info) != 0)
-        return fail(path, err);
+        return fail_errno(path, err);
     if (!S_ISREG(info.st_mode) || info.st_size == 0)
         return read_all(file, fd, path, err);
     void *map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED)
-        return fail(path, err);
+        return fail_errno(path, err);
     *file = (struct file){map, (size_t)info.st_size, true};
     return GP_OK;
 }
@@ -69,7 +69,7 @@ enum gp_status file_open(struct file *file, const char *path, struct gp_error *e
         return read_all(file, STDIN_FILENO, "standard input", err);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail(path, err);
+        return fail_errno(path, err);
     const enum gp_status status = open_fd(file, fd, path, err);
     (void)close(fd);
     return status;
@@ -104,13 +104,13 @@ enum gp_status file_write(const char *path, const struct gp_encoding *content,
     const int fd = is_stdout ? STDOUT_FILENO
                              : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
-        return fail(path, err);
+        return fail_errno(path, err);
     bool is_written = true;
     for (size_t i = 0; i < content->n_parts && is_written; i++)
         is_written = file_put(fd, content->parts[i].iov_base, content->parts[i].iov_len);
     const enum gp_status status =
-        is_written ? GP_OK : fail(is_stdout ? "standard output" : path, err);
+        is_written ? GP_OK : fail_errno(is_stdout ? "standard output" : path, err);
     if (!is_stdout && close(fd) != 0 && status == GP_OK)
-        return fail(path, err);
+        return fail_errno(path, err);
     return status;
 }

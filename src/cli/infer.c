@@ -71,7 +71,8 @@ struct session {
     double time_ms;
 };
 
-static enum gp_status ask(struct session *s, const char *address, struct gp_error *err)
+static enum gp_status ask_model(struct session *s, const char *address,
+                                struct gp_error *err)
 {
     const struct gp_client_options options = {.size_bytes = sizeof options,
                                               .timeout_ms = s->values->timeout_ms};
@@ -218,7 +219,7 @@ static enum gp_status save_all(struct session *s, struct gp_error *err)
     return status;
 }
 
-static enum gp_status save(struct session *s, struct gp_error *err)
+static enum gp_status save_outputs(struct session *s, struct gp_error *err)
 {
     const uint32_t n = gp_result_count(s->result);
     if (s->values->save && n != 1)
@@ -234,7 +235,7 @@ static enum gp_status save(struct session *s, struct gp_error *err)
 static enum gp_status report(struct session *s, struct gp_error *err)
 {
     learn_names(s);
-    const enum gp_status status = save(s, err);
+    const enum gp_status status = save_outputs(s, err);
     if (status != GP_OK || (s->values->save && strcmp(s->values->save, "-") == 0))
         return status;
     struct text text = {0};
@@ -254,7 +255,7 @@ static int infer_run(struct options *options)
     enum gp_status status =
         inputs_open(&s.inputs, s.arena, &options->words, &s.values->inputs, &err);
     if (status == GP_OK)
-        status = ask(&s, cli_address(s.arena, options->words.items[0]), &err);
+        status = ask_model(&s, cli_address(s.arena, options->words.items[0]), &err);
     if (status == GP_OK)
         status = report(&s, &err);
     gp_result_destroy(s.about);

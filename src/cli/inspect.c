@@ -95,9 +95,9 @@ static const char *version_of(const struct gp_engine *engine,
     return engine->version ? engine->version : "";
 }
 
-static int describe(const struct inspect_values *values,
-                    const struct gp_engine_options *options,
-                    const struct gp_engine *engine, void *model)
+static int describe_model(const struct inspect_values *values,
+                          const struct gp_engine_options *options,
+                          const struct gp_engine *engine, void *model)
 {
     struct gp_error err;
     struct gp_description about = {.size_bytes = sizeof about};
@@ -138,7 +138,7 @@ static int inspect_isolated(const struct inspect_values *values, const char *nam
     } else if (isolate_open(&isolate_options, &isolate, &err) != GP_OK) {
         status = cli_fail("%s", err.message);
     } else {
-        status = describe(values, options, isolate_engine(isolate), isolate);
+        status = describe_model(values, options, isolate_engine(isolate), isolate);
         isolate_engine(isolate)->close(isolate);
     }
     pool_destroy(pool);
@@ -154,7 +154,7 @@ static int inspect_plugin(const struct inspect_values *values, const char *name,
     if (engine_load(name, values->engine_dir, &engine, &err) != GP_OK ||
         engine->open(options, &model, &err) != GP_OK)
         return cli_fail("%s", err.message);
-    const int status = describe(values, options, engine, model);
+    const int status = describe_model(values, options, engine, model);
     engine->close(model);
     return status;
 }

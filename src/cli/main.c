@@ -40,8 +40,8 @@ static const struct manual manual = {
     .n_programs = COUNT(programs),
 };
 
-static const struct command *find(const struct command *const *table, size_t n,
-                                  const char *name)
+static const struct command *find_command(const struct command *const *table, size_t n,
+                                          const char *name)
 {
     for (size_t i = 0; i < n; i++)
         if (strcmp(table[i]->name, name) == 0)
@@ -51,12 +51,12 @@ static const struct command *find(const struct command *const *table, size_t n,
 
 static bool is_program(const struct command *command)
 {
-    return find(programs, COUNT(programs), command->name) != NULL;
+    return find_command(programs, COUNT(programs), command->name) != NULL;
 }
 
 /* Prints and ends well, unless standard output cannot take it. A reader that has gone, as head
  * does, has read what it wanted: no word about that. */
-static int finish(int status)
+static int finish_output(int status)
 {
     const bool is_written = fflush(stdout) == 0 && !ferror(stdout);
     if (!is_written && status == CLI_OK && errno == EPIPE)
@@ -126,7 +126,7 @@ static int run_parsed(const struct command *command, struct options *options)
     return command->run(options);
 }
 
-static int run(const struct command *command, char *const *argv)
+static int run_command(const struct command *command, char *const *argv)
 {
     struct gp_arena *arena = gp_arena_create();
     void *values = arena ? gp_arena_alloc(arena, command->values_size) : NULL;
@@ -182,9 +182,9 @@ static int help(char *const *argv)
         return print_overview();
     if (strcmp(word, "--man") == 0 || strcmp(word, "--completion") == 0)
         return print_made(word, argv[1]);
-    const struct command *command = find(commands, COUNT(commands), word);
+    const struct command *command = find_command(commands, COUNT(commands), word);
     if (!command)
-        command = find(programs, COUNT(programs), word);
+        command = find_command(programs, COUNT(programs), word);
     return command ? print_help(command) : unknown_command(word);
 }
 
@@ -192,9 +192,9 @@ static int dispatch(char *const *argv)
 {
     const char *slash = argv[0] ? strrchr(argv[0], '/') : NULL;
     const char *called = slash ? slash + 1 : argv[0] ? argv[0] : "";
-    const struct command *program = find(programs, COUNT(programs), called);
+    const struct command *program = find_command(programs, COUNT(programs), called);
     if (program)
-        return run(program, argv + 1);
+        return run_command(program, argv + 1);
     const char *word = called[0] ? argv[1] : NULL;
     if (!word) {
         (void)print_overview();
@@ -208,8 +208,8 @@ static int dispatch(char *const *argv)
         return print_version();
     if (strcmp(word, "worker") == 0 && argv[2]) /* serve --isolate starts it so */
         return isolate_child(argv[2]);
-    const struct command *command = find(commands, COUNT(commands), word);
-    return command ? run(command, argv + 2) : unknown_command(word);
+    const struct command *command = find_command(commands, COUNT(commands), word);
+    return command ? run_command(command, argv + 2) : unknown_command(word);
 }
 
 /* What a parent process may have left behind is set right before anything else: closed descriptors,
@@ -232,5 +232,5 @@ int main(int argc, char **argv)
         return cli_fail(
             "descriptor 0, 1 or 2 is closed, and /dev/null cannot be opened: %s",
             strerror(errno));
-    return finish(dispatch(argv));
+    return finish_output(dispatch(argv));
 }
