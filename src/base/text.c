@@ -11,7 +11,7 @@ void text_finish(struct text *text)
 }
 
 /* Room for `more` bytes and a terminator. */
-static bool grow(struct text *text, size_t more)
+static bool grow_text(struct text *text, size_t more)
 {
     if (text->is_short)
         return false;
@@ -31,7 +31,7 @@ static bool grow(struct text *text, size_t more)
 
 void text_add(struct text *text, const char *bytes, size_t size_bytes)
 {
-    if (!grow(text, size_bytes))
+    if (!grow_text(text, size_bytes))
         return;
     if (size_bytes)
         memcpy(text->data + text->size_bytes, bytes, size_bytes);
@@ -53,7 +53,7 @@ void text_vprintf(struct text *text, const char *format, va_list args)
         vsnprintf(room ? text->data + text->size_bytes : NULL, room, format, args);
     if (n >= 0 && (size_t)n < room) {
         text->size_bytes += (size_t)n;
-    } else if (n >= 0 && grow(text, (size_t)n)) {
+    } else if (n >= 0 && grow_text(text, (size_t)n)) {
         (void)vsnprintf(text->data + text->size_bytes, (size_t)n + 1, format, again);
         text->size_bytes += (size_t)n;
     }
@@ -102,8 +102,8 @@ static size_t plain_size(const char *bytes, size_t size_bytes, char but, char or
     return n;
 }
 
-static void show(struct text *text, const char *bytes, size_t size_bytes,
-                 bool doubles_backslash)
+static void show_bytes(struct text *text, const char *bytes, size_t size_bytes,
+                       bool doubles_backslash)
 {
     char piece[GP_TEXT_PIECE_BYTES];
     const char but = doubles_backslash ? '\\' : 0x7f;
@@ -123,12 +123,12 @@ static void show(struct text *text, const char *bytes, size_t size_bytes,
 
 void text_show(struct text *text, const char *bytes, size_t size_bytes)
 {
-    show(text, bytes, size_bytes, false);
+    show_bytes(text, bytes, size_bytes, false);
 }
 
 void text_foreign(struct text *text, const char *bytes, size_t size_bytes)
 {
-    show(text, bytes, size_bytes, true);
+    show_bytes(text, bytes, size_bytes, true);
 }
 
 void text_foreign_puts(struct text *text, const char *string)

@@ -9,7 +9,8 @@
 
 #define DEFAULT_PORT "9000"
 
-static enum gp_status refuse(struct gp_error *err, const char *text, const char *why)
+static enum gp_status refuse_address(struct gp_error *err, const char *text,
+                                     const char *why)
 {
     return gp_error_set(err, GP_INVALID, "address \"%.*s\" %s", gp_cut(text, 200), text,
                         why);
@@ -20,8 +21,8 @@ static bool unix_init(struct client_address *address, const char *text, const ch
 {
     struct sockaddr_un *name = &address->unix_path;
     if (!*path || strlen(path) >= sizeof name->sun_path) {
-        refuse(err, text,
-               *path ? "has a path over 107 bytes" : "has no path after unix:");
+        refuse_address(err, text,
+                       *path ? "has a path over 107 bytes" : "has no path after unix:");
         return false;
     }
     address->is_unix = true;
@@ -82,20 +83,20 @@ static bool host_init(struct client_address *address, const char *text, const ch
     const size_t size = strcspn(rest, "/?#");
     size_t host_size = 0;
     if (memchr(rest, '@', size)) {
-        refuse(err, text, "has a user name, which GraphPipe does not know");
+        refuse_address(err, text, "has a user name, which GraphPipe does not know");
         return false;
     }
     const char *port = host_split(rest, size, &host_size);
     const bool is_bracketed = *rest == '[';
     if (!port || host_size == 0 || host_size >= sizeof address->host) {
-        refuse(err, text, "has no host: use http://HOST[:PORT] or unix:/path");
+        refuse_address(err, text, "has no host: use http://HOST[:PORT] or unix:/path");
         return false;
     }
     if (!port_init(address, port, (size_t)(rest + size - port))) {
-        refuse(err, text,
-               memchr(port + 1, ':', (size_t)(rest + size - port) - 1)
-                   ? "has too many colons: put an IPv6 host in brackets"
-                   : "has a port that is not 1 to 65535");
+        refuse_address(err, text,
+                       memchr(port + 1, ':', (size_t)(rest + size - port) - 1)
+                           ? "has too many colons: put an IPv6 host in brackets"
+                           : "has a port that is not 1 to 65535");
         return false;
     }
     memcpy(address->host, rest + is_bracketed, host_size);
@@ -129,9 +130,9 @@ enum gp_status client_address_init(struct client_address *address, const char *t
         return gp_error_set(err, GP_INVALID,
                             "the address is empty: use http://HOST[:PORT]");
     if (!is_printable(text))
-        return refuse(err, text, "has blanks or control characters");
+        return refuse_address(err, text, "has blanks or control characters");
     if (strlen(text) > 4096)
-        return refuse(err, text, "is over 4096 bytes");
+        return refuse_address(err, text, "is over 4096 bytes");
 
     const char *rest = text;
     if (strncmp(text, "unix:", 5) == 0) {
@@ -143,7 +144,8 @@ enum gp_status client_address_init(struct client_address *address, const char *t
         if (strncmp(text, "http://", 7) == 0)
             rest += 7;
         else if (scheme && strcspn(text, "/") > (size_t)(scheme - text))
-            return refuse(err, text, "is neither http://HOST[:PORT] nor unix:/path");
+            return refuse_address(err, text,
+                                  "is neither http://HOST[:PORT] nor unix:/path");
         if (!host_init(address, text, rest, err))
             return GP_INVALID;
     }

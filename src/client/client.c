@@ -128,10 +128,10 @@ static enum gp_status metadata_decode(const struct gp_client *client,
 }
 
 /* The round trip, and what its answer says in result. */
-static enum gp_status ask(struct gp_client *client,
-                          const struct client_question *question,
-                          struct client_reply *reply, decode_fn *decode,
-                          struct gp_result *result, struct gp_error *err)
+static enum gp_status ask_server(struct gp_client *client,
+                                 const struct client_question *question,
+                                 struct client_reply *reply, decode_fn *decode,
+                                 struct gp_result *result, struct gp_error *err)
 {
     enum gp_status status =
         client_roundtrip(&client->link, client->scratch, question, reply, err);
@@ -162,7 +162,7 @@ static enum gp_status ask_for_result(struct gp_client *client,
         return gp_error_set(err, GP_NO_MEMORY, "no memory for a result");
     reply->buffers = &client->store->buffers;
     reply->limit_bytes = client->max_answer_bytes;
-    const enum gp_status status = ask(client, question, reply, decode, made, err);
+    const enum gp_status status = ask_server(client, question, reply, decode, made, err);
     if (status == GP_OK)
         *result = made;
     else

@@ -24,7 +24,7 @@ static const char list_folders[] =
     "print(*[p for p in sys.path if p.endswith('-packages')],*f,sep='\\n')";
 
 /* Starts it with its output into `fd`; gives errno's number. */
-static int start(char *const argv[], int fd, pid_t *pid)
+static int start_interpreter(char *const argv[], int fd, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
     if (posix_spawn_file_actions_init(&actions) != 0)
@@ -56,13 +56,13 @@ static bool read_all(int fd, int limit_ms, struct text *answer)
 }
 
 /* Runs it: its lines, each terminated. Gives errno's number. */
-static int ask(char *const argv[], int limit_ms, struct text *answer)
+static int run_interpreter(char *const argv[], int limit_ms, struct text *answer)
 {
     int ends[2];
     pid_t pid;
     if (pipe2(ends, O_CLOEXEC) != 0)
         return errno;
-    const int rc = start(argv, ends[1], &pid);
+    const int rc = start_interpreter(argv, ends[1], &pid);
     close(ends[1]);
     if (rc == 0) {
         if (!read_all(ends[0], limit_ms, answer))
@@ -81,7 +81,7 @@ void engine_python_folders(struct text *list)
 {
     char *const argv[] = {(char *)"python3", (char *)"-c", (char *)list_folders, NULL};
     struct text answer = {0};
-    (void)ask(argv, FOLDERS_MS, &answer);
+    (void)run_interpreter(argv, FOLDERS_MS, &answer);
     for (const char *at = engine_folder_next(&answer, NULL); at;
          at = engine_folder_next(&answer, at))
         if (*at)
@@ -115,7 +115,7 @@ enum gp_status engine_python_probe(const char *script,
 {
     const char *python = engine_python(options);
     char *const argv[] = {(char *)python, (char *)script, (char *)"probe", NULL};
-    const int rc = ask(argv, PROBE_MS, answer);
+    const int rc = run_interpreter(argv, PROBE_MS, answer);
     const char *first = engine_folder_next(answer, NULL);
     if (rc != 0)
         return engine_python_failure(python, rc, err);

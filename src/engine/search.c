@@ -47,8 +47,8 @@ static const char *remedy_of(const char *name)
 }
 
 /* The engine's path, when a folder has it. */
-static bool find(const struct text *folders, const char *name, char *path,
-                 size_t path_size)
+static bool find_plugin(const struct text *folders, const char *name, char *path,
+                        size_t path_size)
 {
     for (const char *at = engine_folder_next(folders, NULL); at;
          at = engine_folder_next(folders, at))
@@ -82,7 +82,7 @@ enum gp_status engine_script(const char *name, const char *engine_dir, char *pat
     } else {
         engine_folders(engine_dir, &folders);
         const bool is_short = folders.is_short;
-        is_found = !is_short && find(&folders, name, path, path_size);
+        is_found = !is_short && find_plugin(&folders, name, path, path_size);
         text_finish(&folders);
         if (is_short)
             return no_memory(err);
@@ -116,8 +116,8 @@ static enum gp_status not_found(const struct text *folders, const char *name,
     return GP_NOT_FOUND;
 }
 
-static enum gp_status check(const struct gp_engine *engine, const char *path,
-                            struct gp_error *err)
+static enum gp_status check_contract(const struct gp_engine *engine, const char *path,
+                                     struct gp_error *err)
 {
     if (!engine)
         return gp_error_set(err, GP_UNSUPPORTED,
@@ -140,8 +140,8 @@ static enum gp_status check(const struct gp_engine *engine, const char *path,
 }
 
 /* Opens the file and asks it for its engine. */
-static enum gp_status load(const char *path, const char *name,
-                           const struct gp_engine **engine, struct gp_error *err)
+static enum gp_status load_plugin(const char *path, const char *name,
+                                  const struct gp_engine **engine, struct gp_error *err)
 {
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
@@ -164,7 +164,7 @@ static enum gp_status load(const char *path, const char *name,
                             "gp_engine_entry",
                             path);
     const struct gp_engine *found = entry(&engine_host);
-    const enum gp_status status = check(found, path, err);
+    const enum gp_status status = check_contract(found, path, err);
     if (status == GP_OK)
         *engine = found;
     return status;
@@ -179,7 +179,7 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
     if (strchr(name, '/')) {
         if (access(name, F_OK) != 0)
             return gp_error_set(err, GP_NOT_FOUND, "no engine at %s", name);
-        return load(name, name, engine, err);
+        return load_plugin(name, name, engine, err);
     }
     struct text folders = {0};
     char path[PATH_MAX];
@@ -187,8 +187,8 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
     enum gp_status status;
     if (folders.is_short)
         status = no_memory(err);
-    else if (find(&folders, name, path, sizeof path))
-        status = load(path, name, engine, err);
+    else if (find_plugin(&folders, name, path, sizeof path))
+        status = load_plugin(path, name, engine, err);
     else
         status = not_found(&folders, name, err);
     text_finish(&folders);
@@ -236,7 +236,7 @@ void engine_each(const char *engine_dir,
         list_names(at, &names);
     for (const char *name = engine_folder_next(&names, NULL); name;
          name = engine_folder_next(&names, name)) {
-        const bool is_there = find(&folders, name, path, sizeof path);
+        const bool is_there = find_plugin(&folders, name, path, sizeof path);
         visit(arg, &(struct engine_known){name, is_there ? path : NULL, remedy_of(name),
                                           is_there && ends_with(path, ".py")});
     }

@@ -119,7 +119,7 @@ static void start_failed(struct child *child, const struct gp_error *err)
     tell_news(isolate);
 }
 
-static void start(struct child *child)
+static void start_child(struct child *child)
 {
     struct gp_error err;
     set_state(child, ISOLATE_STARTING);
@@ -229,7 +229,7 @@ static void end_starting(struct child *child, struct gp_error *err)
 
 /* What has come from a child of the supervisor's, until it is the server's again; of one that says
  * very much only a part, for the sake of the others. */
-static void hear(struct child *child)
+static void hear_child(struct child *child)
 {
     struct record record;
     struct gp_error err = {.message = ""};
@@ -260,7 +260,7 @@ static void hear(struct child *child)
 }
 
 /* What the supervisor looks for at this child, and when at the latest. */
-static struct pollfd watch(struct child *child, int64_t *until_ns)
+static struct pollfd watch_child(struct child *child, int64_t *until_ns)
 {
     struct pollfd look = {.fd = -1};
     int64_t at_ns = INT64_MAX;
@@ -298,11 +298,11 @@ static void attend(struct child *child, const struct pollfd *seen, bool was_supe
             tell_lost(child);
     } else if (child->state == ISOLATE_BACKOFF) {
         if (now >= child->start_ns)
-            start(child);
+            start_child(child);
     } else if (child->state == ISOLATE_LATE && now >= child->kill_ns) {
         end_late(child, ISOLATE_HANG);
     } else if (seen->revents || child->has_more) {
-        hear(child);
+        hear_child(child);
     }
 }
 
@@ -326,7 +326,8 @@ static void watch_outputs(struct isolate *isolate, struct pollfd *set, int64_t *
 }
 
 /* False at the end. */
-static bool look(struct isolate *isolate, struct pollfd *set, bool *was_supervised)
+static bool poll_children(struct isolate *isolate, struct pollfd *set,
+                          bool *was_supervised)
 {
     const uint32_t n = isolate->n_children;
     int64_t until_ns = INT64_MAX;
@@ -335,7 +336,7 @@ static bool look(struct isolate *isolate, struct pollfd *set, bool *was_supervis
     const bool is_ending = isolate->is_ending;
     for (uint32_t i = 0; i < n; i++) {
         was_supervised[i] = isolate->children[i].is_supervised;
-        set[i] = watch(&isolate->children[i], &until_ns);
+        set[i] = watch_child(&isolate->children[i], &until_ns);
     }
     pthread_mutex_unlock(&isolate->lock);
     if (is_ending)
@@ -388,7 +389,7 @@ static void end_all(struct isolate *isolate)
 void *supervisor_main(void *arg)
 {
     struct isolate *isolate = arg;
-    while (look(isolate, isolate->looks, isolate->was_supervised))
+    while (poll_children(isolate, isolate->looks, isolate->was_supervised))
         ;
     end_all(isolate);
     return NULL;

@@ -10,7 +10,7 @@ struct out {
     bool is_short;
 };
 
-static void add(struct out *out, const char *bytes, size_t size)
+static void add_bytes(struct out *out, const char *bytes, size_t size)
 {
     if (size > (size_t)(out->end - out->at)) {
         out->is_short = true;
@@ -22,7 +22,7 @@ static void add(struct out *out, const char *bytes, size_t size)
 
 static void add_text(struct out *out, const char *text)
 {
-    add(out, text, strlen(text));
+    add_bytes(out, text, strlen(text));
 }
 
 static void add_number(struct out *out, uint64_t number)
@@ -33,7 +33,7 @@ static void add_number(struct out *out, uint64_t number)
         digits[--at] = (char)('0' + number % 10);
         number /= 10;
     } while (number > 0);
-    add(out, digits + at, sizeof digits - at);
+    add_bytes(out, digits + at, sizeof digits - at);
 }
 
 static void add_field(struct out *out, const char *name, const char *value)
@@ -52,7 +52,7 @@ static void add_length(struct out *out, uint64_t content_length)
 }
 
 /* `extra` and the empty line; the size of it all. */
-static size_t finish(struct out *out, const char *start, const char *extra)
+static size_t finish_head(struct out *out, const char *start, const char *extra)
 {
     if (extra)
         add_text(out, extra);
@@ -79,7 +79,7 @@ size_t http_write_answer(char *out, size_t out_size, const struct http_answer *a
         add_field(&to, "Connection", "close");
     else if (status >= 200 && answer->is_http10)
         add_field(&to, "Connection", "keep-alive");
-    return finish(&to, out, answer->extra);
+    return finish_head(&to, out, answer->extra);
 }
 
 size_t http_answer_most_bytes(const struct http_answer *answer)
@@ -103,7 +103,7 @@ size_t http_write_request(char *out, size_t out_size, const struct http_ask *ask
     if (ask->accept)
         add_field(&to, "Accept", ask->accept);
     add_length(&to, ask->content_length);
-    return finish(&to, out, ask->extra);
+    return finish_head(&to, out, ask->extra);
 }
 
 static const struct {

@@ -10,7 +10,7 @@
 
 enum { OFFSET_BYTES = 4 };
 
-static void advance(struct flat_writer *writer, size_t size_bytes)
+static void advance_writer(struct flat_writer *writer, size_t size_bytes)
 {
     if (!checked_add(writer->at, size_bytes, &writer->at))
         writer->at = SIZE_MAX;
@@ -20,14 +20,14 @@ void flat_put(struct flat_writer *writer, const void *bytes, size_t size_bytes)
 {
     if (writer->bytes && size_bytes)
         memcpy(writer->bytes + writer->at, bytes, size_bytes);
-    advance(writer, size_bytes);
+    advance_writer(writer, size_bytes);
 }
 
 void flat_put_zeros(struct flat_writer *writer, size_t size_bytes)
 {
     if (writer->bytes)
         memset(writer->bytes + writer->at, 0, size_bytes);
-    advance(writer, size_bytes);
+    advance_writer(writer, size_bytes);
 }
 
 void flat_align(struct flat_writer *writer, size_t align, size_t ahead)
