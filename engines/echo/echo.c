@@ -13,7 +13,7 @@
  */
 enum { DEFAULT_SLOTS = 16 };
 
-struct model {
+struct echo_model {
     uint32_t n_slots;
 };
 
@@ -24,7 +24,7 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
         return gp_error_set(err, GP_INVALID,
                             "the echo engine has no option \"%s\"; it has none",
                             options->options[0]);
-    struct model *echo = calloc(1, sizeof *echo);
+    struct echo_model *echo = calloc(1, sizeof *echo);
     if (!echo)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the echo engine");
     echo->n_slots = options->n_slots ? options->n_slots : DEFAULT_SLOTS;
@@ -40,7 +40,7 @@ static enum gp_status describe_model(void *model, struct gp_description *descrip
         .name = "input0", .description = "", .shape = any, .rank = 1, .dtype = GP_NULL};
     static const struct gp_io output = {
         .name = "output0", .description = "", .shape = any, .rank = 1, .dtype = GP_NULL};
-    const struct model *echo = model;
+    const struct echo_model *echo = model;
     (void)err;
     description->flags = GP_ANY_INPUTS;
     description->n_slots = echo->n_slots;

@@ -69,7 +69,7 @@ bool onnx_file_has_shape(const struct plugin_file *file, const char *name)
 
 /* A walk over the graph for the weights that lie elsewhere, and what it finds, each once;
  * the first entry stands for the model itself. */
-struct walk {
+struct file_walk {
     struct onnx_model *model;
     const char *path; /* of the model */
     const char **files;
@@ -77,7 +77,7 @@ struct walk {
     unsigned depth;
 };
 
-static bool add_file(struct walk *walk, const char *location, size_t size_bytes)
+static bool add_file(struct file_walk *walk, const char *location, size_t size_bytes)
 {
     const char *slash = strrchr(walk->path, '/');
     const size_t folder = slash ? (size_t)(slash - walk->path) + 1 : 0;
@@ -98,7 +98,7 @@ static bool add_file(struct walk *walk, const char *location, size_t size_bytes)
     return true;
 }
 
-static bool walk_tensor(struct walk *walk, struct pb_bytes tensor)
+static bool walk_tensor(struct file_walk *walk, struct pb_bytes tensor)
 {
     struct pb_bytes entry;
     while (pb_next_body(&tensor, TENSOR_EXTERNAL_DATA, &entry)) {
@@ -109,9 +109,9 @@ static bool walk_tensor(struct walk *walk, struct pb_bytes tensor)
     return true;
 }
 
-static bool walk_graph(struct walk *walk, struct pb_bytes graph);
+static bool walk_graph(struct file_walk *walk, struct pb_bytes graph);
 
-static bool walk_node(struct walk *walk, struct pb_bytes node)
+static bool walk_node(struct file_walk *walk, struct pb_bytes node)
 {
     struct pb_bytes attribute;
     struct pb_field field;
@@ -126,7 +126,7 @@ static bool walk_node(struct walk *walk, struct pb_bytes node)
     return go_on;
 }
 
-static bool walk_graph(struct walk *walk, struct pb_bytes graph)
+static bool walk_graph(struct file_walk *walk, struct pb_bytes graph)
 {
     struct pb_field field;
     bool go_on = true;
@@ -145,7 +145,7 @@ static bool walk_graph(struct walk *walk, struct pb_bytes graph)
 enum gp_status onnx_file_list(struct onnx_model *model, const struct plugin_file *file,
                               const char *path, struct gp_error *err)
 {
-    struct walk walk = {.model = model, .path = path};
+    struct file_walk walk = {.model = model, .path = path};
     const bool is_whole = add_file(&walk, "", 0) && walk_graph(&walk, find_graph(file));
     const char **files =
         is_whole ? plugin_keep(&model->blocks, walk.n * sizeof *files, NULL) : NULL;

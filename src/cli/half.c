@@ -5,16 +5,16 @@
 
 #include <math.h>
 
-struct format {
+struct half_format {
     int fraction_bits;
     int lowest; /* exponent of the smallest normal number */
     int highest;
 };
 
-static const struct format float16 = {10, -14, 15};
-static const struct format bfloat16 = {7, -126, 127};
+static const struct half_format float16 = {10, -14, 15};
+static const struct half_format bfloat16 = {7, -126, 127};
 
-static double widen(uint16_t bits, const struct format *format)
+static double widen(uint16_t bits, const struct half_format *format)
 {
     const int one = 1 << format->fraction_bits;
     const int exponent = (bits & 0x7fff) >> format->fraction_bits;
@@ -30,7 +30,7 @@ static double widen(uint16_t bits, const struct format *format)
     return bits & 0x8000 ? -value : value;
 }
 
-static uint16_t narrow(double value, const struct format *format)
+static uint16_t narrow(double value, const struct half_format *format)
 {
     const int one = 1 << format->fraction_bits;
     const int bias = 1 - format->lowest;

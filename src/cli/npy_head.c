@@ -7,19 +7,19 @@
 
 enum { MAX_HEADER_BYTES = 64 * 1024, MAGIC_BYTES = 6 };
 
-struct cursor {
+struct npy_cursor {
     const char *at;
     const char *end;
 };
 
-static void skip_blanks(struct cursor *c)
+static void skip_blanks(struct npy_cursor *c)
 {
     while (c->at < c->end && *c->at == ' ')
         c->at++;
 }
 
 /* Blanks, then this character. */
-static bool take(struct cursor *c, char expected)
+static bool take_char(struct npy_cursor *c, char expected)
 {
     skip_blanks(c);
     if (c->at == c->end || *c->at != expected)
@@ -28,7 +28,7 @@ static bool take(struct cursor *c, char expected)
     return true;
 }
 
-static bool take_word(struct cursor *c, const char *word)
+static bool take_word(struct npy_cursor *c, const char *word)
 {
     const size_t size = strlen(word);
     skip_blanks(c);
@@ -39,7 +39,7 @@ static bool take_word(struct cursor *c, const char *word)
 }
 
 /* 'text' or "text" without escapes, shorter than `size`. */
-static bool take_string(struct cursor *c, char *text, size_t size)
+static bool take_string(struct npy_cursor *c, char *text, size_t size)
 {
     skip_blanks(c);
     if (c->at == c->end || (*c->at != '\'' && *c->at != '"'))
@@ -59,7 +59,7 @@ static bool take_string(struct cursor *c, char *text, size_t size)
 }
 
 /* A dimension; Python 2 wrote an L after it. */
-static bool take_dimension(struct cursor *c, int64_t *dimension)
+static bool take_dimension(struct npy_cursor *c, int64_t *dimension)
 {
     skip_blanks(c);
     const char *start = c->at;
@@ -76,24 +76,24 @@ static bool take_dimension(struct cursor *c, int64_t *dimension)
 }
 
 /* A tuple: "()", "(3,)", "(3, 4)". */
-static bool take_shape(struct cursor *c, struct npy_head *head)
+static bool take_shape(struct npy_cursor *c, struct npy_head *head)
 {
-    if (!take(c, '('))
+    if (!take_char(c, '('))
         return false;
     head->rank = 0;
     bool has_comma = true;
-    while (!take(c, ')')) {
+    while (!take_char(c, ')')) {
         if (!has_comma || head->rank == GP_MAX_RANK ||
             !take_dimension(c, &head->shape[head->rank]))
             return false;
         head->rank++;
-        has_comma = take(c, ',');
+        has_comma = take_char(c, ',');
     }
     return head->rank != 1 || has_comma; /* "(3)" is a number in Python */
 }
 
-static enum gp_status take_value(struct cursor *c, const char *key, struct npy_head *head,
-                                 struct gp_error *err)
+static enum gp_status take_value(struct npy_cursor *c, const char *key,
+                                 struct npy_head *head, struct gp_error *err)
 {
     if (strcmp(key, "descr") == 0) {
         skip_blanks(c);
@@ -120,16 +120,16 @@ static enum gp_status take_value(struct cursor *c, const char *key, struct npy_h
 }
 
 /* The dictionary: each of the three keys once, in any order. */
-static enum gp_status take_header(struct cursor *c, struct npy_head *head,
+static enum gp_status take_header(struct npy_cursor *c, struct npy_head *head,
                                   struct gp_error *err)
 {
     static const char *const keys[] = {"descr", "fortran_order", "shape"};
     unsigned seen = 0;
-    bool is_well = take(c, '{');
-    while (is_well && !take(c, '}')) {
+    bool is_well = take_char(c, '{');
+    while (is_well && !take_char(c, '}')) {
         char key[16];
         size_t i = 0;
-        is_well = take_string(c, key, sizeof key) && take(c, ':');
+        is_well = take_string(c, key, sizeof key) && take_char(c, ':');
         while (is_well && i < 3 && strcmp(key, keys[i]) != 0)
             i++;
         if (!is_well || i == 3 || seen & 1u << i)
@@ -141,7 +141,7 @@ static enum gp_status take_header(struct cursor *c, struct npy_head *head,
         if (status != GP_OK)
             return status;
         skip_blanks(c);
-        is_well = take(c, ',') || (c->at < c->end && *c->at == '}');
+        is_well = take_char(c, ',') || (c->at < c->end && *c->at == '}');
     }
     while (c->at < c->end && (*c->at == ' ' || *c->at == '\n'))
         c->at++;
@@ -218,7 +218,7 @@ enum gp_status npy_head_read(const unsigned char *bytes, size_t size_bytes,
         return gp_error_set(err, GP_MALFORMED, "it ends within the header");
     *used = start + length;
     const char *text = (const char *)bytes + start;
-    struct cursor cursor = {text, text + length};
+    struct npy_cursor cursor = {text, text + length};
     const enum gp_status status = take_header(&cursor, head, err);
     return status == GP_OK ? read_descr(head, err) : status;
 }

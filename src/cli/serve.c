@@ -26,15 +26,15 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-struct service {
+struct serve_arg {
     const struct gp_server_options *options;
     const struct fetch *fetch;
 };
 
 static struct gp_server *create_server(const void *arg, struct gp_error *err)
 {
-    const struct service *service = arg;
-    return serve_create(service->options, service->fetch, err);
+    const struct serve_arg *serve = arg;
+    return serve_create(serve->options, serve->fetch, err);
 }
 
 int serve_until_stopped(const struct gp_server_options *options,
@@ -43,7 +43,7 @@ int serve_until_stopped(const struct gp_server_options *options,
     struct gp_error err;
     raise_descriptor_limit();
     const enum gp_status status =
-        signals_serve(create_server, &(struct service){options, fetch}, &err);
+        signals_serve(create_server, &(struct serve_arg){options, fetch}, &err);
     if (status != GP_OK && log_has_room(STDERR_FILENO))
         (void)cli_fail("%s", err.message);
     if (status == GP_DEADLINE)
