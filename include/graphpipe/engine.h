@@ -1,5 +1,5 @@
-/* graphpipe/engine.h - how a framework is put behind the server: the contract of a
- * plug-in.
+/* graphpipe/engine.h - the contract of a plug-in, which puts a framework behind the
+ * server.
  *
  * A plug-in is a shared object graphpipe-engine-NAME.so with one exported symbol:
  *
@@ -19,21 +19,21 @@
  *         return &engine;
  *     }
  *
- * engines/echo/echo.c is the sample. A plug-in includes this header and its framework's
- * own, and has no undefined gp_ symbol: host calls go through struct gp_host.
+ * engines/echo/echo.c is the sample. A plug-in includes this header and those of its
+ * framework, and has no undefined gp_ symbol: host calls go through struct gp_host.
  *
- * Slots: a model has n_slots slots, numbered from 0. The host calls run for a slot from
- * one thread at a time, whichever that is, so state kept by slot needs no lock. With
+ * Slots: a model has n_slots slots, numbered from 0. The host calls run from one thread
+ * at a time per slot, but not always the same one, so per-slot state needs no lock. With
  * GP_SLOT_THREAD it is always the same thread.
- * Ownership: the call's inputs are borrowed until run returns. Outputs: gp_outputs_alloc
- * gives host memory (preferred: it needs no copy on any path), gp_outputs_adopt hands
- * over the engine's own with a function that frees it. An output that is set again is
- * dropped first. On failure the host drops all outputs.
- * Growth: structs begin with size_bytes and grow at the end; a reader looks at no field
- * beyond the size that came. Those without one (gp_tensor, gp_string, gp_io, gp_library,
- * gp_error) never change. Enum values are never reused.
- * Errors: return a status and set *err; never print, exit or throw. GP_INVALID for a
- * request that cannot be right, GP_ENGINE when a valid one failed.
+ * Ownership: the call's inputs are borrowed until run returns. For outputs,
+ * gp_outputs_alloc gives host memory (preferred: never copied), and gp_outputs_adopt
+ * hands over the engine's own memory with a function that frees it. Setting an output
+ * again drops the previous one. On failure the host drops all outputs.
+ * Growth: structs begin with size_bytes and grow at the end; never read a field beyond
+ * that size. Structs without it (gp_tensor, gp_string, gp_io, gp_library, gp_error) never
+ * change. Enum values are never reused.
+ * Errors: return a status and set *err; never print, exit or throw. GP_INVALID for an
+ * invalid request, GP_ENGINE when a valid one failed.
  */
 #ifndef GRAPHPIPE_ENGINE_H
 #define GRAPHPIPE_ENGINE_H
@@ -49,7 +49,7 @@ extern "C" {
 #define GP_ENGINE_EXPORT
 #endif
 
-/* Raised only when an old plug-in could not work with a new host, or the other way. */
+/* Raised only when old plug-ins cannot work with new hosts, or the other way around. */
 #define GP_ENGINE_ABI 1u
 
 enum gp_log_level {
@@ -59,47 +59,47 @@ enum gp_log_level {
     GP_LOG_DEBUG = 3
 };
 
-/* How a model is to be opened. Borrowed until open returns, but for log and log_context,
- * which may be used until close. */
+/* How to open a model. Borrowed until open returns, except log and log_context, which may
+ * be used until close. */
 struct gp_engine_options {
     uint32_t size_bytes;
-    uint32_t n_slots;           /* wanted runs at a time; 0: the engine's best */
-    uint32_t n_threads;         /* wanted threads for a run; 0: the engine's best */
+    uint32_t n_slots;           /* concurrent runs wanted; 0: the engine chooses */
+    uint32_t n_threads;         /* threads wanted per run; 0: the engine chooses */
     uint32_t n_cores;           /* that this process may use, at least 1 */
-    const char *model_path;     /* file or folder; NULL where none was given */
+    const char *model_path;     /* file or folder; NULL if none was given */
     const char *const *options; /* "key=value" of --engine-option, n_options of them */
     size_t n_options;
-    void (*log)(void *log_context, enum gp_log_level level,
-                const char *message); /* or NULL */
+    /* May be NULL. */
+    void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;
-    uint32_t first_slot; /* this process's first of all the model's slots */
+    uint32_t first_slot; /* of this process among all slots of the model */
 };
 
-/* True when a struct that came has this member: a host, or a plug-in, of an earlier release
- * does not know it. */
+/* True if a struct from the other side has this member, which a host or plug-in of an
+ * earlier release does not know. */
 #define GP_HAS(pointer, member)                                                          \
     ((pointer)->size_bytes >=                                                            \
      (size_t)((const char *)(&(pointer)->member + 1) - (const char *)(pointer)))
 
 enum gp_description_flags {
-    /* each slot must always run on the same thread */
+    /* Each slot must always run on the same thread. */
     GP_SLOT_THREAD = 1u << 0,
-    /* takes whatever comes: the host checks no names, types or shapes */
+    /* The host checks no names, types or shapes. */
     GP_ANY_INPUTS = 1u << 1,
-    /* outputs beyond those described can be asked for by name; where none is described and
-     * none asked for, n_outputs is 0 */
+    /* Requests may name outputs that are not described. If none are described and none
+     * requested, n_outputs is 0. */
     GP_ANY_OUTPUT = 1u << 2,
-    /* a request with a config, or whose names do not fit the described inputs, is not
-     * refused: its inputs come as they were sent, unchecked; with a config and no names
-     * of outputs n_outputs is 0 */
+    /* A request with a config, or with names that do not match the described inputs, is
+     * not refused: its inputs are passed on as they came, unchecked. With a config and no
+     * output names n_outputs is 0. */
     GP_OPEN_INPUTS = 1u << 3,
-    /* every byte of the memory that gp_outputs_alloc and gp_outputs_memory give is written
-     * before run succeeds. Without this the host clears it first, since it had other
-     * clients' values in it */
+    /* Before run succeeds it has written every byte of the memory from gp_outputs_alloc
+     * and gp_outputs_memory. Without this flag the host clears the memory first, since it
+     * may hold values of other clients. */
     GP_WRITES_OUTPUTS = 1u << 4
 };
 
-/* What an open model is. The engine owns all of it until close. */
+/* Describes an open model. The engine owns all of it until close. */
 struct gp_description {
     uint32_t size_bytes;
     uint32_t flags;   /* enum gp_description_flags */
@@ -108,23 +108,23 @@ struct gp_description {
     uint32_t n_outputs;
     uint32_t n_files;
     const char *summary;         /* one line for people: "cpu  2 threads" */
-    const char *version;         /* of the model, "" when it has none */
-    const char *description;     /* of the model, "" when it has none */
-    const struct gp_io *inputs;  /* the default inputs in order, then optional ones */
+    const char *version;         /* of the model, "" if it has none */
+    const char *description;     /* of the model, "" if it has none */
+    const struct gp_io *inputs;  /* the default inputs in order, then the optional ones */
     const struct gp_io *outputs; /* the default outputs, in order */
-    const char *const *files;    /* what makes up the model, as paths */
-    int64_t max_batch;           /* rows of a run; 0: no limit known */
-    const char *name;            /* of the model, NULL or "": that of its file */
+    const char *const *files;    /* paths of all files of the model */
+    int64_t max_batch;           /* rows per run; 0: no known limit */
+    const char *name;            /* of the model; NULL or "": the name of its file */
 
-    /* Optional, both or neither, in force until the process ends: locks the host's memory
-     * for tensors in place, so that a device copies from and to it directly. The host
-     * calls them from any thread, with memory that is all there, once for as long as it
-     * keeps it; they call nothing of the host's. pin gives 0 when it cannot. */
+    /* Optional, both or neither, and valid until the process ends: they lock the host's
+     * tensor memory in place, so that a device can copy from and to it directly. The host
+     * calls them from any thread, with memory that is present, and pins it once for as
+     * long as it keeps it; they must not call the host. pin returns 0 on failure. */
     int (*pin)(void *memory, size_t size_bytes);
     void (*unpin)(void *memory);
 };
 
-/* One run's outputs; the rest of it is the host's. */
+/* The outputs of one run. What follows the member is private to the host. */
 struct gp_outputs {
     const struct gp_host *host;
 };
@@ -132,15 +132,15 @@ struct gp_outputs {
 /* Where to look for a framework's library. */
 struct gp_library {
     const char *file;    /* "libonnxruntime.so.1": SONAME for the system's loader path */
-    const char *pattern; /* "libonnxruntime.so*": what to match in a folder */
+    const char *pattern; /* "libonnxruntime.so*": file names to match in a folder */
     const char *deps;    /* folder under .deps/ that tools/setup fills: "onnxruntime" */
     const char *package; /* folder inside Python's site-packages: "onnxruntime/capi" */
-    const char *remedy;  /* what to run where none is found */
-    const char *symbol;  /* one that it must have */
+    const char *remedy;  /* command to run if it is not found */
+    const char *symbol;  /* that it must export */
 };
 
-/* What the host does for a plug-in; valid as long as the process. All calls may be made
- * from any thread, unless said otherwise. Use the helpers below rather than the
+/* What the host offers to plug-ins; valid until the process ends. Unless stated otherwise
+ * its functions may be called from any thread. Use the helpers below rather than the
  * pointers. */
 struct gp_host {
     uint32_t size_bytes;
@@ -161,46 +161,48 @@ struct gp_host {
                                      void *arg);
 };
 
-/* What a plug-in is. Optional members may be NULL. */
+/* What a plug-in provides. Optional members may be NULL. */
 struct gp_engine {
     uint32_t size_bytes;
-    uint32_t abi;        /* GP_ENGINE_ABI that it was built for */
+    uint32_t abi;        /* GP_ENGINE_ABI that it was built with */
     const char *name;    /* "onnx" */
-    const char *version; /* of the framework, "" when that is known only after open */
+    const char *version; /* of the framework, "" if only known after open */
 
-    /* Loads a model into *model. Not called twice at a time. */
+    /* Loads a model into *model. Never called concurrently. */
     enum gp_status (*open)(const struct gp_engine_options *options, void **model,
                            struct gp_error *err);
 
-    /* Describes it; called once, after open. *description is zeroed but for its size. */
+    /* Describes the model; called once, after open. All of *description but its size is
+     * zero. */
     enum gp_status (*describe)(void *model, struct gp_description *description,
                                struct gp_error *err);
 
-    /* Runs one call. The host has checked the inputs against the description: they are in
-     * the described order with optional ones left out where they did not come, named, and
-     * of the described type and shape; output names are resolved (n_outputs 0 only where
-     * a flag says so). Sets every output that was asked for, in that order. */
+    /* Runs one call. The host has checked the inputs against the description: they come
+     * in the described order, without optional ones that the request left out, named, and
+     * with the described types and shapes; output names are resolved (n_outputs is 0 only
+     * where a flag says so). Must set every requested output, in the order of the
+     * request. */
     enum gp_status (*run)(void *model, uint32_t slot, const struct gp_call *call,
                           struct gp_outputs *outputs, struct gp_error *err);
 
-    /* Frees it. No run is under way, and none follows. */
+    /* Frees the model. No run is in progress, and none follows. */
     void (*close)(void *model);
 
-    /* Optional: the framework's version as it is installed, loading it if need be, and
-     * where it was found; "graphpipe engines" prints them. The text lives as long as the
+    /* Optional: the version of the installed framework, which is loaded if necessary, and
+     * where it was found, for "graphpipe engines". The strings live as long as the
      * process. */
     enum gp_status (*probe)(const struct gp_engine_options *options, const char **version,
                             const char **path, struct gp_error *err);
 };
 
-/* The one symbol. NULL when this host is too old or too new for the plug-in. */
+/* The exported symbol. Returns NULL if the host is too old or too new for the plug-in. */
 #ifndef __cplusplus
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host);
 #endif
 
-/* Memory for output `index` of the run, aligned to 64 bytes, and zeroed unless the
- * description has GP_WRITES_OUTPUTS; for GP_STRING an array of struct gp_string. An empty
- * tensor gives a pointer that is not NULL. NULL: *err says why. */
+/* Returns memory for output `index` of the run, aligned to 64 bytes and zeroed unless the
+ * description has GP_WRITES_OUTPUTS; for GP_STRING an array of struct gp_string. For an
+ * empty tensor the pointer is not NULL either. On failure NULL and *err. */
 static inline void *gp_outputs_alloc(struct gp_outputs *outputs, uint32_t index,
                                      enum gp_dtype dtype, const int64_t *shape,
                                      uint32_t rank, struct gp_error *err)
@@ -208,10 +210,10 @@ static inline void *gp_outputs_alloc(struct gp_outputs *outputs, uint32_t index,
     return outputs->host->outputs_alloc(outputs, index, dtype, shape, rank, err);
 }
 
-/* Output `index` is the engine's own memory. release(arg) is called once, from any
- * thread, when the answer has been sent; NULL: the memory is the call's input, or lives
- * as long as the model. The shape is copied. On failure release has not been called and
- * will not be. */
+/* Makes the engine's own memory output `index`. release(arg) is called once, from any
+ * thread, after the answer has been sent. It may be NULL for memory of the call's inputs,
+ * or that lives as long as the model. The shape is copied. On failure release is never
+ * called. */
 static inline enum gp_status gp_outputs_adopt(struct gp_outputs *outputs, uint32_t index,
                                               const struct gp_tensor *tensor,
                                               void (*release)(void *arg), void *arg,
@@ -220,19 +222,20 @@ static inline enum gp_status gp_outputs_adopt(struct gp_outputs *outputs, uint32
     return outputs->host->outputs_adopt(outputs, index, tensor, release, arg, err);
 }
 
-/* Memory that lives as long as the outputs, for the bytes of strings. */
+/* Returns memory for the bytes of strings, which lives as long as the outputs. */
 static inline void *gp_outputs_memory(struct gp_outputs *outputs, size_t size_bytes,
                                       struct gp_error *err)
 {
     return outputs->host->outputs_memory(outputs, size_bytes, err);
 }
 
-/* fn(arg) is called at most once, from another thread, when the run should stop: its
- * client has left or its deadline is over. One registration a run; a second replaces the
- * first, and a NULL fn takes it back: afterwards fn is neither running nor called any
- * more. A registration that is left may be called until the host has run's result, so
- * `arg` lives as long as the slot, or is taken back. fn must not block. GP_CANCELLED when
- * it is too late: fn will not be called, and run should return. */
+/* Registers fn(arg) to be called, at most once and from another thread, when the run
+ * should stop because its client left or its deadline is over. A run has one
+ * registration: a second call replaces the first, and a NULL fn removes it, after which
+ * fn neither runs nor will be called. Otherwise it may be called until the host has the
+ * result of run, so `arg` must live as long as the slot or be unregistered. fn must not
+ * block. GP_CANCELLED means that it is too late: fn will not be called, and run should
+ * return. */
 static inline enum gp_status gp_call_on_cancel(const struct gp_call *call,
                                                void (*fn)(void *arg), void *arg)
 {

@@ -1,6 +1,6 @@
-/* graphpipe/graphpipe.h - everything a user of libgraphpipe includes.
+/* graphpipe/graphpipe.h - all that users of libgraphpipe need to include.
  *
- * Writers of engines include <graphpipe/engine.h> instead, and nothing else.
+ * Engines include only <graphpipe/engine.h> instead.
  */
 #ifndef GRAPHPIPE_GRAPHPIPE_H
 #define GRAPHPIPE_GRAPHPIPE_H

@@ -1,18 +1,17 @@
-/* graphpipe/status.h - how every call of GraphPipe says that it worked, or what went
- * wrong.
+/* graphpipe/status.h - how every call of GraphPipe reports success or failure.
  *
  *     struct gp_error err;
  *     if (gp_client_infer(client, &call, &result, &err) != GP_OK)
  *         fprintf(stderr, "%s (%s)\n", err.message, gp_status_name(err.status));
  *
- * A fallible function returns a status, or NULL where it makes something. The details go
- * to a struct gp_error that the caller owns, passed last; it may be NULL where only the
- * status matters, and it is written only when something went wrong. A message is one line
- * that says what, which field, what was wanted and what came, and the remedy where there
+ * A function that can fail returns a status, or a pointer that is NULL on failure. The
+ * details go to a struct gp_error that the caller owns, passed last; it may be NULL where
+ * only the status matters, and is written only on failure. A message is one line that
+ * says what failed, in which field, what was expected, what came, and the remedy if there
  * is one.
  *
- * Everything here is inline, so that an engine plug-in needs no symbol of the host, and
- * may be called from any thread.
+ * Everything here is inline, so an engine plug-in needs no symbol of the host, and may be
+ * called from any thread.
  */
 #ifndef GRAPHPIPE_STATUS_H
 #define GRAPHPIPE_STATUS_H
@@ -27,31 +26,29 @@
 extern "C" {
 #endif
 
-/* X(symbol, number, name, HTTP status). The numbers travel as Error.code in a response: a
- * number is never given to another meaning, and new ones go to the end. */
+/* X(symbol, number, name, HTTP status). The numbers travel as Error.code in a response:
+ * they are never reused, and new ones go to the end. */
 #define GP_STATUS_MAP(X)                                                                 \
     X(GP_OK, 0, "ok", 200)                                                               \
-    X(GP_INVALID, 1, "invalid", 400)           /* what was asked cannot be done */       \
+    X(GP_INVALID, 1, "invalid", 400)           /* the request cannot be carried out */   \
     X(GP_MALFORMED, 2, "malformed", 400)       /* the bytes are not a valid message */   \
-    X(GP_FORBIDDEN, 3, "forbidden", 403)       /* not from there */                      \
+    X(GP_FORBIDDEN, 3, "forbidden", 403)       /* not allowed from where it came */      \
     X(GP_NOT_FOUND, 4, "not found", 404)       /* no such model, file or route */        \
-    X(GP_METHOD, 5, "method not allowed", 405) /* HTTP method that the route lacks */    \
+    X(GP_METHOD, 5, "method not allowed", 405) /* the route lacks this HTTP method */    \
     X(GP_TIMEOUT, 6, "timeout", 408)           /* the peer was too slow */               \
-    X(GP_TOO_LARGE, 7, "too large", 413)       /* over a limit of size */                \
-    X(GP_HEAD_TOO_LARGE, 8, "head too large", 431) /* an HTTP head over its limits */    \
-    X(GP_INTERNAL, 9, "internal", 500)        /* a defect of ours or of an engine */     \
+    X(GP_TOO_LARGE, 7, "too large", 413)       /* over a size limit */                   \
+    X(GP_HEAD_TOO_LARGE, 8, "head too large", 431) /* an HTTP head over a limit */       \
+    X(GP_INTERNAL, 9, "internal", 500)        /* a bug in the server or an engine */     \
     X(GP_ENGINE, 10, "engine", 500)           /* the engine failed on a valid request */ \
     X(GP_UNSUPPORTED, 11, "unsupported", 501) /* valid, but this build cannot do it */   \
     X(GP_IO, 12, "input/output", 502)         /* a connection or file failed */          \
     X(GP_BUSY, 13, "busy", 503)               /* no room in the queue; try again */      \
-    X(GP_NO_MEMORY, 14, "out of memory",                                                 \
-      503) /* memory or the pool's budget is used up */                                  \
-    X(GP_UNAVAILABLE, 15, "unavailable", 503)    /* draining, or a part is missing */    \
-    X(GP_DEADLINE, 16, "deadline exceeded", 504) /* the request's own time is over */    \
-    X(GP_CANCELLED, 17, "cancelled", 499)        /* the caller left or gave up */        \
-    X(GP_EXPECTATION, 18, "expectation failed",                                          \
-      417)                                    /* an Expect that is not understood */     \
-    X(GP_MISDIRECTED, 19, "misdirected", 421) /* for a host that this server is not */
+    X(GP_NO_MEMORY, 14, "out of memory", 503) /* no memory, or none in the pool */       \
+    X(GP_UNAVAILABLE, 15, "unavailable", 503) /* draining, or a part is missing */       \
+    X(GP_DEADLINE, 16, "deadline exceeded", 504)     /* the request's time is up */      \
+    X(GP_CANCELLED, 17, "cancelled", 499)            /* the client left or gave up */    \
+    X(GP_EXPECTATION, 18, "expectation failed", 417) /* an unknown Expect */             \
+    X(GP_MISDIRECTED, 19, "misdirected", 421)        /* meant for another host */
 
 enum gp_status {
 #define GP_STATUS_ENUM(symbol, number, name, http) symbol = number,
@@ -59,14 +56,15 @@ enum gp_status {
 #undef GP_STATUS_ENUM
 };
 
-/* The detail of a failure, in the caller's storage. The message is one line, terminated;
- * one that does not fit is cut at a character and ends with "...". */
+/* The details of a failure, in the caller's storage. The message is one terminated line;
+ * a long one is cut between characters and ends with "...". */
 struct gp_error {
     enum gp_status status;
     char message[508];
 };
 
-/* The short name of a status: static, "unknown" for a number that this release lacks. */
+/* The short name of a status, a static string; "unknown" for a number that this release
+ * does not know. */
 static inline const char *gp_status_name(enum gp_status status)
 {
     switch (status) {
@@ -79,7 +77,7 @@ static inline const char *gp_status_name(enum gp_status status)
     return "unknown";
 }
 
-/* The HTTP status that stands for it; 500 for a number that this release lacks. */
+/* The matching HTTP status; 500 for a number that this release does not know. */
 static inline int gp_status_http(enum gp_status status)
 {
     switch (status) {
@@ -98,12 +96,12 @@ static inline int gp_status_http(enum gp_status status)
 #define GP_PRINTF(text, args)
 #endif
 
-/* As gp_error_set, with the arguments as a list. */
+/* gp_error_set with a va_list. */
 static inline enum gp_status gp_error_setv(struct gp_error *err, enum gp_status status,
                                            const char *format, va_list args)
 {
     if (err) {
-        /* Larger, so that a character cut off at its end is never shown. */
+        /* Larger than the message, so that a character cut off at its end never shows. */
         char text[sizeof err->message + 8];
         err->status = status;
         if (vsnprintf(text, sizeof text, format, args) < 0)
@@ -113,10 +111,10 @@ static inline enum gp_status gp_error_setv(struct gp_error *err, enum gp_status 
     return status;
 }
 
-/* Fills *err (unless NULL) and returns `status`. A message is one line of UTF-8: what
- * cannot be seen of it, as names from outside may hold, is escaped (text.h). So is the code
- * of a failure:
- *     return gp_error_set(err, GP_INVALID, "rank %u is over %u", rank, GP_MAX_RANK); */
+/* Fills *err (unless NULL) and returns `status`, so that failing takes one statement:
+ *     return gp_error_set(err, GP_INVALID, "rank %u is over %u", rank, GP_MAX_RANK);
+ * The message becomes one line of UTF-8; invisible characters, which names from outside
+ * may hold, are escaped (text.h). */
 GP_PRINTF(3, 4)
 static inline enum gp_status gp_error_set(struct gp_error *err, enum gp_status status,
                                           const char *format, ...)

@@ -1,22 +1,21 @@
-/* graphpipe/tensor.h - a tensor, and a call: tensors in, the names of the tensors wanted
- * out.
+/* graphpipe/tensor.h - a tensor, and a call: the input tensors and the names of the
+ * outputs to return.
  *
  *     static float pixels[1 * 3 * 224 * 224];
  *     const int64_t shape[] = {1, 3, 224, 224};
  *     struct gp_tensor image = gp_tensor_view(GP_FLOAT32, shape, 4, pixels);
  *     struct gp_call call = {.inputs = &image, .n_inputs = 1};
  *
- * Ownership: these structs borrow. A tensor points at a shape and at bytes that somebody
- * else owns and keeps until the call that uses them returns; nothing here allocates or
- * frees.
- * Layout: row-major, little-endian, the host's alignment for the type. A tensor of
- * strings has an array of struct gp_string as its data; a string may hold any bytes, NUL
+ * Ownership: these structs borrow. A tensor points to a shape and to bytes that must stay
+ * valid until the call that uses them returns; nothing here allocates or frees.
+ * Layout: row-major, little-endian, with the host's alignment for the type. The data of a
+ * string tensor is an array of struct gp_string; a string may hold any bytes, NUL
  * included.
  * Units: shapes count elements, everything named size_bytes counts bytes.
- * Threads: plain data; share it as you would any struct.
+ * Threads: plain data; share it like any struct.
  *
- * These structs cross between the host and plug-ins as arrays, so their layout is frozen,
- * but for struct gp_call, which begins with its size and grows at the end only.
+ * These structs cross between the host and plug-ins as arrays, so their layout is frozen.
+ * The exception is struct gp_call, which begins with its size and grows only at the end.
  */
 #ifndef GRAPHPIPE_TENSOR_H
 #define GRAPHPIPE_TENSOR_H
@@ -30,13 +29,13 @@
 extern "C" {
 #endif
 
-/* Limits of a message; beyond them it is refused. */
+/* Limits of a message; a larger one is refused. */
 #define GP_MAX_RANK 32u
 #define GP_MAX_TENSORS 4096u
 #define GP_MAX_NAME_BYTES 65536u
-#define GP_MAX_MESSAGE_BYTES 2147483647u /* FlatBuffers' own end: 2 GiB - 1 */
+#define GP_MAX_MESSAGE_BYTES 2147483647u /* the limit of FlatBuffers: 2 GiB - 1 */
 
-/* X(symbol, number on the wire, name, bytes of an element; 0: no fixed size) */
+/* X(symbol, number on the wire, name, bytes per element; 0: no fixed size) */
 #define GP_DTYPE_MAP(X)                                                                  \
     X(GP_NULL, 0, "null", 0) /* in metadata: any type */                                 \
     X(GP_UINT8, 1, "uint8", 1)                                                           \
@@ -60,7 +59,7 @@ enum gp_dtype {
 #undef GP_DTYPE_ENUM
 };
 
-/* One element of a tensor of strings. Not terminated: the size counts. */
+/* One element of a string tensor. Not terminated. */
 struct gp_string {
     const char *data;
     size_t size_bytes;
@@ -69,23 +68,23 @@ struct gp_string {
 struct gp_tensor {
     const char *name;     /* NULL or "": by position */
     const int64_t *shape; /* rank dimensions, each >= 0; may be NULL for a scalar */
-    const void
-        *data; /* elements; struct gp_string for GP_STRING; may be NULL when empty */
+    /* The elements, struct gp_string for GP_STRING. May be NULL when there are none. */
+    const void *data;
     size_t size_bytes; /* of data; n_elements * sizeof(struct gp_string) for GP_STRING */
     enum gp_dtype dtype;
     uint32_t rank; /* 0: a scalar */
 };
 
-/* What a model says of one input or output. */
 enum gp_io_flags {
-    GP_IO_OPTIONAL = 1u << 0, /* may be left out: the model has a value for it */
-    GP_IO_ANY_RANK = 1u << 1  /* the model does not say its rank; shape is empty */
+    GP_IO_OPTIONAL = 1u << 0, /* may be left out: the model has a default value */
+    GP_IO_ANY_RANK = 1u << 1  /* the model leaves the rank open; shape is empty */
 };
 
+/* A model's description of one input or output. */
 struct gp_io {
     const char *name;
     const char *description; /* "" when there is none, never NULL */
-    const int64_t *shape;    /* rank dimensions, -1: any size */
+    const int64_t *shape;    /* rank dimensions; -1: any size */
     uint32_t rank;
     enum gp_dtype dtype; /* GP_NULL: any */
     uint32_t flags;      /* enum gp_io_flags */
@@ -93,21 +92,20 @@ struct gp_io {
 
 struct gp_host; /* engine.h */
 
-/* One inference. A caller fills what it needs and leaves the rest zero. */
+/* One inference. A caller fills in what it needs and leaves the rest zero. */
 struct gp_call {
-    uint32_t
-        size_bytes; /* sizeof(struct gp_call); 0 from a caller means the layout of 0.1 */
+    /* sizeof(struct gp_call). A caller may leave it 0 for the layout of 0.1. */
+    uint32_t size_bytes;
     uint32_t n_inputs;
     const struct gp_tensor *inputs;
-    const char *const
-        *output_names; /* NULL with n_outputs 0: the model's default outputs */
+    const char *const *output_names; /* NULL, with n_outputs 0: the model's defaults */
     uint32_t n_outputs;
-    const char *config;         /* passed to the engine as it is; NULL: "" */
+    const char *config;         /* passed to the engine unchanged; NULL: "" */
     int64_t deadline_ns;        /* on CLOCK_MONOTONIC; 0: none */
-    const struct gp_host *host; /* set by the host for an engine; else NULL */
+    const struct gp_host *host; /* set by the host for an engine, otherwise NULL */
 };
 
-/* Bytes of one element, 0 for GP_NULL, GP_STRING and unknown numbers. */
+/* Bytes per element; 0 for GP_NULL, GP_STRING and unknown numbers. */
 static inline size_t gp_dtype_size(enum gp_dtype dtype)
 {
     switch (dtype) {
@@ -120,7 +118,8 @@ static inline size_t gp_dtype_size(enum gp_dtype dtype)
     return 0;
 }
 
-/* The type's name, as printed everywhere: static; "unknown" for unknown numbers. */
+/* The type's name as it is printed everywhere, a static string; "unknown" for unknown
+ * numbers. */
 static inline const char *gp_dtype_name(enum gp_dtype dtype)
 {
     switch (dtype) {
@@ -133,14 +132,14 @@ static inline const char *gp_dtype_name(enum gp_dtype dtype)
     return "unknown";
 }
 
-/* Bytes of one element as it lies in memory: sizeof(struct gp_string) for strings. */
+/* Bytes per element in memory: sizeof(struct gp_string) for strings. */
 static inline size_t gp_dtype_stride(enum gp_dtype dtype)
 {
     return dtype == GP_STRING ? sizeof(struct gp_string) : gp_dtype_size(dtype);
 }
 
-/* Elements of a shape: 1 for a scalar, -1 when a dimension is negative or the product
- * does not fit. */
+/* The number of elements of a shape: 1 for a scalar, -1 when a dimension is negative or
+ * the product overflows. */
 static inline int64_t gp_shape_count(const int64_t *shape, uint32_t rank)
 {
     int64_t n = 1;
@@ -158,8 +157,8 @@ static inline int64_t gp_shape_count(const int64_t *shape, uint32_t rank)
     return is_empty ? 0 : n;
 }
 
-/* A tensor over memory of the caller's. Checks nothing: its user does (a bad shape has
- * size_bytes 0 and is refused where it is used). */
+/* A tensor over the caller's memory. Checks nothing: a bad shape gives size_bytes 0 and
+ * is refused where the tensor is used. */
 static inline struct gp_tensor gp_tensor_view(enum gp_dtype dtype, const int64_t *shape,
                                               uint32_t rank, const void *data)
 {
@@ -171,8 +170,8 @@ static inline struct gp_tensor gp_tensor_view(enum gp_dtype dtype, const int64_t
     return tensor;
 }
 
-/* The elements, when they are of the type that the caller expects; else NULL and *err
- * says what came. An empty tensor may give any pointer but NULL. */
+/* The elements if they have the type that the caller expects, otherwise NULL, and *err
+ * says what came. For an empty tensor the pointer is arbitrary but not NULL. */
 static inline const void *gp_tensor_data(const struct gp_tensor *tensor,
                                          enum gp_dtype dtype, struct gp_error *err)
 {

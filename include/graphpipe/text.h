@@ -1,4 +1,4 @@
-/* graphpipe/text.h - text that others wrote, so that it can be shown.
+/* graphpipe/text.h - shows text from untrusted sources.
  *
  *     const char *name = "evil\r\n\x1b[2Jname \u202e";
  *     char shown[64];
@@ -6,11 +6,11 @@
  *     puts(shown); // evil\r\n\x1b[2Jname \u{202e}
  *     printf("%.*s...\n", gp_cut(name, 4), name);
  *
- * Names, messages and fields from models, peers and files may hold anything: bytes that are
- * not UTF-8, codes that a terminal obeys, marks that turn the direction of writing. Shown,
- * they are one line of UTF-8 in which every character can be seen. In place of the others
- * stands \n, \r, \t or \x1b for a control character and for a byte that is not UTF-8, and
- * \u{202e} for whatever else cannot be seen. Showing what was shown changes nothing.
+ * Names, messages and fields from models, peers and files may hold anything: bytes that
+ * are not UTF-8, control sequences for terminals, marks that change the writing
+ * direction. The functions here turn them into one line of UTF-8 with visible characters
+ * only. Control characters and bytes that are not UTF-8 become \n, \r, \t or \x1b, other
+ * invisible characters \u{202e}. Escaping text twice does not change it again.
  *
  * Everything here is inline, as in status.h.
  */
@@ -26,8 +26,8 @@
 extern "C" {
 #endif
 
-/* The length in bytes of the character at the start, and the character; 0 when the bytes
- * are not UTF-8 (RFC 3629: shortest form, no surrogates). */
+/* Decodes the first character and returns its length in bytes; 0 if the bytes are not
+ * UTF-8 (RFC 3629: shortest form, no surrogates). */
 static inline size_t gp_text_next(const char *bytes, size_t size_bytes,
                                   uint32_t *character)
 {
@@ -50,8 +50,8 @@ static inline size_t gp_text_next(const char *bytes, size_t size_bytes,
     return length;
 }
 
-/* 0 for controls, line and paragraph separators, noncharacters, and what Unicode calls
- * Default_Ignorable_Code_Point: bidi controls, zero widths, fillers, tags. */
+/* 0 for controls, line and paragraph separators, noncharacters, and for Unicode's
+ * Default_Ignorable_Code_Point: bidi controls, zero-width characters, fillers, tags. */
 static inline int gp_text_is_visible(uint32_t character)
 {
     static const uint32_t hidden[][2] = {
@@ -69,8 +69,8 @@ static inline int gp_text_is_visible(uint32_t character)
 
 enum { GP_TEXT_PIECE_BYTES = 12 };
 
-/* Writes the first character, or what stands for it, terminated; returns how many bytes
- * were read. `size_bytes` is not 0. */
+/* Writes the first character or its escape, terminated; returns how many bytes were read.
+ * `size_bytes` must not be 0. */
 static inline size_t gp_text_piece(char piece[GP_TEXT_PIECE_BYTES], const char *bytes,
                                    size_t size_bytes)
 {
@@ -92,8 +92,8 @@ static inline size_t gp_text_piece(char piece[GP_TEXT_PIECE_BYTES], const char *
     return length ? length : 1;
 }
 
-/* The bytes as they can be shown, terminated. What does not fit is cut off at a character,
- * or an escape, and ends with "...". Returns the length. */
+/* Escapes the bytes into `out`, terminated. Text that does not fit is cut between
+ * characters or escapes and ends with "...". Returns the length. */
 static inline size_t gp_text_show(char *out, size_t out_size, const char *bytes,
                                   size_t size_bytes)
 {
@@ -124,7 +124,7 @@ static inline size_t gp_text_show(char *out, size_t out_size, const char *bytes,
     return n;
 }
 
-/* How many of the bytes, at most `most_bytes`, can be kept without cutting a character. */
+/* How many of the bytes, at most `most_bytes`, to keep so that no character is cut. */
 static inline size_t gp_text_cut(const char *bytes, size_t size_bytes, size_t most_bytes)
 {
     if (size_bytes <= most_bytes)
@@ -132,17 +132,17 @@ static inline size_t gp_text_cut(const char *bytes, size_t size_bytes, size_t mo
     for (size_t n = most_bytes; n > 0 && most_bytes - n < 4; n--)
         if (((unsigned char)bytes[n] & 0xc0) != 0x80)
             return n;
-    return most_bytes; /* no UTF-8 anyway */
+    return most_bytes; /* not UTF-8 anyway */
 }
 
-/* The same of a string, for "%.*s": printf's own "%.64s" cuts within characters. */
+/* The same for a string and "%.*s"; printf's own "%.64s" cuts within characters. */
 static inline int gp_cut(const char *string, size_t most_bytes)
 {
     return (int)gp_text_cut(string, strlen(string), most_bytes);
 }
 
-/* Where a text is copied byte by byte: whether there is room behind `n_bytes` for all of the
- * character that `byte` is of. */
+/* For copying text byte by byte: true if the whole character that `byte` belongs to fits
+ * after `n_bytes`. */
 static inline int gp_text_has_room(char byte, size_t n_bytes, size_t room_bytes)
 {
     const int is_inside = ((unsigned char)byte & 0xc0) == 0x80;

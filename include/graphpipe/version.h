@@ -1,4 +1,4 @@
-/* graphpipe/version.h - which release this is.
+/* graphpipe/version.h - the version of this release.
  *
  * The three numbers follow semantic versioning. They are also the version of the shared
  * libraries; the plug-in contract has its own number, GP_ENGINE_ABI in engine.h.
@@ -11,7 +11,7 @@
 #define GP_VERSION_PATCH 0
 #define GP_VERSION "0.1.0"
 
-/* Marks what the shared libraries export; everything else in them is hidden. */
+/* Marks what the shared libraries export; everything else is hidden. */
 #if defined(__GNUC__)
 #define GP_API __attribute__((visibility("default")))
 #else
@@ -22,8 +22,8 @@
 extern "C" {
 #endif
 
-/* The version of the library that is running, which may be newer than GP_VERSION.
- * Static. */
+/* The version of the running library, a static string; it may be newer than
+ * GP_VERSION. */
 GP_API const char *gp_version(void);
 
 #ifdef __cplusplus
