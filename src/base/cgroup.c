@@ -1,7 +1,7 @@
-/* /proc/self/cgroup says which group of a hierarchy this process is in, as a path from the
- * hierarchy's root, and /proc/self/mountinfo where the hierarchy is mounted and which of its
- * groups lies there. In a container without a namespace of its own the two do not begin alike:
- * only the part of the path below the mounted group can be looked up. */
+/* /proc/self/cgroup names the group of this process in a hierarchy, as a path from the
+ * hierarchy's root. /proc/self/mountinfo says where the hierarchy is mounted and which of
+ * its groups is mounted there. In a container without its own namespace the two paths
+ * start differently, and only the part below the mounted group can be looked up. */
 #include "base/cgroup.h"
 
 #include <inttypes.h>
@@ -13,11 +13,11 @@ enum { LINE_BYTES = 4 * PATH_MAX };
 
 /* A mounted hierarchy. */
 struct mount {
-    char group[PATH_MAX]; /* of the hierarchy, that lies there */
+    char group[PATH_MAX]; /* the group of the hierarchy that is mounted there */
     char point[PATH_MAX];
 };
 
-/* The next line, without its end. One that is too long is cut. */
+/* The next line, without its end; cut if it is too long. */
 static bool read_line(FILE *file, char *line, int size)
 {
     if (!fgets(line, size, file))
@@ -37,7 +37,7 @@ static FILE *open_below(const char *root, const char *path)
     return n > 0 && n < (int)sizeof whole ? fopen(whole, "re") : NULL;
 }
 
-/* True when `word` is in the list, which has commas. */
+/* True if `word` is in the comma-separated list. */
 static bool has_word(const char *list, const char *word)
 {
     const size_t length = strlen(word);
@@ -49,7 +49,7 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
-/* "4:memory:/a/b", or of version 2 "0::/a/b". */
+/* "4:memory:/a/b", or "0::/a/b" in version 2. */
 static bool read_path(const char *root, const char *controller, char *path, size_t size)
 {
     char line[LINE_BYTES];
@@ -69,7 +69,7 @@ static bool read_path(const char *root, const char *controller, char *path, size
     return is_found;
 }
 
-/* Spaces in mountinfo's paths are "\040". */
+/* Spaces in paths are written as "\040" in mountinfo. */
 static void unescape(char *text)
 {
     char *to = text;
@@ -100,7 +100,8 @@ static bool read_mount(char *line, const char *controller, struct mount *mount)
                       : strcmp(type, "cgroup2") == 0;
 }
 
-/* What of the path lies below the mounted group, as "/b" or ""; NULL when it lies elsewhere. */
+/* The part of the path below the mounted group, as "/b" or ""; NULL if it lies
+ * elsewhere. */
 static const char *below(const struct mount *mount, const char *path)
 {
     const size_t length = strcmp(mount->group, "/") == 0 ? 0 : strlen(mount->group);
@@ -111,8 +112,8 @@ static const char *below(const struct mount *mount, const char *path)
     return strcmp(rest, "/") == 0 ? "" : rest;
 }
 
-/* A process outside of what is mounted ("/../b" in a namespace) is taken to be in the mounted
- * group itself: there is no more to see, and its limits are the safe guess. */
+/* A process outside of the mount ("/../b" in a namespace) is treated as being in the
+ * mounted group itself: nothing else is visible, and its limits are the safe guess. */
 bool cgroup_find(struct cgroup *group, const char *root, const char *controller)
 {
     char path[PATH_MAX], line[LINE_BYTES];
@@ -167,7 +168,7 @@ void cgroup_read(const struct cgroup *group, const char *name, uint64_t *numbers
     for (int i = 0; i < n; i++) {
         at += strspn(at, " ");
         char *end = at;
-        /* too many digits are UINT64_MAX as well */
+        /* a number with too many digits gives UINT64_MAX as well */
         numbers[i] = *at >= '0' && *at <= '9' ? strtoull(at, &end, 10) : UINT64_MAX;
         if (*end && *end != ' ' && *end != '\n')
             numbers[i] = UINT64_MAX;

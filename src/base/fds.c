@@ -8,7 +8,7 @@ bool fds_hold_standard(void)
     for (int number = STDIN_FILENO; number <= STDERR_FILENO; number++) {
         if (fcntl(number, F_GETFD) >= 0)
             continue;
-        /* The lowest number that is free: this one, unless another thread was quicker. */
+        /* The lowest free number, which is this one unless another thread was faster. */
         const int fd = open("/dev/null", number == STDOUT_FILENO ? O_RDONLY : O_RDWR);
         if (fd < 0)
             return false;

@@ -1,4 +1,4 @@
-/* base/mem.h - the one place where memory comes from, so that tests can make the n-th
+/* base/mem.h - all memory is allocated here, so that tests can make the n-th allocation
  * fail. */
 #ifndef GP_BASE_MEM_H
 #define GP_BASE_MEM_H
@@ -9,10 +9,10 @@
  * freed. */
 void *mem_zalloc(size_t size_bytes);
 
-/* n * size_bytes, zeroed; NULL as well when the product does not fit. */
+/* n * size_bytes, zeroed; NULL as well if the product overflows. */
 void *mem_array(size_t n, size_t size_bytes);
 
-/* As malloc and realloc; the old block stays when NULL comes back. */
+/* As malloc and realloc; on failure NULL, and the old block stays valid. */
 void *mem_alloc(size_t size_bytes);
 void *mem_resize(void *block, size_t size_bytes);
 

@@ -9,7 +9,7 @@ struct numbered {
     uint32_t index;
 };
 
-/* By name, equal ones in their order. */
+/* By name; equal names in their order. */
 static int compare_numbered(const void *left, const void *right)
 {
     const struct numbered *a = left, *b = right;

@@ -58,7 +58,7 @@ void place_apply_cgroups(struct place *place, const char *root)
         while (cgroup_go_up(&group));
 }
 
-/* The system's mask may be longer than cpu_set_t, on machines of over 1024 cores. */
+/* The mask may be longer than cpu_set_t, on machines with more than 1024 cores. */
 static unsigned affinity(unsigned n_online)
 {
     cpu_set_t sets[16];
@@ -102,7 +102,7 @@ uint64_t place_pool_bytes(const struct place *place, char words[PLACE_WORDS_BYTE
     return is_short ? addresses / 8 : place->memory_bytes / 2;
 }
 
-/* Of /proc/self/statm: the addresses that are mapped. */
+/* Mapped addresses, from /proc/self/statm. */
 static uint64_t mapped_bytes(void)
 {
     unsigned long long pages = 0;
@@ -114,7 +114,7 @@ static uint64_t mapped_bytes(void)
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* The stack lies near the end of them: 2^47, or on small ARM machines 2^39. */
+/* The stack lies near their end: 2^47, or 2^39 on small ARM machines. */
 static uint64_t all_addresses(void)
 {
     const uint64_t here = (uintptr_t)__builtin_frame_address(0);
@@ -145,7 +145,7 @@ static const struct limit tasks = {RLIMIT_NPROC, "-u", 1};
 static const struct limit descriptors = {RLIMIT_NOFILE, "-n", 1};
 static const struct limit file_size = {RLIMIT_FSIZE, "-f", 1024};
 
-/* The first that is set is the one that is named. */
+/* The first flag that is set gets named. */
 static void name_limit(char *words, size_t size, const struct limit *limit)
 {
     const rlim_t most = soft_limit(limit->resource);
@@ -154,7 +154,7 @@ static void name_limit(char *words, size_t size, const struct limit *limit)
                        (unsigned long long)most / limit->unit_bytes);
 }
 
-/* Where this group or one above it has all the tasks that it may have. */
+/* True if this group or one above it has reached its limit of tasks. */
 static void name_pids(char *words, size_t size, const char *controller)
 {
     struct cgroup group;
@@ -170,7 +170,7 @@ static void name_pids(char *words, size_t size, const char *controller)
     } while (!words[0] && cgroup_go_up(&group));
 }
 
-/* pthread_create says EAGAIN when there are no addresses for the stack, too. */
+/* pthread_create also returns EAGAIN when there are no addresses for the stack. */
 static bool has_room_for_stack(void)
 {
     pthread_attr_t attributes;

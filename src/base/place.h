@@ -1,8 +1,9 @@
-/* base/place.h - what this process may use of the machine, and which limit stood in the way.
+/* base/place.h - which part of the machine this process may use, and which limit an error
+ * comes from.
  *
- * Cores are the least of the affinity mask and the CPU quotas, memory is the least of the
- * machine's and the control groups' limits: of the process's own group and of every group
- * above it that can be seen, in versions 1 and 2. */
+ * The number of cores is the minimum of the affinity mask and the CPU quotas; memory is
+ * the minimum of the machine's and the control groups' limits, of the process's own group
+ * and every visible group above it, in versions 1 and 2. */
 #ifndef GP_BASE_PLACE_H
 #define GP_BASE_PLACE_H
 
@@ -10,35 +11,35 @@
 #include <stdint.h>
 
 struct place {
-    unsigned n_cores;         /* that may run at a time, at least 1 */
-    unsigned n_machine_cores; /* that are online */
+    unsigned n_cores;         /* that may run at the same time, at least 1 */
+    unsigned n_machine_cores; /* online in the machine */
     const char *cores_from;   /* "affinity", "cgroup quota"; NULL: nothing lowers them */
     uint64_t memory_bytes;
     const char *memory_from; /* "the memory", "memory.max" and so on */
 };
 
-/* Room for what is said about it. */
+/* Room for the words that describe it. */
 enum { PLACE_WORDS_BYTES = 256 };
 
 /* Asks the system. */
 void place_find(struct place *place);
 
-/* Lowers it to what the control groups of this process allow. `root` stands before /proc and
- * /sys, for tests. */
+/* Lowers it to what the control groups of this process allow. `root` is put before /proc
+ * and /sys, for tests. */
 void place_apply_cgroups(struct place *place, const char *root);
 
-/* What the pool gets by default: half of the memory, or an eighth of the addresses that
- * `ulimit -v` allows where that is less. `words` says which, as "half of memory.max". */
+/* The default size of the pool: half of the memory, or an eighth of the addresses that
+ * `ulimit -v` allows if that is less. `words` says which, as in "half of memory.max". */
 uint64_t place_pool_bytes(const struct place *place, char words[PLACE_WORDS_BYTES]);
 
-/* Addresses that may still be mapped. */
+/* Addresses that can still be mapped. */
 uint64_t place_addresses_left(void);
 
-/* strerror's words for errno's number, and the limit that explains it, as "Too many open files
- * (ulimit -n is 32: raise it)". Returns `words`. */
+/* strerror's words for an errno, and the limit that explains it, as in "Too many open
+ * files (ulimit -n is 32: raise it)". Returns `words`. */
 const char *place_explain(int error, char words[PLACE_WORDS_BYTES]);
 
-/* For what dlerror says, which has no number: only the limit, as " (ulimit -n is 32: raise it)",
+/* For dlerror, which gives no number: only the limit, as " (ulimit -n is 32: raise it)",
  * or "". */
 const char *place_loader_limit(const char *reason, char words[PLACE_WORDS_BYTES]);
 

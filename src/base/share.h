@@ -1,10 +1,10 @@
-/* base/share.h - what one taker may have of something limited, so that others find some too.
+/* base/share.h - how much of a limited resource one taker may have, so that others get
+ * some.
  *
- * An address may hold more than a quarter, but then the last quarter is not for it. A site, the
- * many addresses that one owner may have, may hold more than a half, but then the last eighth is
- * not for it. So one taker alone has three quarters, and a newcomer finds room at once. Of less
- * than four things there are no shares.
- */
+ * An address may hold more than a quarter, but then it cannot take the last quarter. A
+ * site (the many addresses that one owner may have) may hold more than a half, but then
+ * it cannot take the last eighth. So one taker alone gets three quarters, and a newcomer
+ * finds room at once. There are no shares of fewer than four things. */
 #ifndef GP_BASE_SHARE_H
 #define GP_BASE_SHARE_H
 
@@ -14,7 +14,7 @@
 
 enum share_of { SHARE_OF_ADDRESS, SHARE_OF_SITE };
 
-/* True when a taker that holds `held` of the `used` must not have `more`. */
+/* True if a taker that holds `held` of the `used` must not get `more`. */
 static inline bool share_is_over(enum share_of whose, size_t total, size_t used,
                                  size_t held, size_t more)
 {

@@ -92,7 +92,7 @@ bool text_is_utf8(const char *bytes, size_t size_bytes)
     return true;
 }
 
-/* How many bytes at the start are visible ASCII other than those two. */
+/* How many bytes at the start are visible ASCII and neither of the two characters. */
 static size_t plain_size(const char *bytes, size_t size_bytes, char but, char or_but)
 {
     size_t n = 0;
@@ -136,7 +136,7 @@ void text_foreign_puts(struct text *text, const char *string)
     text_foreign(text, string, strlen(string));
 }
 
-/* The first character, as JSON has it; returns its bytes. */
+/* Writes the first character as JSON; returns its length in bytes. */
 static size_t json_piece(struct text *text, const char *bytes, size_t size_bytes)
 {
     uint32_t c;

@@ -1,8 +1,7 @@
 /* base/text.h - text that grows while it is written: JSON answers, metrics, tables.
  *
  * A failed allocation is remembered and everything after it is dropped, so that a writer
- * checks once, at the end.
- */
+ * only checks once, at the end. */
 #ifndef GP_BASE_TEXT_H
 #define GP_BASE_TEXT_H
 
@@ -13,10 +12,10 @@
 #include <stdint.h>
 
 struct text {
-    char *data; /* terminated once anything was written; NULL before */
+    char *data; /* terminated; NULL while nothing has been written */
     size_t size_bytes;
     size_t capacity_bytes;
-    bool is_short; /* of memory */
+    bool is_short; /* memory was short */
 };
 
 void text_finish(struct text *text);
@@ -26,19 +25,20 @@ void text_puts(struct text *text, const char *string);
 void text_printf(struct text *text, const char *format, ...) GP_PRINTF(2, 3);
 void text_vprintf(struct text *text, const char *format, va_list args);
 
-/* In decimal; far quicker than text_printf. */
+/* In decimal; much faster than text_printf. */
 void text_number(struct text *text, uint64_t number);
 
-/* Text of others, on one line and with every character visible, as <graphpipe/text.h> has it.
- * A backslash is doubled, so that an escape cannot be forged. */
+/* Text from others, on one line and with every character visible (see
+ * <graphpipe/text.h>). Backslashes are doubled, so that an escape cannot be forged. */
 void text_foreign(struct text *text, const char *bytes, size_t size_bytes);
 void text_foreign_puts(struct text *text, const char *string);
 
-/* The same of a line of ours that quotes such text: what was escaped in it stays as it is. */
+/* The same for a line of our own that quotes such text; what was escaped in it stays as
+ * it is. */
 void text_show(struct text *text, const char *bytes, size_t size_bytes);
 
-/* The bytes as a JSON string, in quotes; what cannot be seen is escaped, and what is not UTF-8
- * becomes U+FFFD. */
+/* The bytes as a JSON string, in quotes. Invisible characters are escaped; bytes that are
+ * not UTF-8 become U+FFFD. */
 void text_json(struct text *text, const char *bytes, size_t size_bytes);
 void text_json_puts(struct text *text, const char *string);
 

@@ -1,7 +1,7 @@
-/* What a complete head must also be, beyond llhttp's grammar, and what it says.
- * Everything that could make two readers disagree on where a message ends is refused: a
- * second Content-Length, one beside a Transfer-Encoding, any coding but a lone "chunked",
- * a second Host. */
+/* Checks of a complete head beyond llhttp's grammar, and what the head says. Everything
+ * is refused that two readers could take for different message ends: a second
+ * Content-Length, one next to a Transfer-Encoding, any coding but a lone "chunked", a
+ * second Host. */
 #include "http/parser.h"
 
 #include <string.h>
@@ -13,8 +13,8 @@ struct seen {
     bool is_chunked;
 };
 
-/* Of "host:port", each as RFC 3986 writes it. What may stand where in it is left to whoever
- * uses it; a byte that ends a host for another reader is not. */
+/* "host:port", each as RFC 3986 writes it. Whether it makes sense is left to those who
+ * use it, but bytes at which another reader would end the host are refused. */
 static bool is_host(const char *value, size_t size)
 {
     static const char marks[] = "-._~%!$&'()*+,;=:[]";
@@ -74,7 +74,7 @@ static int field_check(struct http_message *message, const struct http_field *fi
     return 0;
 }
 
-/* Where the body ends. */
+/* Finds where the body ends. */
 static int framing_check(struct http_message *message, const struct seen *seen)
 {
     if (seen->n_length > 1)
@@ -86,9 +86,8 @@ static int framing_check(struct http_message *message, const struct seen *seen)
                 message, GP_MALFORMED,
                 "field \"Content-Length\" came beside \"Transfer-Encoding\"");
         if (seen->n_coding > 1 || !seen->is_chunked)
-            return http_refuse(
-                message, GP_MALFORMED,
-                "field \"Transfer-Encoding\" may only say \"chunked\", once");
+            return http_refuse(message, GP_MALFORMED,
+                               "field \"Transfer-Encoding\" must be \"chunked\", once");
         if (message->is_http10)
             return http_refuse(message, GP_MALFORMED,
                                "field \"Transfer-Encoding\" came in HTTP/1.0");
@@ -103,8 +102,8 @@ static int framing_check(struct http_message *message, const struct seen *seen)
     return 0;
 }
 
-/* Parts an absolute target, "http://host/path", into its authority, which counts more than the
- * Host field (RFC 9112, 3.2.2), and its path, "/" where it has none. */
+/* Splits an absolute target, "http://host/path", into its authority, which takes
+ * precedence over the Host field (RFC 9112, 3.2.2), and its path, "/" if it has none. */
 static int target_check(struct http_message *message)
 {
     struct http_span *target = &message->target;
@@ -136,7 +135,7 @@ static int target_check(struct http_message *message)
         *target = (struct http_span){target->start + at, target->size - at};
     else
         *target =
-            (struct http_span){target->start + scheme - 1, 1}; /* a slash of "://" */
+            (struct http_span){target->start + scheme - 1, 1}; /* a slash in "://" */
     return 0;
 }
 
@@ -165,7 +164,7 @@ static int request_check(struct http_message *message, const struct seen *seen)
         break;
     }
     if (message->llhttp.method == HTTP_CONNECT)
-        message->is_kept_alive = false; /* what follows it may be anything */
+        message->is_kept_alive = false; /* anything may follow */
     return target_check(message);
 }
 
@@ -173,9 +172,9 @@ static int response_check(struct http_message *message)
 {
     message->status = message->llhttp.status_code;
     if (message->status < 100)
-        return http_refuse(message, GP_MALFORMED, "%03d is no HTTP status",
+        return http_refuse(message, GP_MALFORMED, "%03d is not an HTTP status",
                            message->status);
-    /* These end with their head, whatever their fields say. */
+    /* These end with the head, whatever their fields say. */
     if (message->status < 200 || message->status == 204 || message->status == 304) {
         message->is_chunked = false;
         message->content_length = 0;
@@ -190,7 +189,7 @@ int http_check(struct http_message *message)
 
     if (llhttp->http_major != 1 || llhttp->http_minor > 1)
         return http_refuse(message, GP_MALFORMED,
-                           "HTTP/%u.%u is not spoken here: use HTTP/1.1",
+                           "HTTP/%u.%u is not supported: use HTTP/1.1",
                            llhttp->http_major, llhttp->http_minor);
     message->is_http10 = llhttp->http_minor == 0;
     message->is_kept_alive =

@@ -1,8 +1,8 @@
-/* Chunked bodies, read by the llhttp that read the head. It is paused after each span of
- * payload and after each line with a chunk's size, so that what lies between two payloads
- * can be counted: a usual frame ("\r\n", up to 16 digits, "\r\n") is free, what goes
+/* Chunked bodies, read by the llhttp that read the head. It pauses after each span of
+ * payload and after each line with a chunk's size, so that the bytes between two payloads
+ * can be counted: a usual frame ("\r\n", up to 16 digits, "\r\n") is free, anything
  * beyond it (extensions, leading zeros) adds up over the whole body. After the last chunk
- * the count begins again, for the trailers. Extensions and trailers are checked by llhttp
+ * the count starts again, for the trailers. Extensions and trailers are checked by llhttp
  * and dropped. */
 #include "http/parser.h"
 
@@ -40,7 +40,7 @@ static const llhttp_settings_t settings = {
     .on_message_complete = on_body_complete,
 };
 
-/* Counts bytes that are no payload, and ends the frame when its line has ended. */
+/* Counts bytes that are not payload, and ends the frame at the end of its line. */
 static bool frame_count(struct http_message *message, size_t size)
 {
     message->frame_bytes += size;

@@ -1,8 +1,8 @@
 /* Heads. llhttp walks the bytes and calls back with pieces of the target, of names and of
  * values; they are kept as offsets, because the head may move in memory between two
- * feeds. It is stopped where the head ends, so that no byte of a body passes through it.
- * What it lets pass and we do not is in check.c. Callbacks cannot return an error of
- * ours: they leave it in the message and make llhttp stop. */
+ * feeds. llhttp is stopped at the end of the head, so that no byte of a body passes
+ * through it. What it accepts and we do not is in check.c. Callbacks cannot return our
+ * errors: they store them in the message and make llhttp stop. */
 #include "http/parser.h"
 
 #include <string.h>
@@ -18,8 +18,7 @@ int http_refuse(struct http_message *message, enum gp_status status, const char 
     return HPE_USER;
 }
 
-/* A piece follows the piece before it without a gap, so only the first one sets the
- * start. */
+/* Pieces follow each other without a gap, so only the first one sets the start. */
 static void span_extend(struct http_message *message, struct http_span *span,
                         const char *at, size_t size)
 {
@@ -42,7 +41,7 @@ static int on_protocol(llhttp_t *llhttp, const char *at, size_t size)
     return 0;
 }
 
-/* llhttp knows relatives of HTTP too: RTSP and ICE. */
+/* llhttp also knows relatives of HTTP: RTSP and ICE. */
 static int on_protocol_complete(llhttp_t *llhttp)
 {
     struct http_message *message = llhttp->data;
@@ -52,9 +51,9 @@ static int on_protocol_complete(llhttp_t *llhttp)
     return http_refuse(message, GP_MALFORMED, "the protocol is not HTTP");
 }
 
-/* llhttp takes any number of spaces where the grammar has one, and CRs and LFs in any order
- * before the line. Another reader may see another request in such bytes, so they are
- * refused. */
+/* llhttp takes any number of spaces where the grammar has one, and CRs and LFs in any
+ * order before the line. Another reader may see a different request in such bytes, so
+ * they are refused. */
 static bool is_line_strict(const struct http_message *message)
 {
     const char *base = message->base;
@@ -92,7 +91,7 @@ static int on_name(llhttp_t *llhttp, const char *at, size_t size)
 {
     struct http_message *message = llhttp->data;
     if (message->n_fields == HTTP_MAX_FIELDS)
-        return 0; /* one too many: refused when it is known to be a name */
+        return 0; /* one too many: refused once it turns out to be a name */
     struct http_field *field = &message->fields[message->n_fields];
     if (!message->is_in_name)
         *field = (struct http_field){{0, 0}, {0, 0}};
@@ -138,7 +137,8 @@ static int on_head_complete(llhttp_t *llhttp)
     const int refused = http_check(message);
     if (refused)
         return refused;
-    llhttp->upgrade = 0; /* an offer that is not taken: the message goes on as HTTP/1.1 */
+    /* an Upgrade that is not accepted: the message continues as HTTP/1.1 */
+    llhttp->upgrade = 0;
     message->is_complete = true;
     return HPE_PAUSED;
 }
@@ -163,7 +163,7 @@ void http_init(struct http_message *message, enum http_kind kind)
                 kind == HTTP_KIND_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
 }
 
-/* Where in the head llhttp found fault, for people: field "Host", request line ... */
+/* Where in the head llhttp found the fault, for people: field "Host", request line ... */
 static void place_format(const struct http_message *message, char *text, size_t text_size)
 {
     if (!message->is_line_complete) {
@@ -185,7 +185,7 @@ static bool is_token_byte(char c)
            c == '-';
 }
 
-/* Makes llhttp's refusal ours. `to` bounds the bytes that may be looked at. */
+/* Turns llhttp's error into ours. `to` bounds the bytes that may be read. */
 static void refuse_for_llhttp(struct http_message *message, const char *to)
 {
     const llhttp_t *llhttp = &message->llhttp;
@@ -195,14 +195,14 @@ static void refuse_for_llhttp(struct http_message *message, const char *to)
     enum gp_status status = GP_MALFORMED;
 
     if (llhttp->error == HPE_PAUSED_H2_UPGRADE) {
-        http_refuse(message, status, "HTTP/2 is not spoken here: use HTTP/1.1");
+        http_refuse(message, status, "HTTP/2 is not supported: use HTTP/1.1");
         return;
     }
     if (llhttp->error == HPE_INVALID_METHOD && is_token_byte(byte)) {
-        http_refuse(message, GP_METHOD, "the HTTP method is none that is known here");
+        http_refuse(message, GP_METHOD, "unknown HTTP method");
         return;
     }
-    /* refused because the next digit overflows it, or over any limit anyway */
+    /* refused because the next digit would overflow, or over any limit anyway */
     if (llhttp->error == HPE_INVALID_CONTENT_LENGTH &&
         llhttp->content_length > INT64_MAX / 10)
         status = GP_TOO_LARGE;
@@ -223,7 +223,8 @@ enum http_progress http_head(struct http_message *message, const char *base, siz
         const llhttp_errno_t outcome =
             llhttp_execute(&message->llhttp, base + from, end - from);
         if (outcome == HPE_PAUSED && message->is_complete) {
-            message->is_complete = false; /* from here on it is the body that is not */
+            /* the head is complete: from here on it is the body that is incomplete */
+            message->is_complete = false;
             *head_size = (size_t)(llhttp_get_error_pos(&message->llhttp) - base);
             return HTTP_DONE;
         }

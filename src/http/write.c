@@ -1,5 +1,5 @@
-/* Heads written: plain appending into the caller's memory, which either holds all of it
- * or is reported as too small. No format strings, since this runs for every answer. */
+/* Writes heads: plain appending to the caller's memory, which either holds all of it or
+ * is reported as too small. No format strings, since this runs for every answer. */
 #include "http/http.h"
 
 #include <string.h>
@@ -51,7 +51,7 @@ static void add_length(struct out *out, uint64_t content_length)
     add_text(out, "\r\n");
 }
 
-/* `extra` and the empty line; the size of it all. */
+/* Adds `extra` and the empty line; returns the total size. */
 static size_t finish_head(struct out *out, const char *start, const char *extra)
 {
     if (extra)

@@ -1,7 +1,5 @@
-/* The three messages that can arrive, each read from its root table down. What is not
- * asked for is not looked at: unknown fields, all but the first error, string_val of
- * numbers.
- */
+/* Reads the three kinds of message, each from its root table down. Nothing else is looked
+ * at: no unknown fields, no errors after the first, no string_val of numbers. */
 #include "wire/tables.h"
 #include "wire/try.h"
 #include "wire/wire.h"
@@ -34,8 +32,8 @@ static struct wire_reader reader_over(struct gp_arena *arena, const void *bytes,
                                   : limit};
 }
 
-/* Gives the inputs their names. The batcher of 2018 sends every name twice, so extra
- * names are taken when they say nothing new. */
+/* Names the inputs. The batcher of 2018 sends every name twice, so extra names are
+ * accepted if they repeat earlier ones. */
 static enum gp_status name_inputs(struct wire_reader *reader,
                                   const struct flat_table *infer,
                                   const char *const *names, uint32_t n_names,

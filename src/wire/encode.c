@@ -1,6 +1,5 @@
-/* The five messages that can be written. Every vector is written, the empty ones too,
- * since readers of 2018 fail on absent ones.
- */
+/* Writes the five kinds of message. Every vector is written, even if it is empty, since
+ * readers of 2018 fail on absent ones. */
 #include "wire/tables.h"
 #include "wire/try.h"
 #include "wire/wire_write.h"
@@ -27,7 +26,7 @@ static size_t put_root(struct flat_writer *flat, const struct flat_layout *layou
     return table;
 }
 
-/* A Request that holds a table of the kind `tag`; returns that one. */
+/* A Request that holds a table of kind `tag`; returns that table. */
 static size_t put_request(struct flat_writer *flat, uint8_t tag,
                           const struct flat_layout *layout)
 {
@@ -44,8 +43,9 @@ static void put_text(struct flat_writer *flat, size_t from, const char *text)
     flat_put_string(flat, from, text ? text : "", text ? strlen(text) : 0);
 }
 
-/* What a model says of itself, as it can be shown where it is not UTF-8, which readers refuse: the
- * name of a file may be anything. Both passes write the same, so nothing may fail here. */
+/* Writes a description with anything escaped that is not UTF-8, which readers refuse: the
+ * name of a file may hold any bytes. Both passes write the same, so nothing may fail
+ * here. */
 static void put_about(struct flat_writer *flat, size_t from, const char *text)
 {
     char piece[GP_TEXT_PIECE_BYTES];
@@ -170,7 +170,7 @@ enum gp_status gp_error_encode(struct gp_arena *arena, const struct gp_error *fa
 {
     struct wire_writer writer;
     struct gp_error clean;
-    /* Readers of 2018 fail on text that is not UTF-8, and a caller may have written it. */
+    /* Readers of 2018 fail on text that is not UTF-8, which a caller may have passed. */
     gp_error_set(&clean, failure->status, "%s", failure->message);
     GP_TRY(wire_writer_init(&writer, arena, NULL, 0, err));
     return wire_finish(&writer, put_response, &clean, out);

@@ -1,10 +1,9 @@
 /* The format, as far as these tables use it. A message begins with the offset of its root
- * table. An offset is a u32, counted from where it is stored, forwards. A table begins
- * with an i32, the distance back to its vtable; that is a list of u16: its own size, the
- * table's size, and for each field where it is in the table, 0 when it is absent. A
- * vector or string is a u32, the number of its elements, and the elements. All is
- * little-endian.
- */
+ * table. An offset is a u32, counted forwards from where it is stored. A table begins
+ * with an i32, the distance back to its vtable, which is a list of u16: its own size, the
+ * table's size, and for each field its position in the table, or 0 if it is absent. A
+ * vector or string is a u32, the number of elements, followed by the elements. Everything
+ * is little-endian. */
 #include "wire/flat_read.h"
 
 #include "base/checked.h"
@@ -71,7 +70,7 @@ enum gp_status flat_refuse(const struct flat_message *message,
     return gp_error_set(message->err, status, "%s%s", path, text);
 }
 
-/* Goes by the offset stored at `at`. Where it points to there is room for a u32. */
+/* Follows the offset stored at `at`. Its target has room for a u32. */
 static enum gp_status follow(const struct flat_message *message,
                              const struct flat_place *place, size_t at, size_t *target)
 {
@@ -85,7 +84,7 @@ static enum gp_status follow(const struct flat_message *message,
     return GP_OK;
 }
 
-/* Checks table->vtable_at, and reads the sizes of the vtable and of the table. */
+/* Checks table->vtable_at and reads the sizes of the vtable and the table. */
 static enum gp_status read_vtable(struct flat_table *table)
 {
     const struct flat_message *message = table->message;
@@ -105,7 +104,7 @@ static enum gp_status read_vtable(struct flat_table *table)
     return GP_OK;
 }
 
-/* Reads the head of the table at `at`, where there is room for a u32. */
+/* Reads the head of the table at `at`, which has room for a u32. */
 static enum gp_status open_table(const struct flat_message *message,
                                  struct flat_place place, size_t at,
                                  struct flat_table *table)
@@ -143,7 +142,7 @@ enum gp_status flat_root(const struct flat_message *message, const char *root,
     return open_table(message, place, at, table);
 }
 
-/* Where a field of size_bytes is; 0 when it is absent. */
+/* The position of a field of size_bytes; 0 if it is absent. */
 static enum gp_status find_field(const struct flat_table *table, unsigned slot,
                                  const struct flat_place *place, size_t size_bytes,
                                  size_t *at)
@@ -186,7 +185,7 @@ enum gp_status flat_i64(const struct flat_table *table, unsigned slot, const cha
     return read_number(table, slot, field, value, sizeof *value);
 }
 
-/* Where the offset in a field points to; 0 when the field is absent. */
+/* The target of the offset in a field; 0 if the field is absent. */
 static enum gp_status follow_field(const struct flat_table *table, unsigned slot,
                                    const struct flat_place *place, size_t *target)
 {
@@ -234,7 +233,7 @@ enum gp_status flat_vector(const struct flat_table *table, unsigned slot,
     return GP_OK;
 }
 
-/* The string at `at`; false when it ends outside of the message. */
+/* The string at `at`; false if it ends outside of the message. */
 static bool read_string(const struct flat_message *message, size_t at,
                         struct gp_string *string)
 {
@@ -284,7 +283,7 @@ enum gp_status flat_vector_string(const struct flat_vector *vector, size_t i,
     const struct flat_message *message = vector->message;
     const size_t from = vector->at + OFFSET_BYTES * i;
     const uint32_t offset = load_u32(message, from);
-    /* The way of a million strings: no place is made unless it is needed. */
+    /* A message may have a million strings: no place is made unless it is needed. */
     if (offset && offset <= message->size_bytes - OFFSET_BYTES - from &&
         read_string(message, from + offset, string))
         return GP_OK;

@@ -1,14 +1,13 @@
-/* wire/flat_read.h - reading FlatBuffers that nobody has verified.
+/* wire/flat_read.h - reads FlatBuffers that nobody has verified.
  *
- * Each step from a table to what it holds checks the offset, the length or the vtable
- * that it goes by against the message, right before it is used, so that reading is
- * verifying. Nothing is assumed to be aligned. Work is bounded by the caller, who says
- * how many elements a vector may have and walks a fixed set of tables: there is no
- * recursion, and offsets that point to the same bytes twice, or to bytes of another kind,
- * are harmless.
+ * Each step from a table to its contents checks the offset, length or vtable that it
+ * follows against the message right before use, so that reading is verifying. Nothing is
+ * assumed to be aligned. The caller bounds the work: it says how many elements a vector
+ * may have and walks a fixed set of tables. There is no recursion, and offsets that point
+ * to the same bytes twice, or to bytes of another kind, are harmless.
  *
- * A refusal names the place by its path in the schema, with the numbers that did not fit.
- */
+ * An error names the place by its path in the schema, with the numbers that did not
+ * fit. */
 #ifndef GP_WIRE_FLAT_READ_H
 #define GP_WIRE_FLAT_READ_H
 
@@ -25,7 +24,7 @@ struct flat_message {
 /* A place in a message, for errors: root[.list[index]][.field[element]] */
 struct flat_place {
     const char *root;
-    const char *list;  /* NULL: the root's own field */
+    const char *list;  /* NULL: a field of the root */
     const char *field; /* NULL: the table itself */
     size_t index;
     size_t element; /* FLAT_WHOLE: the whole field */
@@ -46,21 +45,21 @@ struct flat_vector {
     const struct flat_message *message;
     struct flat_place place;
     size_t at; /* of the first element */
-    size_t n;  /* 0 as well when the vector is absent */
+    size_t n;  /* also 0 if the vector is absent */
 };
 
-/* The message's first table; `root` begins the paths. */
+/* The message's first table; paths begin with `root`. */
 enum gp_status flat_root(const struct flat_message *message, const char *root,
                          struct flat_table *table);
 
-/* A number; what it has when the field is absent stays. */
+/* A number; keeps its value if the field is absent. */
 enum gp_status flat_u8(const struct flat_table *table, unsigned slot, const char *field,
                        uint8_t *value);
 enum gp_status flat_i64(const struct flat_table *table, unsigned slot, const char *field,
                         int64_t *value);
 
-/* A table in a field; *is_present false when the field is absent. Paths within it go on
- * from the outer table's, as if it had no name. */
+/* A table in a field; *is_present is false if the field is absent. Paths within it
+ * continue those of the outer table, as if it had no name. */
 enum gp_status flat_inner(const struct flat_table *table, unsigned slot,
                           const char *field, struct flat_table *inner, bool *is_present);
 
@@ -69,11 +68,11 @@ enum gp_status flat_vector(const struct flat_table *table, unsigned slot,
                            const char *field, size_t element_size_bytes, size_t n_max,
                            struct flat_vector *vector);
 
-/* A string; "" when the field is absent. There need be no NUL behind it. */
+/* A string; "" if the field is absent. It need not end with a NUL. */
 enum gp_status flat_string(const struct flat_table *table, unsigned slot,
                            const char *field, struct gp_string *string);
 
-/* Elements: i < vector->n, and the vector was read with elements of that size. */
+/* Elements, i < vector->n, of a vector that was read with this element size. */
 enum gp_status flat_vector_table(const struct flat_vector *vector, size_t i,
                                  struct flat_table *table);
 enum gp_status flat_vector_string(const struct flat_vector *vector, size_t i,
@@ -84,17 +83,16 @@ static inline const unsigned char *flat_vector_bytes(const struct flat_vector *v
     return vector->message->bytes + vector->at;
 }
 
-/* True when the string, which flat_string or flat_vector_string gave, has a NUL behind
- * it. */
+/* True if the string, from flat_string or flat_vector_string, is followed by a NUL. */
 bool flat_is_terminated(const struct flat_message *message,
                         const struct gp_string *string);
 
-/* The place of a field, and of an element of it. */
+/* The place of a field, and of one of its elements. */
 struct flat_place flat_place_of(const struct flat_table *table, const char *field);
 struct flat_place flat_place_at(struct flat_place place, size_t element);
 
-/* Writes "path" and the text to the message's error; returns status. The text begins with
- * ": " or " ". */
+/* Sets the message's error to the path and the text, which begins with ": " or " ";
+ * returns status. */
 enum gp_status flat_refuse(const struct flat_message *message,
                            const struct flat_place *place, enum gp_status status,
                            const char *format, ...) GP_PRINTF(4, 5);

@@ -1,7 +1,6 @@
-/* See flat_read.c for the format. While measuring, `at` may pass what any message can
- * hold, so every step is checked; sums that do not fit end at SIZE_MAX, and the measurer
- * refuses them. In the second pass everything is known to fit in 31 bits.
- */
+/* See flat_read.c for the format. While measuring, `at` may exceed the size of any
+ * message, so every step is checked; sums that overflow become SIZE_MAX, which the
+ * measurer refuses. In the second pass everything is known to fit in 31 bits. */
 #include "wire/flat_write.h"
 
 #include "base/checked.h"

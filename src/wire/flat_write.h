@@ -1,10 +1,9 @@
-/* wire/flat_write.h - writing FlatBuffers from front to back.
+/* wire/flat_write.h - writes FlatBuffers from front to back.
  *
- * Offsets point forwards, so a table is written before what it holds, and its offsets are
- * set when that has found its place. A message is written twice by the same code: once
- * without memory, which measures, and once into memory of that size; so nothing grows or
- * moves, and no formula has to agree with what is written.
- */
+ * Offsets point forwards, so a table is written before its contents, and its offsets are
+ * set once those have a place. The same code writes a message twice: first without
+ * memory, to measure, then into memory of that size. So nothing grows or moves, and no
+ * formula has to match what is written. */
 #ifndef GP_WIRE_FLAT_WRITE_H
 #define GP_WIRE_FLAT_WRITE_H
 
@@ -13,17 +12,17 @@
 
 struct flat_writer {
     unsigned char *bytes; /* NULL: measuring */
-    size_t at;            /* SIZE_MAX when it is more than that */
+    size_t at;            /* SIZE_MAX if it would be larger than that */
 };
 
-/* A table's vtable as it is written: its own bytes, the table's bytes, where each field
- * is. */
+/* A table's vtable as it is written: its own size, the table's size, the position of each
+ * field. */
 struct flat_layout {
-    uint16_t align; /* of the table: its largest field's */
+    uint16_t align; /* of the table: that of its largest field */
     uint16_t vtable[8];
 };
 
-/* Where the field of a slot lies, in the table at `table`. */
+/* The position of a slot's field in the table at `table`. */
 static inline size_t flat_field(const struct flat_layout *layout, size_t table,
                                 unsigned slot)
 {
@@ -33,31 +32,30 @@ static inline size_t flat_field(const struct flat_layout *layout, size_t table,
 void flat_put(struct flat_writer *writer, const void *bytes, size_t size_bytes);
 void flat_put_zeros(struct flat_writer *writer, size_t size_bytes);
 
-/* Zeros up to where, `ahead` bytes further on, is a multiple of `align`, a power of two.
- */
+/* Zeros up to the place from which `ahead` bytes further is a multiple of `align`, a
+ * power of two. */
 void flat_align(struct flat_writer *writer, size_t align, size_t ahead);
 
-/* Stores a value at a place that has been written. */
+/* Stores a value in a place that has been written. */
 void flat_set(struct flat_writer *writer, size_t at, const void *value,
               size_t size_bytes);
 
-/* Sets the offset at `at` so that it points to `target`, which lies behind it. */
+/* Makes the offset at `at` point to `target`, which lies behind it. */
 void flat_link(struct flat_writer *writer, size_t at, size_t target);
 
-/* A table with all fields 0; returns where it is. Its vtable is written in front of it
- * when *vtable_at is 0, and shared by all the tables that are given the same vtable_at.
- */
+/* A table with all fields 0; returns its position. Its vtable is written in front of it
+ * if *vtable_at is 0, and shared by all tables that get the same vtable_at. */
 size_t flat_put_table(struct flat_writer *writer, const struct flat_layout *layout,
                       size_t *vtable_at);
 
-/* The head of a vector of n elements, aligned to `align`, which the offset at `from` then
- * points to; the elements are put next. */
+/* The head of a vector of n elements, aligned to `align`; makes the offset at `from`
+ * point to it. The elements come next. */
 void flat_put_head(struct flat_writer *writer, size_t from, size_t n, size_t align);
 
-/* A vector of n offsets, all 0; returns where the first one is. */
+/* A vector of n offsets, all 0; returns the position of the first. */
 size_t flat_put_offsets(struct flat_writer *writer, size_t from, size_t n);
 
-/* A string, with a NUL behind it, which the offset at `from` then points to. */
+/* A string, followed by a NUL; makes the offset at `from` point to it. */
 void flat_put_string(struct flat_writer *writer, size_t from, const char *bytes,
                      size_t size_bytes);
 

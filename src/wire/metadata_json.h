@@ -1,5 +1,5 @@
-/* wire/metadata_json.h - what a model says of itself as JSON, as servers answer GET and
- * "graphpipe inspect --json" prints it. */
+/* wire/metadata_json.h - a model's description as JSON, for GET from a server and
+ * "graphpipe inspect --json". */
 #ifndef GP_WIRE_METADATA_JSON_H
 #define GP_WIRE_METADATA_JSON_H
 
@@ -7,7 +7,7 @@
 
 #include <graphpipe/message.h>
 
-/* An object, with a line for each key, input and output, ended by a line break. */
+/* Writes an object with a line for each key, input and output, and a final line break. */
 void metadata_write_json(struct text *text, const struct gp_metadata *metadata);
 
 #endif

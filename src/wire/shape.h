@@ -10,7 +10,7 @@
 void shape_write(struct text *text, enum gp_dtype dtype, const int64_t *shape,
                  uint32_t rank);
 
-/* The same of an input or output; "float32[...]" when it takes any rank. */
+/* The same for an input or output; "float32[...]" if it takes any rank. */
 void shape_write_io(struct text *text, const struct gp_io *io);
 
 /* "image float32[-1,3,224,224], mask bool[-1]" */

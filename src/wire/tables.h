@@ -1,9 +1,7 @@
-/* wire/tables.h - the tables of schema/graphpipe.fbs: each field's place in its table.
+/* wire/tables.h - the tables of schema/graphpipe.fbs: the slot of each field.
  *
- * The reader and the writer are built on these numbers, so the schema is written down
- * here once more, by hand; the tests hold it against code that flatc makes of the schema
- * itself.
- */
+ * The reader and the writer rely on these numbers, so the schema is repeated here by
+ * hand; tests compare it with the code that flatc generates from the schema. */
 #ifndef GP_WIRE_TABLES_H
 #define GP_WIRE_TABLES_H
 
@@ -24,7 +22,7 @@ enum {
     METADATA_OUTPUTS
 };
 
-/* All the names in a message together: they are looked through more than once. */
+/* All names of a message together, since they are searched more than once. */
 #define WIRE_MAX_NAMES_BYTES (1u << 20)
 
 #endif

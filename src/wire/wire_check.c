@@ -1,6 +1,5 @@
-/* What a caller may hand over to be written. A tensor that is wrong here is a defect of
- * the caller or of an engine; found here, it is named, instead of a message that nobody
- * can read.
+/* Checks what a caller wants written. A bad tensor is a bug of the caller or of an
+ * engine; it gets named here instead of ending up in a message that nobody can read.
  */
 #include "wire/tables.h"
 #include "wire/try.h"

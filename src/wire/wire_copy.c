@@ -1,9 +1,9 @@
-/* What has to be copied of a message before it can be read: numbers that are misaligned for their
- * type (other writers' only: a body is received at an aligned address, and our own writers align
- * what they send), strings, which get an array that points to them, and types that stand in for
- * others. Aliased offsets let a small message have thousands of tensors over the same bytes; they
- * share one copy. Looking for it is linear: a message's 4096 tensors take less than parsing them.
- */
+/* Copies the parts of a message that cannot be read in place: numbers that are misaligned
+ * for their type (only from other writers: bodies are received at an aligned address, and
+ * our own writers align what they send), strings, which get an array that points to them,
+ * and types that stand in for others. Aliased offsets let a small message have thousands
+ * of tensors over the same bytes; they share one copy. The search for it is linear: for
+ * the 4096 tensors of a message it takes less time than parsing them. */
 #include "wire/wire.h"
 
 #include <assert.h>
@@ -17,7 +17,8 @@ typedef void fill_fn(void *to, const unsigned char *from, size_t n);
 struct wire_copy {
     const void *from;
     fill_fn *fill;
-    size_t n; /* elements: an engine's outputs may begin alike and differ in length */
+    /* elements: outputs of an engine may start at the same place and differ in length */
+    size_t n;
     const void *data;
 };
 
@@ -33,7 +34,7 @@ static void fill_bytes(void *to, const unsigned char *from, size_t n)
     memcpy(to, from, n);
 }
 
-/* From the offsets of a message, which were checked when it was looked at. */
+/* From the offsets of a message, which were checked when it was read. */
 static void fill_strings(void *to, const unsigned char *from, size_t n)
 {
     struct gp_string *strings = to;
@@ -45,7 +46,8 @@ static void fill_strings(void *to, const unsigned char *from, size_t n)
     }
 }
 
-/* Anything but 0 is true; a bool of any other bit pattern is undefined in most engines. */
+/* Anything but 0 is true; in most engines a bool with any other bit pattern is undefined
+ * behaviour. */
 static void fill_bool(void *to, const unsigned char *from, size_t n)
 {
     unsigned char *truths = to;
@@ -88,7 +90,7 @@ static bool is_truth(const struct gp_tensor *tensor)
     return i == tensor->size_bytes;
 }
 
-/* How the tensor becomes one of type `to`; NULL: it can be read as it is. */
+/* How to turn the tensor into type `to`; NULL if it can be read as it is. */
 static fill_fn *fill_for(const struct gp_tensor *tensor, enum gp_dtype to)
 {
     const enum gp_dtype from = tensor->dtype;
@@ -103,7 +105,7 @@ static fill_fn *fill_for(const struct gp_tensor *tensor, enum gp_dtype to)
     if (from == GP_BFLOAT16 && to == GP_FLOAT32)
         return fill_float32;
     const size_t element_bytes = gp_dtype_size(from);
-    assert(element_bytes > 0); /* GP_NULL is no tensor's type */
+    assert(element_bytes > 0); /* no tensor has type GP_NULL */
     return (uintptr_t)tensor->data % element_bytes ? fill_bytes : NULL;
 }
 

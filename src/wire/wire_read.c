@@ -1,8 +1,7 @@
-/* The values that messages are made of: texts, names, shapes and types. What the message
- * could make us do more often than it is long, by pointing at the same bytes again and
- * again, is counted here: bytes against max_expanded_bytes, names against a limit of
- * their own, since they are looked through as well.
- */
+/* The values that messages consist of: texts, names, shapes and types. By pointing at the
+ * same bytes again and again a message could make us do more work than its size warrants,
+ * so that is counted here: bytes against max_expanded_bytes, names against a limit of
+ * their own, since they are also searched. */
 #include "wire/wire_read.h"
 #include "wire/tables.h"
 #include "wire/try.h"
@@ -44,7 +43,7 @@ void *wire_array(struct wire_reader *reader, size_t n, size_t size_bytes,
     return array;
 }
 
-/* The string as text: where it lies, or copied when no NUL is behind it. */
+/* The string as text: in place, or copied if it is not followed by a NUL. */
 static enum gp_status take_text(struct wire_reader *reader,
                                 const struct flat_place *place,
                                 const struct gp_string *string, const char **text)

@@ -1,7 +1,6 @@
-/* Views of the tensors of a message: everything is verified, nothing is copied. Numbers
- * stay where they lie, strings are the offsets that the message has for them, and
- * wire_settle (wire_copy.c) makes what is then used readable.
- */
+/* Views of a message's tensors: everything is verified, nothing is copied. Numbers stay
+ * in place, and the data of a string tensor are the message's offsets; wire_settle
+ * (wire_copy.c) makes the tensors readable that are used. */
 #include "wire/tables.h"
 #include "wire/try.h"
 #include "wire/wire_read.h"
@@ -39,7 +38,7 @@ static enum gp_status read_numbers(struct wire_reader *reader,
                                    struct gp_tensor *tensor, size_t n_elements)
 {
     const size_t element_bytes = gp_dtype_size(tensor->dtype);
-    assert(element_bytes > 0); /* strings are read elsewhere, GP_NULL was refused */
+    assert(element_bytes > 0); /* strings are read elsewhere, GP_NULL has been refused */
     struct flat_vector vector;
     GP_TRY(flat_vector(table, TENSOR_DATA, "data", 1, SIZE_MAX, &vector));
     size_t size;

@@ -3,8 +3,8 @@
  *     structure, ending in the first large tensor's length | its bytes | padding and the
  * next one's length | its bytes | ...
  *
- * Data begins at multiples of 64 bytes, so that whoever receives into aligned memory can
- * use it there, with any vector instruction.
+ * Data begins at multiples of 64 bytes, so that a receiver with aligned memory can use it
+ * in place, with any vector instruction.
  */
 #include "wire/wire_write.h"
 
@@ -86,14 +86,15 @@ void wire_put_tensors(struct wire_writer *writer, size_t from)
         put_tensor(writer, &writer->tensors[i], offsets + LENGTH_BYTES * i);
 }
 
-/* The bytes between `at` and the next large tensor's data: padding, then its length. */
+/* The bytes between `at` and the data of the next large tensor: padding, then its
+ * length. */
 static size_t gap_size(size_t at)
 {
     return ((~(at + LENGTH_BYTES) + 1) & (DATA_ALIGN - 1)) + LENGTH_BYTES;
 }
 
-/* Where the message ends that has these tensors behind a structure of `at` bytes;
- * SIZE_MAX when that is not a number. */
+/* Where a message ends that has these tensors after a structure of `at` bytes; SIZE_MAX
+ * on overflow. */
 static size_t end_of(const struct wire_writer *writer, size_t at)
 {
     for (uint32_t i = 0; i < writer->n_tensors; i++) {
@@ -105,7 +106,7 @@ static size_t end_of(const struct wire_writer *writer, size_t at)
     return at;
 }
 
-/* Lists the parts. The structure's block has room for the gaps behind it. */
+/* Lists the parts. The block of the structure has room for the gaps after it. */
 static void lay_parts(struct wire_writer *writer, struct iovec *parts,
                       struct gp_encoding *out)
 {
@@ -123,7 +124,7 @@ static void lay_parts(struct wire_writer *writer, struct iovec *parts,
         memset(gap_bytes, 0, gap);
         memcpy(gap_bytes + gap - LENGTH_BYTES, &length, sizeof length);
         if (n_large == 0)
-            part->iov_len += gap; /* it lies right behind the structure */
+            part->iov_len += gap; /* it follows the structure directly */
         else
             *++part = (struct iovec){gap_bytes, gap};
         gap_bytes += gap;
