@@ -1,5 +1,5 @@
-/* Addresses, as people type them. A mistake is named with what would be right, since this
- * is the first thing that a user of the client gets wrong. */
+/* Addresses as people type them. An error says what would be right, since this is the
+ * first thing that users of the client get wrong. */
 #include "client/address.h"
 
 #include "base/mem.h"
@@ -33,7 +33,7 @@ static bool unix_init(struct client_address *address, const char *text, const ch
     return true;
 }
 
-/* The host and what follows it, "" or ":PORT"; NULL when they make no sense. */
+/* Splits off the host from what follows it, "" or ":PORT"; NULL if they make no sense. */
 static const char *host_split(const char *text, size_t size, size_t *host_size)
 {
     if (*text == '[') {
@@ -66,8 +66,7 @@ static bool port_init(struct client_address *address, const char *port, size_t s
     return true;
 }
 
-/* Nothing that would end a line of a head, or begin a new one; blanks in paths of
- * sockets. */
+/* Nothing that could end or begin a line of a head; blanks only in paths of sockets. */
 static bool is_printable(const char *text)
 {
     const unsigned char least = strncmp(text, "unix:", 5) == 0 ? ' ' : ' ' + 1;
@@ -83,7 +82,7 @@ static bool host_init(struct client_address *address, const char *text, const ch
     const size_t size = strcspn(rest, "/?#");
     size_t host_size = 0;
     if (memchr(rest, '@', size)) {
-        refuse_address(err, text, "has a user name, which GraphPipe does not know");
+        refuse_address(err, text, "has a user name, which GraphPipe does not support");
         return false;
     }
     const char *port = host_split(rest, size, &host_size);
@@ -100,7 +99,7 @@ static bool host_init(struct client_address *address, const char *text, const ch
         return false;
     }
     memcpy(address->host, rest + is_bracketed, host_size);
-    /* the zone of "fe80::1%eth0" means something on this side only */
+    /* the zone of "fe80::1%eth0" only has a meaning on this side */
     const int named_size = (int)strcspn(address->host, "%");
     snprintf(address->host_field, sizeof address->host_field, "%s%.*s%s:%s",
              is_bracketed ? "[" : "", named_size, address->host, is_bracketed ? "]" : "",
@@ -109,7 +108,7 @@ static bool host_init(struct client_address *address, const char *text, const ch
     return true;
 }
 
-/* "/path?query" of the address, "/" when it has none. A fragment is not sent. */
+/* "/path?query" of the address, "/" if it has none. A fragment is not sent. */
 static bool target_init(struct client_address *address, const char *rest)
 {
     const char *path = address->is_unix ? "" : rest + strcspn(rest, "/?#");

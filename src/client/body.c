@@ -1,8 +1,8 @@
-/* The kernel copies a body of known length straight to where it stays. Of a chunked one
- * only what comes between the chunks, and the payload that happened to be read with it,
- * passes through the scratch memory: while a chunk is being received its rest is read to
- * its place, and the parser only told of it. A body that lasts until the connection ends
- * is rare, and copied. */
+/* The kernel copies a body of known length straight into its place. Of a chunked one only
+ * the bytes between the chunks, and payload that was read along with them, pass through
+ * the scratch memory: the rest of a chunk is received into its place, and the parser is
+ * only told about it. A body that lasts until the connection ends is rare, and is
+ * copied. */
 #include "client/body.h"
 
 #include <assert.h>
@@ -22,7 +22,7 @@ static enum gp_status too_large(const struct client_body *body, const char *labe
                         is_own ? body->capacity_bytes : body->limit_bytes);
 }
 
-/* Room for size_bytes in all; is_known: that is all there will be. */
+/* Makes room for size_bytes in all; is_known: no more will come. */
 static enum gp_status body_reserve(struct client_body *body, const char *label,
                                    size_t size_bytes, bool is_known, struct gp_error *err)
 {
@@ -67,7 +67,7 @@ static enum gp_status body_add(struct client_body *body, const char *label,
     return GP_OK;
 }
 
-/* Receives at least one byte; *got is 0 when the server has closed and may_end. */
+/* Receives at least one byte; *got is 0 if the server has closed and may_end. */
 static enum gp_status receive_some(struct client_source *source, void *bytes, size_t size,
                                    bool may_end, size_t *got, struct gp_error *err)
 {
@@ -96,7 +96,7 @@ static enum gp_status receive_some(struct client_source *source, void *bytes, si
     }
 }
 
-/* Takes at most `size` of the bytes that came with the head; how many. */
+/* Takes at most `size` of the bytes that came with the head; returns how many. */
 static size_t scratch_take(struct client_source *source, void *to, size_t size)
 {
     const size_t held = source->scratch_end - source->scratch_at;
@@ -144,8 +144,8 @@ static enum gp_status receive_until_end(struct client_body *body,
     return status;
 }
 
-/* Tells the parser of bytes, and puts what is payload in its place where it is not there
- * yet. */
+/* Feeds bytes to the parser, and moves payload to its place unless it is there
+ * already. */
 static enum gp_status chunk_feed(struct client_body *body, struct client_source *source,
                                  struct http_message *head, const char *bytes,
                                  size_t size, size_t *used, bool *is_complete,
@@ -168,7 +168,7 @@ static enum gp_status chunk_feed(struct client_body *body, struct client_source 
     return GP_OK;
 }
 
-/* The rest of a chunk, or some of it, straight to its place. */
+/* Receives the rest of a chunk, or some of it, into its place. */
 static enum gp_status receive_rest(struct client_body *body, struct client_source *source,
                                    struct http_message *head, size_t rest,
                                    bool *is_complete, struct gp_error *err)
@@ -179,7 +179,7 @@ static enum gp_status receive_rest(struct client_body *body, struct client_sourc
         needed = SIZE_MAX;
     if (needed > body->limit_bytes || (!body->buffers && needed > body->capacity_bytes))
         return too_large(body, label, needed, false, err);
-    /* a chunk's size is only a claim: memory follows what has come */
+    /* a chunk's size is only a claim: allocate for what has come */
     enum gp_status status = body_reserve(body, label, body->size_bytes + 1, false, err);
     if (status != GP_OK)
         return status;

@@ -21,7 +21,8 @@ static void discard(struct client_buffer *buffer)
     *buffer = (struct client_buffer){0};
 }
 
-/* A little more than asked for, so that the next answer fits if it is a little larger. */
+/* A little more than requested, so that the next answer fits even if it is slightly
+ * larger. */
 static bool make(size_t size_bytes, struct client_buffer *buffer)
 {
     size_t size;

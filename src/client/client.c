@@ -1,6 +1,6 @@
-/* The client's face: check the call, encode it, make the round trip, decode the answer.
- * The encoding's arena is the client's and reset for every call; the answer's memory is
- * the result's. */
+/* The client's calls: check the call, encode it, make the round trip, decode the answer.
+ * The arena for encoding belongs to the client and is reset for every call; the memory of
+ * the answer belongs to the result. */
 #include <graphpipe/client.h>
 
 #include "base/clock.h"
@@ -22,7 +22,7 @@ struct gp_client {
     size_t max_answer_bytes;
 };
 
-/* The caller's options over the defaults, whatever version of the struct it has. */
+/* The caller's options over the defaults, whichever version of the struct it uses. */
 static struct gp_client_options options_of(const struct gp_client_options *given)
 {
     struct gp_client_options options = {0};
@@ -94,7 +94,7 @@ int64_t gp_deadline_after_ms(int64_t ms)
     return deadline_ns;
 }
 
-/* Absolute, INT64_MAX for none. */
+/* An absolute time, INT64_MAX for none. */
 static int64_t deadline_of(const struct gp_client *client, int64_t wanted_ns)
 {
     if (wanted_ns != 0)
@@ -127,7 +127,7 @@ static enum gp_status metadata_decode(const struct gp_client *client,
                               &result->metadata, err);
 }
 
-/* The round trip, and what its answer says in result. */
+/* Makes the round trip and decodes its answer into the result. */
 static enum gp_status ask_server(struct gp_client *client,
                                  const struct client_question *question,
                                  struct client_reply *reply, decode_fn *decode,
@@ -151,7 +151,7 @@ static enum gp_status ask_server(struct gp_client *client,
     return status == GP_OK ? GP_OK : gp_error_set(err, status, "%s", why.message);
 }
 
-/* ask with a result that is the caller's only when all went well */
+/* ask_server with a result that the caller gets only on success */
 static enum gp_status ask_for_result(struct gp_client *client,
                                      const struct client_question *question,
                                      struct client_reply *reply, decode_fn *decode,
@@ -170,7 +170,7 @@ static enum gp_status ask_for_result(struct gp_client *client,
     return status;
 }
 
-/* Of the first layout, whatever is added to the struct later. */
+/* The size in release 0.1, whatever gets added to the struct later. */
 #define CALL_0_1_BYTES (offsetof(struct gp_call, host) + sizeof(const struct gp_host *))
 
 static enum gp_status call_check(const struct gp_client *client,

@@ -1,5 +1,5 @@
-/* What went wrong on the other side, as it is told to the caller: the words of a message
- * as they are, those of a text with its HTTP status, or the bare status. */
+/* Turns an error of the other side into ours: a message's own words, a text body with its
+ * HTTP status, or the bare status. */
 #include "client/roundtrip.h"
 
 #include <string.h>
@@ -39,7 +39,7 @@ static enum gp_status status_of_http(int http_status)
     }
 }
 
-/* The status for an error's code, or else for the HTTP status. */
+/* The status for an error's code, otherwise for the HTTP status. */
 static enum gp_status status_of(int64_t code, int http_status)
 {
     switch (code) {

@@ -1,5 +1,5 @@
-/* Connecting tries each address of the host in turn, each with its share of the time that
- * is left, so that one that swallows packets does not use up the time of the next. Sends
+/* Connecting tries each address of the host in turn, each with a share of the remaining
+ * time, so that one that swallows packets does not use up the time of the others. Sends
  * never raise SIGPIPE. */
 #include "client/link.h"
 
@@ -17,7 +17,7 @@
 
 enum { UNIX_RETRY_MS = 2 };
 
-/* Milliseconds until the deadline for poll, rounded up; 0: it is over. */
+/* Milliseconds until the deadline, rounded up, for poll; 0: it has passed. */
 static int poll_ms(int64_t deadline_ns)
 {
     if (deadline_ns == INT64_MAX)
@@ -56,11 +56,11 @@ void link_close(struct client_link *link)
     link->fd = -1;
 }
 
-/* Connects fd; 0 or an errno, ETIMEDOUT at the deadline. */
+/* Connects fd; returns 0 or an errno, ETIMEDOUT at the deadline. */
 static int connect_fd(int fd, const struct sockaddr *name, socklen_t size,
                       int64_t deadline_ns)
 {
-    /* a unix socket whose queue is full has nothing to wait for: ask again */
+    /* nothing signals that the queue of a unix socket has room: try again */
     while (connect(fd, name, size) != 0) {
         if (errno == EAGAIN && name->sa_family == AF_UNIX) {
             if (clock_now_ns() >= deadline_ns)
@@ -99,7 +99,7 @@ static int open_one(struct client_link *link, int family, const struct sockaddr 
     return 0;
 }
 
-/* Each address of the list in turn; 0 or the last one's errno. */
+/* Tries each address of the list in turn; returns 0 or the errno of the last one. */
 static int open_any(struct client_link *link, const struct addrinfo *list,
                     int64_t deadline_ns)
 {

@@ -1,7 +1,7 @@
-/* Names to addresses. Numbers are read at once. For a name getaddrinfo may block for as
- * long as its configuration likes, and cannot be stopped, so it runs on a thread of its
- * own that is left to itself when the deadline comes first: whoever is last frees the
- * lookup. */
+/* Resolves names. Numeric addresses are parsed at once. For a name getaddrinfo may block
+ * for as long as its configuration likes, and cannot be stopped, so it runs on a thread
+ * of its own, which is abandoned if the deadline comes first: the last one to finish
+ * frees the lookup. */
 #include "client/address.h"
 
 #include "base/clock.h"
@@ -74,7 +74,7 @@ static void *lookup_run(void *arg)
     return NULL;
 }
 
-/* The application's signals are not for this thread. */
+/* That thread must not take the application's signals. */
 static bool lookup_start(struct lookup *lookup)
 {
     sigset_t all, before;
@@ -88,7 +88,7 @@ static bool lookup_start(struct lookup *lookup)
     return is_started;
 }
 
-/* True when it was done in time; else the lookup belongs to its thread. */
+/* True if it was done in time; otherwise the lookup belongs to its thread. */
 static bool lookup_wait(struct lookup *lookup, int64_t deadline_ns)
 {
     const struct timespec until = {.tv_sec = deadline_ns / CLOCK_S,
@@ -123,7 +123,7 @@ enum gp_status client_resolve(const struct client_address *address, int64_t dead
         lookup_destroy(lookup);
     }
     if (outcome != 0)
-        return gp_error_set(err, GP_IO, "%s: the host is not known: %s", address->label,
+        return gp_error_set(err, GP_IO, "%s: unknown host: %s", address->label,
                             gai_strerror(outcome));
     return GP_OK;
 }

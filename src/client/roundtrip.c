@@ -1,8 +1,8 @@
 /* The head and the parts of the message are sent together. While the socket takes no
  * more, and when it breaks, we look for an answer: a server may refuse a request before
- * it has taken all of it, and what it said matters more than the broken pipe. A kept
- * connection may have been closed by the server in the meantime: when it fails before the
- * first byte of an answer, the request is sent once more on a new one. */
+ * it has read all of it, and its words matter more than the broken pipe. The server may
+ * have closed a kept connection in the meantime: if it fails before the first byte of an
+ * answer, the request is sent once more on a new one. */
 #include "client/roundtrip.h"
 
 #include "base/clock.h"
@@ -14,11 +14,12 @@
 
 enum {
     PARTS_AT_ONCE = 128, /* well below IOV_MAX */
-    MAX_INTERIM = 32,    /* answers of 1xx before the answer */
+    MAX_INTERIM = 32,    /* 1xx answers before the final one */
     MAX_REASON_BYTES = 1 << 20,
     HEAD_BYTES = 8192,
     READ_BYTES =
-        16 * 1024 /* at once while a head is awaited: what is body in it is copied */
+        /* read at once while waiting for a head: body bytes among them get copied */
+    16 * 1024
 };
 
 struct trip {
@@ -28,11 +29,11 @@ struct trip {
     struct gp_error *err;
     struct client_source source;
     struct http_message answer;
-    size_t fed_bytes; /* of source.scratch, to the parser */
+    size_t fed_bytes; /* of source.scratch, given to the parser */
     unsigned n_interim;
     bool has_answered; /* a byte has come */
     bool has_head;     /* of the final answer */
-    bool is_retriable; /* failed in a way that a closed kept connection does */
+    bool is_retriable; /* failed the way a closed kept connection does */
 };
 
 static const char *label_of(const struct trip *trip)
@@ -46,8 +47,8 @@ static enum gp_status fail_deadline(const struct trip *trip, const char *doing)
                         label_of(trip), doing);
 }
 
-/* The connection is gone, and with it the answer; error is 0 when it was closed in order.
- */
+/* The connection is gone, and the answer with it; error is 0 if it was closed in
+ * order. */
 static enum gp_status fail_lost(struct trip *trip, int error)
 {
     char memory[128];
@@ -64,7 +65,7 @@ static enum gp_status fail_lost(struct trip *trip, int error)
                         strerror_r(error, memory, sizeof memory));
 }
 
-/* An answer of 1xx is dropped, and what follows it moved to the front. */
+/* Drops a 1xx answer and moves what follows it to the front. */
 static enum gp_status interim_drop(struct trip *trip, size_t head_size)
 {
     struct client_source *source = &trip->source;
@@ -109,7 +110,7 @@ static enum gp_status head_parse(struct trip *trip)
     return status;
 }
 
-/* Receives what there is of the answer's head; *is_later: nothing yet. */
+/* Receives what is there of the answer's head; *is_later: nothing yet. */
 static enum gp_status head_receive(struct trip *trip, bool *is_later)
 {
     struct client_source *source = &trip->source;
@@ -149,7 +150,7 @@ static enum gp_status head_await(struct trip *trip)
 /* --- sending
  * ------------------------------------------------------------------------------ */
 
-/* What is left to send: from byte `offset` of part `index`, the head being part 0. */
+/* What remains to be sent: from byte `offset` of part `index`, the head being part 0. */
 struct cursor {
     struct iovec head;
     const struct gp_encoding *message;
@@ -196,7 +197,7 @@ static enum link_outcome cursor_send(struct cursor *cursor, struct client_link *
     return outcome;
 }
 
-/* Sends until all is sent or an answer has come. */
+/* Sends until everything is sent or an answer has come. */
 static enum gp_status send_all(struct trip *trip, struct cursor *cursor)
 {
     enum gp_status status = GP_OK;
@@ -213,7 +214,7 @@ static enum gp_status send_all(struct trip *trip, struct cursor *cursor)
         } else if (outcome != LINK_MOVED) {
             if (errno != EPIPE && errno != ECONNRESET)
                 return fail_lost(trip, errno);
-            return head_await(trip); /* it may have said why */
+            return head_await(trip); /* the server may have said why */
         }
     }
     return status;
@@ -231,7 +232,7 @@ static enum gp_status head_write(struct trip *trip, char *out, size_t out_size,
     if (deadline_ns != INT64_MAX) {
         int64_t left_ns = deadline_ns - clock_now_ns();
         if (left_ns < 1)
-            left_ns = 1; /* the wait for the answer will tell */
+            left_ns = 1; /* waiting for the answer will tell */
         snprintf(extra, sizeof extra, "X-GraphPipe-Timeout-Ms: %" PRId64 "\r\n",
                  (left_ns - 1) / CLOCK_MS + 1);
     }
@@ -250,7 +251,7 @@ static enum gp_status head_write(struct trip *trip, char *out, size_t out_size,
     return GP_OK;
 }
 
-/* A reason that cannot be received whole is worth less than the status that we have. */
+/* A reason that cannot be received in full is worth less than the status that we have. */
 static enum gp_status reply_receive(struct trip *trip)
 {
     struct client_reply *reply = trip->reply;

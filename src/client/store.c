@@ -1,5 +1,5 @@
-/* Results and their arenas are kept for the next answer, so that a client that asks the
- * same again and again allocates nothing. */
+/* Keeps results and their arenas for later answers, so that a client that repeats a
+ * request allocates nothing. */
 #include "client/store.h"
 
 #include "base/mem.h"

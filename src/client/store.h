@@ -1,6 +1,6 @@
-/* client/store.h - the memory of a client's answers, which live on when the client is
- * gone: each result and the client hold the store, the last one to let go frees it. One
- * thread at a time. */
+/* client/store.h - the memory of a client's answers, which outlives the client: the
+ * client and each result hold the store, and the last one frees it. One thread at a
+ * time. */
 #ifndef GP_CLIENT_STORE_H
 #define GP_CLIENT_STORE_H
 
@@ -10,7 +10,7 @@
 
 struct client_store {
     struct client_buffers buffers;
-    struct gp_result *idle; /* with their arenas, for the next answers */
+    struct gp_result *idle; /* with their arenas, for later answers */
     uint32_t n_idle;
     uint32_t n_holders;
 };
@@ -19,13 +19,12 @@ struct gp_result {
     struct client_store *store;
     struct gp_result *next; /* idle */
     struct gp_arena *arena;
-    struct client_buffer
-        buffer; /* the answer's bytes; empty when they are the caller's */
+    struct client_buffer buffer; /* of the answer; empty if it is in the caller's */
     struct gp_response response;
     struct gp_metadata metadata;
 };
 
-/* Held once, by its maker; NULL when memory is short. */
+/* Held once, by its creator; NULL when memory is short. */
 struct client_store *store_create(void);
 void store_release(struct client_store *store);
 

@@ -1,8 +1,8 @@
-/* The child's side of an isolated engine: a loop of one thread that loads the plug-in, opens the
- * model and runs what it is told. A run here is a run as in the server (run.c), but memory for
- * outputs is asked for, and what an engine adopted is copied into such memory at the end. A second
- * thread waits to be told that a run should stop. The process ends with its socket, or with the
- * server. */
+/* The child's side of an isolated engine: a loop of one thread that loads the plug-in,
+ * opens the model and executes runs. A run here is the same as in the server (run.c), but
+ * memory for outputs is requested from the server, and outputs that the engine adopted
+ * are copied into such memory at the end. A second thread waits for cancellations. The
+ * process ends with its socket, or with the server. */
 #include "base/clock.h"
 #include "engine/isolate_child.h"
 
@@ -27,7 +27,7 @@ struct range {
 };
 
 struct runner {
-    struct engine_run run; /* first: from it take_place finds the rest */
+    struct engine_run run; /* first: take_place finds the rest through it */
     const struct gp_engine *engine;
     void *model;
     struct gp_arena *arena; /* of the run */
@@ -36,11 +36,12 @@ struct runner {
     struct record_link link;
     struct text out;
     uint64_t run_id;
-    uint64_t cancelled_id;           /* the run that was to stop, which may be to come */
-    uint64_t places[GP_MAX_TENSORS]; /* handed out for this run */
+    /* the run that should stop, which may not have begun */
+    uint64_t cancelled_id;
+    uint64_t places[GP_MAX_TENSORS]; /* granted for this run */
     uint32_t n_places;
     pthread_mutex_t cancel_lock;
-    pthread_mutex_t send_lock; /* the engine's threads may log */
+    pthread_mutex_t send_lock; /* threads of the engine may log */
 };
 
 static bool map(int fd, int protection, struct range *range)
@@ -83,7 +84,7 @@ static bool reply_failure(struct runner *runner, const struct gp_error *err)
 
 /* --- outputs --- */
 
-/* Asks for a buffer; NULL: there is none. */
+/* Asks for a buffer; NULL if there is none. */
 static void *take_place(struct engine_run *run, size_t size_bytes)
 {
     struct runner *runner = (struct runner *)(void *)run;
@@ -102,7 +103,7 @@ static void *take_place(struct engine_run *run, size_t size_bytes)
     return runner->outputs.base + offset;
 }
 
-/* True when `data` is a place that was handed out and is no output's yet. */
+/* True if `data` is a place that was granted and is not yet an output. */
 static bool use_place(struct runner *runner, const void *data, uint64_t *offset)
 {
     *offset = (uint64_t)((uintptr_t)data - (uintptr_t)runner->outputs.base);
@@ -114,7 +115,7 @@ static bool use_place(struct runner *runner, const void *data, uint64_t *offset)
     return false;
 }
 
-/* Memory for what is copied there at the end; NULL and *err. */
+/* Memory for an output that gets copied at the end; NULL and *err on failure. */
 static unsigned char *take_copy(struct runner *runner, size_t size_bytes,
                                 uint64_t *offset, struct gp_error *err)
 {
@@ -147,7 +148,8 @@ static bool publish_strings(struct runner *runner, const struct gp_tensor *tenso
     return to;
 }
 
-/* Has an output lie where the server can read it; what goes into the record is taken off *room. */
+/* Moves an output to where the server can read it, unless it is there; subtracts from
+ * *room what goes into the record. */
 static bool publish(struct runner *runner, const struct gp_tensor *tensor,
                     uint64_t *offset, size_t *room, struct gp_error *err)
 {
@@ -180,7 +182,8 @@ static bool reply_done(struct runner *runner)
         gp_error_set(&err, GP_NO_MEMORY, "no memory for the outputs' places");
         return reply_failure(runner, &err);
     }
-    for (uint32_t i = 0; i < run->n_outputs; i++) /* which sends records of its own */
+    /* the engine sends records of its own */
+    for (uint32_t i = 0; i < run->n_outputs; i++)
         if (!publish(runner, &run->outputs[i].tensor, &offsets[i], &room, &err))
             return reply_failure(runner, &err);
     record_begin(&runner->out, RECORD_DONE, runner->run_id);
@@ -225,7 +228,7 @@ static bool read_input(struct runner *runner, struct record *record,
     return tensor->dtype != GP_STRING || read_strings(runner, tensor, tensor->data);
 }
 
-/* RUN, into runner->run.call. */
+/* Reads RUN into runner->run.call. */
 static bool read_run(struct runner *runner, struct record *record)
 {
     struct gp_call *call = &runner->run.call;
@@ -256,8 +259,9 @@ static void *cancel_main(void *arg)
     for (;;) {
         eventfd_t count;
         (void)poll(&told, 1, -1);
-        /* The server empties it before each run and counts up to the run's id: what is read
-         * here may be for one that is over, or for one whose record has not been read yet. */
+        /* The server clears the event before each run and counts up to the run's id: the
+         * number may be for a run that is over, or for one whose record has not been read
+         * yet. */
         pthread_mutex_lock(&runner->cancel_lock);
         if (eventfd_read(CHILD_CANCEL, &count) == 0) {
             runner->cancelled_id = count;
@@ -291,7 +295,8 @@ static bool do_run(struct runner *runner, struct record *record)
     return is_sent;
 }
 
-/* From any thread of the engine's. What the server has no room for is dropped. */
+/* Called from any thread of the engine. Lines are dropped when the server has no room for
+ * them. */
 static void send_log(void *context, enum gp_log_level level, const char *message)
 {
     struct runner *runner = context;
@@ -302,7 +307,7 @@ static void send_log(void *context, enum gp_log_level level, const char *message
     record_put_u32(&line, (uint32_t)level);
     record_put_text(&line, shown);
     pthread_mutex_lock(&runner->send_lock);
-    if (record_end(&line)) /* so short that it is sent as a whole or not at all */
+    if (record_end(&line)) /* so short that it is sent whole or not at all */
         (void)send(runner->link.fd, line.data, line.size_bytes,
                    MSG_NOSIGNAL | MSG_DONTWAIT);
     pthread_mutex_unlock(&runner->send_lock);
@@ -387,12 +392,12 @@ int isolate_child(const char *parent)
 {
     static struct runner runner;
     struct record record;
-    /* Not to outlive the server, which may have ended before this. */
+    /* Ends with the server, which may have ended before this call. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe, and the server wants its lines */
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe; the server wants lines */
     if (getppid() != (pid_t)strtol(parent, NULL, 10))
         return EXIT_FAILURE;
-    /* A library that starts programs is not to hand these on, and this one has no others. */
+    /* Programs that a library starts must not inherit these; there are no others. */
     for (int fd = CHILD_SOCKET; fd < CHILD_N_FDS; fd++)
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 #ifdef SYS_close_range

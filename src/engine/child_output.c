@@ -1,6 +1,7 @@
-/* What a child prints goes through the server, so that a log whose reader stalls or has gone never
- * blocks or ends a child: each has a pipe that the supervisor always reads. Its lines become lines of
- * the log, short ones and not too many a second; a child cannot forge other lines. */
+/* Passes on what a child prints through the server, so that a log whose reader stalls or
+ * has gone never blocks or ends a child: each child has a pipe that the supervisor always
+ * reads. Its lines become lines of the log, short ones and not too many a second; a child
+ * cannot forge other lines. */
 #include "engine/isolate_child.h"
 
 #include "base/clock.h"
@@ -24,7 +25,7 @@ bool output_open(struct child *child, int *end_fd)
     return true;
 }
 
-/* Begins a new second when the last is over. */
+/* Begins a new second when the last one is over. */
 static void begin_second(struct child *child)
 {
     struct child_output *output = &child->output;

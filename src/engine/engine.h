@@ -1,19 +1,18 @@
-/* engine/engine.h - find, load, check and call a plug-in; the host side of
+/* engine/engine.h - finds, loads, checks and calls a plug-in; the host side of
  * graphpipe/engine.h.
  *
- * Engines (search.c, folders.c) are plug-ins, graphpipe-engine-NAME.so, or Python programs,
- * .py, for processes of their own. They are found by name in --engine-dir, in the folders of
- * GRAPHPIPE_ENGINE_PATH (colon-separated), beside the program (its folder's
- * ../lib/graphpipe, which is both the build's and the installed layout), and beside
+ * Engines (search.c, folders.c) are plug-ins, graphpipe-engine-NAME.so, or Python
+ * programs, .py, for processes of their own. They are searched by name in --engine-dir,
+ * in the folders of GRAPHPIPE_ENGINE_PATH (colon-separated), beside the program (its
+ * folder's ../lib/graphpipe, in the layout of builds and installations alike), and beside
  * libgraphpipe-server (its folder's graphpipe/), for other programs that link it.
  *
- * Runtime libraries (library.c, python.c) are found by --engine-option library=PATH,
+ * Runtime libraries (library.c, python.c) are searched by --engine-option library=PATH,
  * beside the plug-ins, in .deps/ above the program, on the system's loader path, and last
  * in the site-packages of the python3 on PATH.
  *
- * Calling (run.c): one struct engine_run holds what an engine leaves and how it is
- * stopped.
- */
+ * Calling (run.c): one struct engine_run holds the outputs of an engine and the means to
+ * stop it. */
 #ifndef GP_ENGINE_ENGINE_H
 #define GP_ENGINE_ENGINE_H
 
@@ -25,34 +24,35 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* The calls that every plug-in gets; constant, for the life of the process. */
+/* The host calls that every plug-in gets; constant for the life of the process. */
 extern const struct gp_host engine_host;
 
 /* Loads the plug-in `name` ("onnx", or a path with a slash in it) and checks its
- * contract. The library is never closed. A plug-in that is not there or cannot load: the
- * message says which library is missing and the command that installs it. */
+ * contract. The library is never closed. If a plug-in is missing or cannot load, the
+ * message names the missing library and the command that installs it. */
 enum gp_status engine_load(const char *name, const char *engine_dir,
                            const struct gp_engine **engine, struct gp_error *err);
 
-/* The path of the engine `name`, as engine_load takes it, where it is a Python program: that cannot
- * be loaded, only isolated (isolate.h). "" for all others; fails only for want of memory. */
+/* The path of the engine `name`, as for engine_load, if it is a Python program, which
+ * cannot be loaded but only isolated (isolate.h); otherwise "". Fails only when memory is
+ * short. */
 enum gp_status engine_script(const char *name, const char *engine_dir, char *path,
                              size_t path_size, struct gp_error *err);
 
-/* The engine for a model, by looking at the file or folder. *name is static. */
+/* Chooses the engine for a model by looking at its file or folder. *name is static. */
 enum gp_status engine_guess(const char *model_path, const char **name,
                             struct gp_error *err);
 
-/* What a model is called by its path, cut to fit: "mobilenet" for "models/mobilenet.onnx".
+/* The name of a model by its path, cut to fit: "mobilenet" for "models/mobilenet.onnx".
  * Returns name. */
 const char *engine_model_name(const char *path, char *name, size_t name_size);
 
-/* The engines that this release knows, installed or not, and any other that is found;
- * calls visit for each, in order. `path` is NULL when it is not there. */
+/* Calls visit, in order, for each engine that this release knows, installed or not, and
+ * for any other that is found. `path` is NULL if it is not installed. */
 struct engine_known {
     const char *name;
     const char *path;
-    const char *remedy; /* what installs it, "" when unknown */
+    const char *remedy; /* the command that installs it, "" if unknown */
     bool is_script;     /* a Python program */
 };
 void engine_each(const char *engine_dir,
@@ -63,20 +63,21 @@ void *engine_library_open(const struct gp_library *library,
                           const struct gp_engine_options *options, char *path,
                           size_t path_size, struct gp_error *err);
 
-/* Outputs up to this are not worth a buffer of the pool: they lie in the run's arena. */
+/* Outputs up to this size are not worth a buffer of the pool: they are placed in the
+ * run's arena. */
 enum { ENGINE_SMALL_BYTES = 4096 };
 
 /* One output of a run. */
 struct engine_output {
     struct gp_tensor tensor;
-    struct pool_buffer buffer; /* where the host allocated it */
+    struct pool_buffer buffer; /* if the host allocated it */
     void (*release)(void *arg);
     void *release_arg;
     bool is_set;
 };
 
-/* One run of an engine: what it is asked, what it leaves, how it is stopped. Belongs to
- * one thread, but for engine_run_cancel. */
+/* One run of an engine: its call, its outputs, and how to stop it. Belongs to one thread,
+ * except for engine_run_cancel. */
 struct engine_run {
     struct gp_outputs face; /* first: what the engine sees */
     struct gp_call call;    /* what the engine is called with */
@@ -87,49 +88,51 @@ struct engine_run {
     struct engine_output *outputs; /* in the arena */
     uint32_t n_outputs;            /* one more than the highest that was set */
     uint32_t capacity;
-    struct pool_promise promise;   /* for the outputs and the answer's message */
-    struct pool_promise unplanned; /* of what nobody admitted: its peer's share pays */
+    struct pool_promise promise; /* for the outputs and the answer's message */
+    /* for what was not admitted, at the expense of its peer's share */
+    struct pool_promise unplanned;
     struct pool_promise heap; /* what the engine copies of strings, until it returns */
     bool writes_outputs;      /* the model's GP_WRITES_OUTPUTS */
-    /* Where inputs lie: the request's body, or NULL, and copies of what could not be read there
-     * (engine_run_copies), or NULL. An engine that needs them for longer may take both, and leave
-     * an empty body and NULL. */
+    /* Where inputs lie: the request's body, or NULL, and the copies of what could not be
+     * read there (engine_run_copies), or NULL. An engine that needs them for longer may
+     * take both, and leave an empty body and NULL. */
     struct pool_buffer *body;
     struct gp_arena *copies;
-    void *(*take)(struct engine_run *run, size_t size_bytes); /* in a child: memory for a
-                                    large output, in the place of the pool */
+    /* In a child: memory for a large output, instead of the pool. */
+    void *(*take)(struct engine_run *run, size_t size_bytes);
 
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* protects what follows */
     void (*cancel)(void *arg);
     void *cancel_arg;
     bool is_cancelled;
     bool is_running;
 };
 
-/* Once, before the first run. Small things and the outputs' array live in the arena,
+/* Once, before the first run. Small things and the array of outputs live in the arena,
  * which the owner resets between runs, after engine_run_drop. */
 void engine_run_init(struct engine_run *run, struct pool *pool, struct gp_arena *arena);
 
-/* The arena of copies of inputs, made when it is first needed; NULL when memory is short. It lives
+/* The arena for copies of inputs, made on first use; NULL when memory is short. It lives
  * until engine_run_drop. */
 struct gp_arena *engine_run_copies(struct engine_run *run);
 
-/* Counts memory that an engine will take for its own copies of n_strings strings of size_bytes in
- * all; false when there is no room for it. */
+/* Accounts for memory that an engine will need to copy n_strings strings of size_bytes in
+ * all; false if there is no room for it. */
 bool engine_run_reserve_strings(struct engine_run *run, size_t n_strings,
                                 size_t size_bytes);
 
-/* Before each run: run->call is empty but for what the host sets, and not cancelled. */
+/* Before each run: run->call is empty except for what the host sets, and not
+ * cancelled. */
 void engine_run_begin(struct engine_run *run);
 
-/* Calls engine->run for run->call on `slot`, then checks that all wanted outputs are set;
- * each was checked when it was set. On failure all outputs are dropped, and the message
- * is one line. */
+/* Calls engine->run for run->call on `slot`, then checks that all requested outputs are
+ * set; each was checked when it was set. On failure all outputs are dropped, and the
+ * message is one line. */
 enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine *engine,
                                   void *model, uint32_t slot, struct gp_error *err);
 
-/* Sets output `index`, as gp_outputs_adopt does, to memory in `buffer`, which is the run's from then
- * on and is left empty; on failure it is as it was. */
+/* Sets output `index`, as gp_outputs_adopt does, to memory in `buffer`, which moves to
+ * the run and is left empty; on failure it is unchanged. */
 enum gp_status engine_run_set(struct engine_run *run, uint32_t index,
                               const struct gp_tensor *tensor, struct pool_buffer *buffer,
                               struct gp_error *err);
@@ -138,11 +141,11 @@ enum gp_status engine_run_set(struct engine_run *run, uint32_t index,
  * gp_call_on_cancel. */
 void engine_run_cancel(struct engine_run *run);
 
-/* Drops the outputs and what was promised for them: releases what was adopted, gives buffers
- * back. */
+/* Drops the outputs and what was promised for them: releases adopted memory, gives
+ * buffers back. */
 void engine_run_drop(struct engine_run *run);
 
-/* Drops the outputs and ends what init began. */
+/* Drops the outputs and frees what init made. */
 void engine_run_finish(struct engine_run *run);
 
 #endif

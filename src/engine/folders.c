@@ -1,6 +1,6 @@
 /* The list of folders is one text of terminated strings, so that it has one owner and no
  * limit. A program that links libgraphpipe-server from anywhere finds the plug-ins that
- * came with that library through its own path, which dladdr knows. */
+ * came with that library by the library's own path, which dladdr knows. */
 #include "engine/folders.h"
 
 #include <dlfcn.h>
@@ -27,7 +27,7 @@ void engine_folder_add(struct text *list, const char *folder)
     text_add(list, folder, strlen(folder) + 1);
 }
 
-/* Cuts the path to its folder; the root's is "/". */
+/* Cuts the path down to its folder; that of the root is "/". */
 static bool cut_to_folder(char *path)
 {
     char *slash = strrchr(path, '/');
@@ -46,8 +46,8 @@ bool engine_exe_folder(char *path, size_t path_size)
     return cut_to_folder(path);
 }
 
-/* The folder at `relative` from another one, when there is one. What is called graphpipe
- * beside the program is the program. */
+/* The folder at `relative` from another one, if it exists. A file graphpipe beside the
+ * program is the program. */
 static void add_relative(struct text *list, const char *folder, const char *relative)
 {
     char path[PATH_MAX * 2], real[PATH_MAX];

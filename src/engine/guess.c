@@ -1,5 +1,5 @@
-/* Which engine a model is for, by its file's name and first bytes. A name decides where
- * its suffix means one thing; any other file that begins like an ONNX model is one.
+/* Chooses the engine for a model by its file's name and first bytes. The name decides if
+ * its suffix is unambiguous; any other file that begins like an ONNX model is one.
  * Engines that this release does not have are named all the same: that error says more
  * than "unknown". */
 #include "engine/engine.h"
@@ -68,8 +68,8 @@ static enum gp_status guess_file(const char *path, const char **name,
     else if (ends_with(path, ".pb"))
         *name = "tensorflow";
     else
-        return gp_error_set(err, GP_INVALID,
-                            "%s is no kind of model that is known: " ACCEPTED, path);
+        return gp_error_set(err, GP_INVALID, "%s is not a known kind of model: " ACCEPTED,
+                            path);
     return GP_OK;
 }
 

@@ -1,8 +1,8 @@
 /* Finds and opens a framework's runtime library for a plug-in. The surest place comes
  * first: what the user names, what was installed beside the plug-ins, what tools/setup
  * fetched into .deps/, what the system's loader knows, and last what the python3 on PATH
- * has installed, which costs a process. A file that is found but cannot be used is told
- * in the error, and the search goes on. Libraries are never closed. */
+ * has installed, which costs a process. If a file is found but unusable the search goes
+ * on, and an error mentions it. Libraries are never closed. */
 #include "base/place.h"
 #include "engine/engine.h"
 #include "engine/folders.h"
@@ -21,14 +21,14 @@ enum { LEVELS_UP = 4 };
 
 struct search {
     const struct gp_library *library;
-    struct text looked; /* the places, for the error */
-    struct text reason; /* the first file that was found but could not be used */
+    struct text looked; /* the searched places, for the error */
+    struct text reason; /* the first file that was found but unusable */
     char *path;
     size_t path_size;
     void *handle;
 };
 
-/* Where the library came from in the end, links followed by the loader. */
+/* Where the library was found in the end, with links resolved by the loader. */
 static void say_path(struct search *search, const char *file)
 {
     struct link_map *map = NULL;
@@ -56,7 +56,7 @@ static bool try_file(struct search *search, const char *file)
     return is_good;
 }
 
-/* The newest file of the folder that matches, as its whole path. */
+/* The path of the newest matching file in the folder. */
 static bool newest(const char *folder, const char *pattern, char *path, size_t path_size)
 {
     char best[NAME_MAX + 1] = "";
@@ -153,7 +153,7 @@ static const char *library_option(const struct gp_engine_options *options)
     return NULL;
 }
 
-/* The end of a message: what installs the library, when that is known. */
+/* The end of a message: the command that installs the library, if known. */
 static const char *remedy(const struct search *search)
 {
     return search->library->remedy ? search->library->remedy : "";
@@ -164,13 +164,13 @@ static const char *before_remedy(const struct search *search)
     return *remedy(search) ? "; to install it: " : "";
 }
 
-/* Why the file that was found, or the folder, is not it. */
+/* What is wrong with the file or folder that was found. */
 static const char *reason(const struct search *search)
 {
     return search->reason.size_bytes ? search->reason.data : "no file in it matches";
 }
 
-/* Nothing but the named file or folder: who names one wants that one. */
+/* Only the named file or folder: the user wants that one. */
 static void try_named(struct search *search, const char *named, struct gp_error *err)
 {
     struct stat info;

@@ -1,6 +1,6 @@
-/* Asks Python: for its package folders, which nothing else knows (virtual environments,
- * distributions' own layouts), and whether it can run an engine. It is run with posix_spawn,
- * which is safe in a process with threads, and answers with lines. */
+/* Asks Python for its package folders, which nothing else knows (virtual environments,
+ * distributions' own layouts), and whether it can run an engine. It is run with
+ * posix_spawn, which is safe in a process with threads, and answers in lines. */
 #include "engine/python.h"
 
 #include "base/clock.h"
@@ -23,7 +23,7 @@ static const char list_folders[] =
     "f=site.getsitepackages()+[site.getusersitepackages()]\n"
     "print(*[p for p in sys.path if p.endswith('-packages')],*f,sep='\\n')";
 
-/* Starts it with its output into `fd`; gives errno's number. */
+/* Starts it with its output going to `fd`; returns an errno. */
 static int start_interpreter(char *const argv[], int fd, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
@@ -37,7 +37,7 @@ static int start_interpreter(char *const argv[], int fd, pid_t *pid)
     return rc;
 }
 
-/* All that it writes until it closes its end; false when the time is over first. */
+/* Reads all that it writes until it closes its end; false if the time is over first. */
 static bool read_all(int fd, int limit_ms, struct text *answer)
 {
     const int64_t end_ns = clock_now_ns() + limit_ms * CLOCK_MS;
@@ -55,7 +55,7 @@ static bool read_all(int fd, int limit_ms, struct text *answer)
     }
 }
 
-/* Runs it: its lines, each terminated. Gives errno's number. */
+/* Runs it and collects its lines, each terminated. Returns an errno. */
 static int run_interpreter(char *const argv[], int limit_ms, struct text *answer)
 {
     int ends[2];

@@ -1,5 +1,5 @@
-/* Records are built and read field by field, so that nothing depends on how a compiler lays structs
- * out, and a reader has one check for all fields: is_bad, at the end. */
+/* Records are built and read field by field, so that nothing depends on how a compiler
+ * lays out structs, and a reader has one check for all fields: is_bad, at the end. */
 #include "engine/record.h"
 
 #include "base/checked.h"
@@ -101,7 +101,7 @@ bool record_end(struct text *out)
     return true;
 }
 
-/* What is left unsent is the record's end. */
+/* What remains unsent is the end of the record. */
 static bool send_record(int fd, const struct text *record, size_t *n_unsent, int flags)
 {
     while (*n_unsent) {
@@ -128,7 +128,7 @@ bool record_send_all(int fd, const struct text *record)
 
 /* --- receiving --- */
 
-/* Room for `size_bytes` more behind what has not been read yet. */
+/* Makes room for `size_bytes` more behind what has not been read yet. */
 static bool make_room(struct record_link *link, size_t size_bytes)
 {
     if (link->capacity - link->end >= size_bytes)
@@ -147,7 +147,8 @@ static bool make_room(struct record_link *link, size_t size_bytes)
     return true;
 }
 
-/* Takes a whole record off the front; else *missing is how much of it has to come, 0: it is none. */
+/* Takes a whole record off the front; otherwise *missing says how many bytes have to
+ * come, or 0 if it is not a record. */
 static bool take_record(struct record_link *link, struct record *record, size_t *missing)
 {
     const size_t n = link->end - link->start;
@@ -275,7 +276,8 @@ const void *record_bytes(struct record *record, size_t size_bytes)
 
 const char *const *record_texts(struct record *record, struct gp_arena *arena, uint32_t n)
 {
-    /* Each takes 5 bytes at least: a number that cannot be right makes no large array. */
+    /* Each takes at least 5 bytes, so that an impossible number cannot make a large
+     * array. */
     if ((size_t)(record->end - record->at) / 5 < n) {
         record->is_bad = true;
         return NULL;

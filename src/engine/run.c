@@ -1,10 +1,10 @@
-/* One run of an engine. Outputs go to the pool, small ones to the arena; whatever an
- * engine sets is checked when it is set, so that after the run only "is everything there"
- * is left.
+/* One run of an engine. Outputs go to the pool, small ones to the arena. Outputs are
+ * checked when the engine sets them, so that after the run only their completeness
+ * remains to be checked.
  *
  * Stopping: engine_run_cancel may come from any thread at any time, and the engine's
  * function must be called at most once and never after its run has returned. The lock is
- * held while it is called, and taken by the run's thread when the engine returns, which
+ * held during that call, and the run's thread takes it when the engine returns, which
  * decides the race. */
 #include "engine/engine.h"
 
@@ -16,7 +16,7 @@
 enum {
     ALIGNMENT = 64,
     FIRST_CAPACITY = 8,
-    STRING_HEAP_BYTES = 64 /* an object of a framework's, beside the bytes */
+    STRING_HEAP_BYTES = 64 /* an object of the framework, beside the bytes */
 };
 
 static struct engine_run *run_of(struct gp_outputs *outputs)
@@ -32,8 +32,8 @@ static void output_drop(struct engine_run *run, struct engine_output *output)
     *output = (struct engine_output){0};
 }
 
-/* The element of `index`, made when it is new and emptied when it is not; NULL and *err
- * where it cannot be set. */
+/* The element of `index`, added if it is new and emptied if it is not; NULL and *err if
+ * it cannot be set. */
 static struct engine_output *output_at(struct engine_run *run, uint32_t index,
                                        struct gp_error *err)
 {
@@ -71,9 +71,8 @@ static enum gp_status tensor_shape(struct engine_run *run, uint32_t index,
     const size_t stride = gp_dtype_stride(dtype);
     if (stride == 0)
         return gp_error_set(err, GP_INTERNAL,
-                            "the engine gives output %u the type %u, which "
-                            "is none",
-                            index, (unsigned)dtype);
+                            "the engine gives output %u the unknown type %u", index,
+                            (unsigned)dtype);
     if (rank > GP_MAX_RANK)
         return gp_error_set(err, GP_UNSUPPORTED,
                             "output %u has rank %u, over the limit of %u", index, rank,
@@ -148,7 +147,7 @@ static void *outputs_alloc(struct gp_outputs *outputs, uint32_t index,
                      size);
         return NULL;
     }
-    /* Strings that are never set are empty; buffers were cleared where they were taken. */
+    /* Strings that are never set are empty; buffers were cleared when they were taken. */
     if (dtype == GP_STRING || (!run->writes_outputs && size <= ENGINE_SMALL_BYTES))
         memset(data, 0, size);
     output.tensor.data = data;
@@ -163,7 +162,7 @@ static enum gp_status outputs_adopt(struct gp_outputs *outputs, uint32_t index,
 {
     struct engine_run *run = run_of(outputs);
     struct engine_output output = {.release = release, .release_arg = arg};
-    struct gp_error mine; /* err may be NULL, and its status is what is returned */
+    struct gp_error mine; /* err may be NULL, so its status cannot be used */
     if (!output_at(run, index, &mine) ||
         tensor_shape(run, index, tensor->dtype, tensor->shape, tensor->rank,
                      &output.tensor, &mine) != GP_OK)
@@ -264,12 +263,12 @@ static void drop_outputs(struct engine_run *run)
 {
     for (uint32_t i = 0; i < run->n_outputs; i++)
         output_drop(run, &run->outputs[i]);
-    run->outputs = NULL; /* the arena that it lies in may be reset now */
+    run->outputs = NULL; /* the arena that contains it may be reset now */
     run->n_outputs = 0;
     run->capacity = 0;
 }
 
-/* What was promised for the outputs stays. */
+/* Keeps what was promised for the outputs. */
 void engine_run_begin(struct engine_run *run)
 {
     drop_outputs(run);
@@ -279,7 +278,7 @@ void engine_run_begin(struct engine_run *run)
     pthread_mutex_unlock(&run->lock);
 }
 
-/* All that was asked for, or without names all up to the last, has been set. */
+/* Checks that all requested outputs are set, or without names all up to the last. */
 static enum gp_status check_outputs(const struct engine_run *run, struct gp_error *err)
 {
     const uint32_t n = run->call.n_outputs ? run->call.n_outputs : run->n_outputs;
@@ -293,7 +292,7 @@ static enum gp_status check_outputs(const struct engine_run *run, struct gp_erro
     return GP_OK;
 }
 
-/* What an engine says when it fails, whatever it did to *err. */
+/* The error of an engine that failed, whatever it did to *err. */
 static enum gp_status failure(enum gp_status status, const struct gp_error *said,
                               struct gp_error *err)
 {
@@ -301,7 +300,7 @@ static enum gp_status failure(enum gp_status status, const struct gp_error *said
         status = GP_ENGINE;
     gp_error_set(err, status, "%s",
                  said->message[0] ? said->message
-                                  : "the engine failed and does not say why");
+                                  : "the engine failed without saying why");
     return status;
 }
 
@@ -333,7 +332,7 @@ enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine
     if (status == GP_OK)
         status = check_outputs(run, &said);
     if (status == GP_OK) {
-        /* What is left of the promise pays for the answer's message. */
+        /* The rest of the promise pays for the answer's message. */
         arena_pay_from(run->arena, run->pool, &run->promise);
         return GP_OK;
     }

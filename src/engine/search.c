@@ -1,7 +1,7 @@
-/* Finds engines by name, and checks the contract of those that are plug-ins. Nothing is kept:
- * dlopen knows what it has loaded, and a plug-in stays loaded because frameworks leave threads
- * and exit handlers behind that cannot be unloaded. An engine that is a Python program has no
- * contract here: whoever starts it (spawn.c) talks with it by records. */
+/* Finds engines by name, and checks the contract of plug-ins. Nothing is kept: dlopen
+ * knows what it has loaded, and plug-ins stay loaded because frameworks leave threads and
+ * exit handlers behind that cannot be unloaded. An engine that is a Python program has no
+ * contract here: spawn.c starts it and talks to it in records. */
 #include "base/place.h"
 #include "engine/engine.h"
 #include "engine/folders.h"
@@ -19,7 +19,7 @@ static const char *const suffixes[] = {".so", ".py"};
 
 enum { N_SUFFIXES = sizeof suffixes / sizeof suffixes[0] };
 
-/* The members up to here came with the first release; a plug-in has at least them. */
+/* The members up to here came with the first release, so every plug-in has them. */
 #define ENGINE_LEAST_BYTES (offsetof(struct gp_engine, probe) + sizeof(void (*)(void)))
 
 /* Plug-ins are built where the headers of their framework are. */
@@ -33,7 +33,7 @@ static const struct {
     {"tensorflow", "tools/setup tensorflow (230 MB)"},
     {"pytorch", "tools/setup pytorch (181 MB), in an installation cmake --install BUILD "
                 "--component pytorch"},
-    {"python", ""}, /* it says itself what it lacks */
+    {"python", ""}, /* reports by itself what it lacks */
 };
 
 enum { N_KNOWN = sizeof known_engines / sizeof known_engines[0] };
@@ -46,7 +46,7 @@ static const char *remedy_of(const char *name)
     return "";
 }
 
-/* The engine's path, when a folder has it. */
+/* Finds the engine's path, if a folder has it. */
 static bool find_plugin(const struct text *folders, const char *name, char *path,
                         size_t path_size)
 {
@@ -133,13 +133,13 @@ static enum gp_status check_contract(const struct gp_engine *engine, const char 
         !engine->describe || !engine->run || !engine->close)
         return gp_error_set(
             err, GP_UNSUPPORTED,
-            "%s is not a whole engine: struct gp_engine "
+            "%s is not a complete engine: struct gp_engine "
             "needs size_bytes (%u came), name, open, describe, run and close",
             path, engine->size_bytes);
     return GP_OK;
 }
 
-/* Opens the file and asks it for its engine. */
+/* Opens the file and gets its engine. */
 static enum gp_status load_plugin(const char *path, const char *name,
                                   const struct gp_engine **engine, struct gp_error *err)
 {
@@ -195,7 +195,7 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
     return status;
 }
 
-/* The engine's name in the name of its file, cut out of it; NULL for other files. */
+/* Cuts the engine's name out of the name of its file; NULL for other files. */
 static const char *name_of(char *file)
 {
     if (strncmp(file, PREFIX, strlen(PREFIX)) != 0)

@@ -1,8 +1,9 @@
-/* The process of a child: how it is found, started and ended. It is graphpipe itself, so that there
- * is no second program to install and its version cannot be another; for an engine that is a Python
- * program it is the interpreter. It gets four descriptors, nothing to read, a pipe to the server for
- * what it prints, no signal blocked, and a process group of its own: a Ctrl-C in the terminal is for
- * the server, and what it starts ends with it. */
+/* The process of a child: how it is found, started and ended. It is graphpipe itself, so
+ * that there is no second program to install and its version cannot be another; for an
+ * engine that is a Python program it is the interpreter. It gets four descriptors,
+ * nothing to read, a pipe to the server for what it prints, no signal blocked, and a
+ * process group of its own: a Ctrl-C in the terminal is for the server, and what it
+ * starts ends with it. */
 #include "engine/isolate_child.h"
 
 #include "base/place.h"
@@ -192,8 +193,8 @@ void spawn_kill(const struct child *child)
     kill(child->pid, SIGKILL);
 }
 
-/* How it ended by itself, if it did, is decided before its socket closes: killing it changes
- * nothing then. False where the program ignores SIGCHLD, and nobody knows. */
+/* How it ended by itself, if it did, is decided before its socket closes: killing it
+ * changes nothing then. False where the program ignores SIGCHLD, and nobody knows. */
 static bool kill_and_wait(struct child *child, int *status)
 {
     pid_t pid;

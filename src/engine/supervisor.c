@@ -1,7 +1,7 @@
-/* Looks after the children that cannot be used: waits for those that went on past a deadline and
- * ends them when they hang, starts those that ended again, and notices when one ends that nobody
- * uses. It starts all processes, since the kernel ends a child (PR_SET_PDEATHSIG) with the
- * thread that made it. */
+/* Looks after the children that cannot be used: waits for those that ran past a deadline
+ * and kills them when they hang, restarts those that ended, and notices when an idle one
+ * ends. It starts all processes, since the kernel kills a child (PR_SET_PDEATHSIG) along
+ * with the thread that started it. */
 #include "engine/isolate_child.h"
 
 #include "base/clock.h"
@@ -17,10 +17,10 @@
 #define MOST_BACKOFF_NS (10 * CLOCK_S)
 #define GOOD_SERVICE_NS (60 * CLOCK_S)
 
-/* Of one child, before the others are looked at. */
+/* Records read from one child before the others get a turn. */
 enum { MOST_RECORDS = 64 };
 
-/* At the end: for engines to close their models. */
+/* At the end, for engines to close their models. */
 enum { CLOSE_TRIES = 200, CLOSE_PAUSE_MS = 5 };
 
 void supervisor_wake(const struct isolate *isolate)
@@ -28,7 +28,8 @@ void supervisor_wake(const struct isolate *isolate)
     (void)eventfd_write(isolate->supervisor_fd, 1);
 }
 
-/* The first restart is at once: a crash alone costs no more than that. With the lock held. */
+/* The first restart comes at once: a single crash costs no more than that. Called with
+ * the lock held. */
 static void schedule(struct child *child)
 {
     const int64_t now = clock_now_ns();
@@ -48,7 +49,7 @@ void supervisor_take(struct child *child)
     pthread_mutex_lock(&isolate->lock);
     if (child->is_late) {
         child->kill_ns = clock_now_ns() + isolate->hang_ns;
-        child->has_more = true; /* maybe */
+        child->has_more = true; /* possibly */
     } else {
         schedule(child);
         isolate->failure = child->ended;
@@ -66,7 +67,7 @@ static void set_state(struct child *child, enum isolate_state state)
     pthread_mutex_unlock(&child->isolate->lock);
 }
 
-/* With the lock held. */
+/* Called with the lock held. */
 static bool all_are(const struct isolate *isolate, enum isolate_state state)
 {
     for (uint32_t i = 0; i < isolate->n_children; i++)
@@ -81,7 +82,7 @@ static void tell_news(const struct isolate *isolate)
         isolate->tell(isolate->tell_context);
 }
 
-/* The server's from now on. */
+/* Hands the child over to the server. */
 static void hand_over(struct child *child)
 {
     struct isolate *isolate = child->isolate;
@@ -89,7 +90,8 @@ static void hand_over(struct child *child)
     child->state = ISOLATE_READY;
     child->is_supervised = false;
     child->is_lost_news = false;
-    child->is_usable_news = isolate->is_open; /* before that all slots are the server's */
+    /* before that all slots belong to the server */
+    child->is_usable_news = isolate->is_open;
     if (!isolate->is_open && all_are(isolate, ISOLATE_READY)) {
         isolate->is_open = true;
         pthread_cond_signal(&isolate->changed);
@@ -98,7 +100,7 @@ static void hand_over(struct child *child)
     tell_news(isolate);
 }
 
-/* It could not start, for the reason in *err. */
+/* It could not start; *err says why. */
 static void start_failed(struct child *child, const struct gp_error *err)
 {
     struct isolate *isolate = child->isolate;
@@ -111,7 +113,7 @@ static void start_failed(struct child *child, const struct gp_error *err)
     pthread_cond_signal(&isolate->changed);
     const bool is_open = isolate->is_open;
     if (!is_open)
-        child->start_ns = INT64_MAX; /* nothing is served then */
+        child->start_ns = INT64_MAX; /* the server does not start */
     pthread_mutex_unlock(&isolate->lock);
     if (is_open)
         isolate_log(isolate, GP_LOG_ERROR, "slot %u does not start again: %s",
@@ -133,7 +135,7 @@ static void start_child(struct child *child)
         start_failed(child, &err);
 }
 
-/* OPENED: the first to come describes the model. */
+/* OPENED: the first one describes the model. */
 static bool take_opened(struct isolate *isolate, struct record *record)
 {
     struct gp_description *d = &isolate->description;
@@ -145,20 +147,20 @@ static bool take_opened(struct isolate *isolate, struct record *record)
     isolate->engine.version = record_text(record);
     if (!record_description(record, isolate->arena, d))
         return false;
-    /* The child has the one thread that it runs on. */
+    /* A child always runs on its one thread. */
     d->flags &= ~(uint32_t)GP_SLOT_THREAD;
     d->n_slots = isolate->n_children;
     return true;
 }
 
-/* What came of a record. */
+/* The result of a record. */
 enum heard {
     HEARD_MORE_TO_COME,
     HEARD_READY,   /* the child can run */
     HEARD_NONSENSE /* it is of no use any more */
 };
 
-/* What a child says that opens its model. */
+/* Handles a record of a child that is opening its model. */
 static enum heard hear_starting(struct child *child, struct record *record,
                                 struct gp_error *err)
 {
@@ -181,7 +183,7 @@ static enum heard hear_starting(struct child *child, struct record *record,
     return HEARD_NONSENSE;
 }
 
-/* What a child says that nobody waits for. */
+/* Handles a record that nobody waits for. */
 static enum heard hear_late(struct child *child, struct record *record)
 {
     if (record->type == RECORD_LOG) {
@@ -211,7 +213,7 @@ static void end_late(struct child *child, enum isolate_end end)
     supervisor_take(child);
 }
 
-/* With an error when it has said why it cannot open the model. */
+/* With its own error if it has said why it cannot open the model. */
 static void end_starting(struct child *child, struct gp_error *err)
 {
     const struct isolate *isolate = child->isolate;
@@ -227,8 +229,8 @@ static void end_starting(struct child *child, struct gp_error *err)
     start_failed(child, err);
 }
 
-/* What has come from a child of the supervisor's, until it is the server's again; of one that says
- * very much only a part, for the sake of the others. */
+/* Reads what has come from a supervised child, until it belongs to the server again; only
+ * a part if it sends very much, for the sake of the others. */
 static void hear_child(struct child *child)
 {
     struct record record;
@@ -259,7 +261,7 @@ static void hear_child(struct child *child)
     }
 }
 
-/* What the supervisor looks for at this child, and when at the latest. */
+/* What to poll for at this child, and until when at most. */
 static struct pollfd watch_child(struct child *child, int64_t *until_ns)
 {
     struct pollfd look = {.fd = -1};
@@ -289,7 +291,7 @@ static void tell_lost(struct child *child)
     tell_news(child->isolate);
 }
 
-/* One look at a child: what came, or is due. */
+/* Handles what came from a child, or is due. */
 static void attend(struct child *child, const struct pollfd *seen, bool was_supervised,
                    int64_t now)
 {
@@ -356,7 +358,7 @@ static bool poll_children(struct isolate *isolate, struct pollfd *set,
     return true;
 }
 
-/* Those that are idle see the end of their socket, close the model and exit. */
+/* Idle ones see the end of their socket, close the model and exit. */
 static void end_all(struct isolate *isolate)
 {
     for (uint32_t i = 0; i < isolate->n_children; i++) {

@@ -316,8 +316,8 @@ static void test_faults(void **state)
         const char *says;
     } faults[] = {
         {"fail", 1, GP_ENGINE, "it broke\\nin two lines"},
-        {"silent", 1, GP_ENGINE, "does not say why"},
-        {"unknown", 1, GP_ENGINE, "does not say why"},
+        {"silent", 1, GP_ENGINE, "without saying why"},
+        {"unknown", 1, GP_ENGINE, "without saying why"},
         {"unset", 1, GP_INTERNAL, "unset"},
         {"unset", 0, GP_OK, ""},
         {"hole", 0, GP_INTERNAL, "output 0 of 2 unset"},

@@ -212,7 +212,7 @@ static void test_guess(void **state)
             assert_int_equal(status, GP_OK);
             assert_string_equal(name, files[i].engine);
         } else {
-            assert_says(status, GP_INVALID, "is no kind of model that is known: .onnx");
+            assert_says(status, GP_INVALID, "is not a known kind of model: .onnx");
             assert_null(name);
         }
     }
