@@ -1,4 +1,4 @@
-/* The table has one column for keys and names, one for types, and descriptions at the
+/* A table with one column for keys and names, one for types, and descriptions at the
  * end. */
 #include "cli/about.h"
 
@@ -18,7 +18,7 @@ static void write_row(struct text *text, const char *key, const char *value)
     text_puts(text, "\n");
 }
 
-/* How wide the names and the types of inputs and outputs are. */
+/* The widths of the names and the types of inputs and outputs. */
 static void measure_ios(const struct gp_io *ios, uint32_t n, size_t *name_width,
                         size_t *type_width)
 {

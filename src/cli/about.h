@@ -1,4 +1,4 @@
-/* cli/about.h - what a model says of itself as a table, for servers, files and captured
+/* cli/about.h - a model's description as a table, for servers, files and captured
  * messages alike. */
 #ifndef GP_CLI_ABOUT_H
 #define GP_CLI_ABOUT_H

@@ -1,5 +1,5 @@
-/* graphpipe bench: how fast a server answers. This file reads the command line and tells
- * the story; how the load is made is in bench_loop.c. */
+/* graphpipe bench: measures how fast a server answers. This file reads the command line
+ * and runs the steps; bench_loop.c makes the load. */
 #include "cli/bench.h"
 
 #include "base/clock.h"
@@ -34,7 +34,7 @@ static bool was_said(const struct options *options, const char *name)
     return options_source(options, name) != OPTION_DEFAULT;
 }
 
-/* What makes no sense together; NULL: nothing. */
+/* The error of a combination that makes no sense; NULL if there is none. */
 static const char *contradiction(const struct options *options)
 {
     const struct bench_values *values = options->values;
@@ -42,16 +42,16 @@ static const char *contradiction(const struct options *options)
     const bool is_shaped = was_said(options, "rows") || was_said(options, "shape") ||
                            was_said(options, "distinct");
     if (values->rate && was_said(options, "in-flight"))
-        return "--rate is an open loop, --in-flight a closed one: choose";
+        return "--rate is for an open loop, --in-flight for a closed one: give one";
     if (!values->rate && (values->is_poisson || values->connections))
-        return "--poisson and --connections are for an open loop: say --rate";
+        return "--poisson and --connections are for an open loop: give --rate";
     if (values->requests && was_said(options, "for"))
-        return "--for and --requests both say how long: choose";
+        return "--for and --requests both say how long: give one";
     if (values->records.n &&
         (has_inputs || is_shaped || values->outputs.n || values->config))
         return "--record sends requests as they were recorded";
     if (has_inputs && is_shaped)
-        return "--rows, --shape and --distinct are for inputs that are made up";
+        return "--rows, --shape and --distinct are for generated inputs";
     return NULL;
 }
 
@@ -176,7 +176,7 @@ static int bench_run(struct options *options)
     bench_result_finish(result);
     if (status != GP_OK)
         return cli_fail("%s", err.message);
-    return has_measured ? CLI_OK : cli_fail("no request was answered well");
+    return has_measured ? CLI_OK : cli_fail("no request succeeded");
 }
 
 const struct command bench_command = {
@@ -184,12 +184,13 @@ const struct command bench_command = {
     .summary = "measure how fast a server answers",
     .usage = "[OPTIONS] ADDRESS [[NAME=]INPUT]...",
     .about =
-        "Asks the server at ADDRESS again and again, and prints how many requests it\n"
-        "answered, and how long that took. Closed loop (--in-flight): the next request\n"
-        "leaves when an answer came. Open loop (--rate): requests leave on time, and\n"
-        "latency counts from then, so that a server which stalls does not look better\n"
-        "than it is. Inputs are given as to infer; without any they are made up from\n"
-        "what the model says it takes.\n",
+        "Sends requests to the server at ADDRESS, and prints how many it answered and "
+        "how\n"
+        "long that took. Closed loop (--in-flight): each answer makes room for the next\n"
+        "request. Open loop (--rate): requests leave on time, and latency counts from\n"
+        "then, so that a server that stalls does not look better than it is. Inputs are\n"
+        "given as for infer; without any they are generated from the model's "
+        "description.\n",
     .examples =
         "  graphpipe bench http://127.0.0.1:9000 --in-flight 16\n"
         "  graphpipe bench http://127.0.0.1:9000 --rate 500/s --poisson --for 30s\n"

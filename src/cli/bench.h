@@ -1,6 +1,6 @@
-/* cli/bench.h - what the parts of graphpipe bench tell each other: what to send, how, and
- * what came of it. bench.c reads the command line, bench_message.c makes the messages,
- * bench_loop.c sends them, bench_report.c and bench_json.c say what was measured. */
+/* cli/bench.h - the interface between the parts of graphpipe bench: what to send, how,
+ * and the result. bench.c reads the command line, bench_message.c makes the messages,
+ * bench_loop.c sends them, bench_report.c and bench_json.c write the result. */
 #ifndef GP_CLI_BENCH_H
 #define GP_CLI_BENCH_H
 
@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-/* One request as it goes over the connection: the HTTP head and what follows. */
+/* One request as it goes over the connection: the HTTP head and the body. */
 struct bench_message {
     struct iovec *parts;
     size_t n_parts;
@@ -19,14 +19,14 @@ struct bench_message {
     enum gp_request_kind kind;
 };
 
-/* What is sent, in turn. */
+/* The messages, sent in turn. */
 struct bench_messages {
     const struct bench_message *items;
     uint32_t n;
     const char *about; /* of the first: "image float32[1,3,224,224]" */
 };
 
-/* How it is sent. With a rate the loop is open. */
+/* How they are sent. With a rate the loop is open. */
 struct bench_settings {
     const char *address;
     double rate_per_s;      /* 0: closed loop */
@@ -38,7 +38,7 @@ struct bench_settings {
     uint64_t n_requests; /* 0: until duration_ns have passed */
     int64_t timeout_ns;  /* 0: none */
     uint64_t seed;
-    int32_t server_pid; /* 0: to be found out */
+    int32_t server_pid; /* 0: to be detected */
 };
 
 enum bench_error {
@@ -51,13 +51,13 @@ enum bench_error {
     BENCH_ERRORS
 };
 
-/* What happened in a stretch of time: the whole run, or a second of it. */
+/* The counts of a stretch of time: the whole run, or a second of it. */
 struct bench_slice {
     int64_t length_ns;
     uint64_t n_answers; /* good ones */
     uint64_t n_errors;
     uint64_t n_rows;
-    uint64_t sent_bytes;     /* of those that were answered well */
+    uint64_t sent_bytes;     /* of successful answers */
     uint64_t received_bytes; /* heads included */
     int64_t p50_ns, p99_ns;
     int64_t server_cpu_ns; /* -1: not known */
@@ -67,14 +67,14 @@ enum { BENCH_STATUSES = 600 };
 
 struct bench_result {
     struct bench_slice total;
-    struct bench_slice *slices; /* on the heap; a last one of under half the length is
-                                   left out */
+    /* On the heap. If the last one is shorter than half the length it is left out. */
+    struct bench_slice *slices;
     size_t n_slices;
     size_t n_slices_capacity;
     int64_t slice_ns;
 
-    /* Latencies of the good answers to what was due in the measured time, from when it
-     * was due. Those that were still awaited at the end are in it too, so that a stall
+    /* Latencies of the successful answers to requests that were due in the measured time,
+     * counted from then. Those still awaited at the end are included, so that a stall
      * there is not lost; they are in no slice. */
     struct histogram latency;
     uint64_t n_errors[BENCH_ERRORS];
@@ -82,11 +82,11 @@ struct bench_result {
     uint64_t n_late; /* sent over 1 ms after they were due */
     int64_t client_cpu_ns;
     bool is_interrupted;
-    struct gp_error first_error; /* what the first failure was */
+    struct gp_error first_error; /* the first failure */
 };
 
-/* Sends the messages as the settings say. A failure when nothing can be measured at all:
- * no server there, or one that refuses the first request. */
+/* Sends the messages according to the settings. Fails when nothing can be measured at
+ * all: there is no server, or it refuses the first request. */
 enum gp_status bench_load(const struct bench_settings *settings,
                           const struct bench_messages *messages,
                           struct bench_result *result, struct gp_error *err);
@@ -108,7 +108,7 @@ void bench_write(struct text *text, const struct bench_settings *settings,
                  const struct bench_messages *messages,
                  const struct bench_result *result);
 
-/* One line on the terminal, over the last one. */
+/* One line on the terminal, over the previous one. */
 void bench_show_progress(const struct bench_slice *last, int64_t elapsed_ns,
                          uint64_t n_errors);
 void bench_clear_progress(void);

@@ -1,10 +1,10 @@
-/* What answers say: samples are decoded, so that a server which answers fast nonsense does
- * not look good; and the first failure is kept in its own words. */
+/* Checks answers: samples are decoded, so that a server that quickly answers nonsense
+ * does not look good, and the first failure is kept in its own words. */
 #include "cli/bench_loop.h"
 
 #include "client/roundtrip.h"
 
-/* True when the answer on this link, which is the sample, says what it should. */
+/* True if the answer on this link, which is the sample, is what was requested. */
 static bool sample_is_good(struct bench_loop *load, const struct bench_link *link)
 {
     const struct bench_sample *sample = &load->net.sample;
@@ -69,7 +69,7 @@ void bench_count(struct bench_loop *load, const struct bench_link *link,
         load->net.sample.link = NULL;
     load->measure.has_good = load->measure.has_good || is_good;
     if (load->settings->n_requests && link->due_ns < load->measure.start_ns)
-        return; /* the warm-up's: exactly so many are counted */
+        return; /* of the warm-up: exactly this many are counted */
     if (is_good) {
         measure_answer(&load->measure, link->message, link->due_ns, now_ns,
                        link->received_bytes);

@@ -1,6 +1,7 @@
-/* Two saved results side by side. A machine's noise moves whole seconds, so the spread is
- * taken over the slices of time: the ratio is that of the medians, and it may be off by
- * what lies between the quartiles of both. A difference within that is none. */
+/* Compares two saved results. The noise of a machine moves whole seconds, so the spread
+ * is taken over the slices of time: the ratio is that of the medians, and its error is
+ * what lies between the quartiles of both. A difference within that range means
+ * nothing. */
 #include "cli/bench.h"
 
 #include "cli/cli.h"
@@ -34,7 +35,7 @@ static int order(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Between the values where none lies at the place. */
+/* Interpolates if the position falls between two values. */
 static double value_at(const double *sorted, size_t n, double fraction)
 {
     const double place = fraction * (double)(n - 1);
@@ -108,7 +109,7 @@ static void write_errors(struct text *text, yyjson_val *a, yyjson_val *b)
                 count_failed(b));
 }
 
-/* Names what was measured differently, which may well be the point of it. */
+/* Names the settings that differ, which may well be the point of the comparison. */
 static void write_differences(struct text *text, const char *part, yyjson_val *a,
                               yyjson_val *b)
 {
@@ -121,7 +122,7 @@ static void write_differences(struct text *text, const char *part, yyjson_val *a
             continue;
         text_printf(text, "note: %s.", part);
         text_foreign_puts(text, name);
-        text_puts(text, " is not the same\n");
+        text_puts(text, " differs\n");
     }
 }
 
@@ -134,7 +135,7 @@ static enum gp_status open_result(struct json_doc *result, struct gp_arena *aren
     if (yyjson_get_num(yyjson_obj_get(root, "graphpipe_bench")) == 1 &&
         yyjson_is_arr(yyjson_obj_get(root, "slices")))
         return GP_OK;
-    return gp_error_set(err, GP_MALFORMED, "%.*s: no result of graphpipe bench",
+    return gp_error_set(err, GP_MALFORMED, "%.*s: not a result of graphpipe bench",
                         gp_cut(path, 300), path);
 }
 

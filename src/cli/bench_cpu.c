@@ -1,7 +1,7 @@
-/* A unix socket's other end is known to the kernel. Of TCP the kernel lists all sockets
- * of this machine: when the other end of our connection is among them, the server is
- * here, and the processes that hold the socket that listens on its port are the server. A
- * process's CPU clock counts nanoseconds, and needs no permission to be read. */
+/* The kernel knows the other end of a unix socket. For TCP it lists all sockets of this
+ * machine: if the other end of our connection is among them the server runs here, and its
+ * processes are those that hold the socket that listens on its port. A process's CPU
+ * clock counts nanoseconds, and can be read without any permission. */
 #include "cli/bench_cpu.h"
 
 #include "base/clock.h"
@@ -41,8 +41,7 @@ static unsigned port_of(const struct sockaddr_storage *name)
     return 0;
 }
 
-/* Looks through one of the kernel's tables: "sl local:port remote:port state ... inode".
- */
+/* Searches one of the kernel's tables: "sl local:port remote:port state ... inode". */
 static void read_table(struct sockets *sockets, const char *path, unsigned server_port,
                        unsigned own_port)
 {
@@ -65,7 +64,7 @@ static void read_table(struct sockets *sockets, const char *path, unsigned serve
         (void)fclose(table);
 }
 
-/* True when the process has one of the sockets open. */
+/* True if the process has one of the sockets open. */
 static bool holds_one(const struct sockets *sockets, const char *pid)
 {
     char path[64], target[64];

@@ -1,4 +1,4 @@
-/* cli/bench_cpu.h - how much processor time the server uses, when it runs on this
+/* cli/bench_cpu.h - the processor time that the server uses, if it runs on this
  * machine. */
 #ifndef GP_CLI_BENCH_CPU_H
 #define GP_CLI_BENCH_CPU_H
@@ -13,10 +13,10 @@ struct bench_cpu {
     uint32_t n;                            /* 0: not known */
 };
 
-/* Finds the processes behind a connected socket, unless `pid` is one (not 0). */
+/* Finds the processes behind a connected socket, or uses `pid` unless it is 0. */
 void bench_cpu_find(struct bench_cpu *cpu, int fd, int32_t pid);
 
-/* What all of them have used so far; -1 when it is not known. */
+/* What all of them have used so far; -1 if unknown. */
 int64_t bench_cpu_ns(const struct bench_cpu *cpu);
 
 #endif

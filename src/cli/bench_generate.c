@@ -1,7 +1,6 @@
-/* Inputs made up: floats from 0 to 1, as pixels and features are; integers below 100, so
- * that they are small enough for indices; bytes of any value; strings of eight letters. A
- * size that the model leaves open is --rows when it comes first; others have to be
- * said. */
+/* Generates inputs: floats from 0 to 1, like pixels and features; integers below 100,
+ * small enough for indices; bytes of any value; strings of eight letters. A size that the
+ * model leaves open is --rows if it is the first; others have to be given. */
 #include "cli/bench_message.h"
 
 #include "base/checked.h"
@@ -82,7 +81,7 @@ static enum gp_status fill_tensor(struct gp_tensor *tensor, struct random *rando
     return GP_OK;
 }
 
-/* The sizes that --shape says for the input, NULL when it says none. Without a name it is
+/* The sizes that --shape gives for the input, NULL if it gives none. Without a name it is
  * for the only input. */
 static const char *find_shape(const struct option_list *shapes, const char *name,
                               bool is_only)
@@ -134,15 +133,15 @@ static enum gp_status choose_shape(int64_t *shape, uint32_t *rank, const struct 
         shape[i] = is_open ? source->n_rows : io->shape[i];
         if (is_open && i > 0)
             return gp_error_set(err, GP_INVALID,
-                                "the model leaves open how large input \"%.*s\" is: "
-                                "say it, as --shape %.*s=1,3,224,224",
+                                "the model leaves the size of input \"%.*s\" open: give "
+                                "it, as --shape %.*s=1,3,224,224",
                                 gp_cut(io->name, 100), io->name, gp_cut(io->name, 100),
                                 io->name);
     }
     return GP_OK;
 }
 
-/* A --shape for an input that there is not. */
+/* A --shape for an input that does not exist. */
 static enum gp_status check_shapes(const struct gp_metadata *metadata,
                                    const struct option_list *shapes, struct gp_error *err)
 {

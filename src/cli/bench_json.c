@@ -1,6 +1,6 @@
-/* A result as JSON: the settings, the totals, the slices of time, from which --compare
- * takes the spread, and the histogram as pairs of where a bucket begins and what it
- * counted. */
+/* The result as JSON: the settings, the totals, the slices of time, from which --compare
+ * takes the spread, and the histogram as pairs of a bucket's lower bound and its
+ * count. */
 #include "cli/bench.h"
 
 #include "base/text.h"

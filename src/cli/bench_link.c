@@ -1,6 +1,6 @@
 /* The message is prepared, so that a request costs one system call to send and one to
- * receive. Bodies are counted and forgotten, but for samples. A server may answer before
- * it has taken the whole request; then the connection is not used again. */
+ * receive. Bodies are counted and dropped, except for samples. A server may answer before
+ * it has read the whole request; then the connection is not used again. */
 #include "cli/bench_link.h"
 
 #include "base/mem.h"
@@ -183,7 +183,7 @@ static enum bench_step take_body(struct bench_net *net, struct bench_link *link,
     return is_known && link->body_left == 0 ? answered(link, size - taken) : BENCH_WAITS;
 }
 
-/* A complete head of 200 and more. */
+/* A complete head of status 200 or higher. */
 static void head_done(struct bench_net *net, struct bench_link *link, const char *base)
 {
     size_t size;
@@ -225,7 +225,7 @@ static enum bench_step take_head(struct bench_net *net, struct bench_link *link,
             head_done(net, link, base);
             return take_body(net, link, base + used, to - used, error);
         }
-        base += used; /* 1xx: the answer is yet to come */
+        base += used; /* 1xx: the answer is still to come */
         to -= used;
         from = 0;
         link->head_bytes = 0;
@@ -235,7 +235,7 @@ static enum bench_step take_head(struct bench_net *net, struct bench_link *link,
     }
 }
 
-/* The end of the connection: of the answer too, where that has no other end. */
+/* The end of the connection, and of an answer that has no other end. */
 static enum bench_step ended(struct bench_link *link, ssize_t got,
                              enum bench_error *error)
 {
@@ -271,7 +271,8 @@ static enum bench_step receive(struct bench_net *net, struct bench_link *link,
     return BENCH_WAITS;
 }
 
-/* Nobody asked: the server has closed an idle connection, or talks out of turn. */
+/* Not asked for: the server has closed an idle connection, or has sent something
+ * unasked. */
 static enum bench_step close_idle(struct bench_link *link)
 {
     bench_link_close(link);

@@ -1,5 +1,5 @@
-/* cli/bench_link.h - one of the load's connections: a request at a time, without waiting.
- */
+/* cli/bench_link.h - one connection of the load: one request at a time, without
+ * blocking. */
 #ifndef GP_CLI_BENCH_LINK_H
 #define GP_CLI_BENCH_LINK_H
 
@@ -8,9 +8,9 @@
 
 #include <sys/socket.h>
 
-/* An answer's body that is kept to be looked at; one at a time. */
+/* The body of an answer that is kept for inspection; one at a time. */
 struct bench_sample {
-    const struct bench_link *link; /* whose answer it is; NULL: nobody's */
+    const struct bench_link *link; /* the link with that answer; NULL: none */
     unsigned char *data;
     size_t size_bytes;
     size_t capacity_bytes;
@@ -18,7 +18,7 @@ struct bench_sample {
     bool is_message;
 };
 
-/* What the connections share. */
+/* Shared by the connections. */
 struct bench_net {
     int epoll;
     struct sockaddr_storage server;
@@ -42,11 +42,11 @@ struct bench_link {
     const struct bench_message *message;
     int64_t due_ns;
     int64_t sent_ns;
-    size_t part; /* what is left to send: from byte `offset` of it */
+    size_t part; /* what remains to be sent: from its byte `offset` */
     size_t offset;
 
     struct http_message answer;
-    char *head; /* on the heap: of one that came in pieces */
+    char *head; /* on the heap: a head that came in pieces */
     size_t head_bytes;
     uint64_t body_left; /* of a known length */
     uint64_t received_bytes;
@@ -57,15 +57,15 @@ struct bench_link {
 enum bench_step {
     BENCH_WAITS,
     BENCH_ANSWERED, /* with answer.status */
-    BENCH_FAILED    /* the connection is closed; *error says how */
+    BENCH_FAILED    /* the connection is closed; *error says why */
 };
 
-/* Begins a request on a link that is not busy: connects it where it is not, and sends. */
+/* Begins a request on an idle link: connects it if necessary, and sends. */
 enum bench_step bench_link_begin(struct bench_net *net, struct bench_link *link,
                                  const struct bench_message *message,
                                  enum bench_error *error);
 
-/* Goes on with what epoll said. */
+/* Handles the events from epoll. */
 enum bench_step bench_link_turn(struct bench_net *net, struct bench_link *link,
                                 uint32_t events, enum bench_error *error);
 

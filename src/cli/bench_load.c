@@ -1,5 +1,5 @@
-/* The load from its beginning to its end. Where the server is, is found out once, with
- * the client's own connecting; the load then connects to what was found. */
+/* The load from beginning to end. The server is looked up once, with the client's own
+ * connecting; the load then connects to the address that was found. */
 #include "cli/bench_loop.h"
 
 #include "base/mem.h"
@@ -29,7 +29,7 @@ static enum gp_status prepare_loop(struct bench_loop *load, struct gp_error *err
     return GP_OK;
 }
 
-/* Connects once, which says whether and where the server is. */
+/* Connects once, which shows whether and where the server is. */
 static enum gp_status find_server(struct bench_loop *load, struct gp_error *err)
 {
     load->origin.fd = -1;

@@ -1,9 +1,9 @@
-/* One thread and epoll: the load shares its cores with the server, so that it has to be
- * cheap. In a closed loop a connection that has its answer sends at once again. In an
- * open loop requests are due by a schedule that knows nothing of the answers; a request
- * that is due while all connections are busy waits in the schedule, and its latency is
- * counted from when it was due. So a stall of the server is felt by all the requests that
- * would have come meanwhile (no coordinated omission). */
+/* One thread and epoll: the load shares its cores with the server, so it has to be cheap.
+ * In a closed loop a connection sends again as soon as it has its answer. In an open loop
+ * requests are due by a schedule that is independent of the answers; a request that is
+ * due while all connections are busy waits in the schedule, and its latency is counted
+ * from when it was due. So a stall of the server is felt by all requests that would have
+ * come in the meantime (no coordinated omission). */
 #include "cli/bench_loop.h"
 
 #include "base/clock.h"
@@ -38,7 +38,7 @@ static bool may_send(const struct bench_loop *load)
         return true;
     case BENCH_MEASURES:
         return wanted == 0 || load->n_sent < wanted;
-    case BENCH_DRAINS: /* what became due while we slept over the end */
+    case BENCH_DRAINS: /* what became due while we slept past the end */
         return is_open_loop(load) && wanted == 0 && !load->is_all_sent &&
                load->schedule.next_ns < load->measure.end_ns;
     case BENCH_OVER:
@@ -93,7 +93,7 @@ static void busy_remove(struct bench_loop *load, struct bench_link *link)
 
 /* --- what came of a request --------------------------------------------------------- */
 
-/* The request is over, one way or another. */
+/* The request is over, successfully or not. */
 static void finish_request(struct bench_loop *load, struct bench_link *link,
                            enum bench_step step, enum bench_error error, int64_t now_ns)
 {
@@ -139,14 +139,14 @@ static void send_request(struct bench_loop *load, struct bench_link *link, int64
         finish_request(load, link, BENCH_FAILED, error, now_ns);
 }
 
-/* What the warm-up has left undone does not burden what is measured. */
+/* Drops the backlog of the warm-up, so that it does not burden the measurement. */
 static void skip_warm_up(struct bench_loop *load)
 {
     while (load->schedule.next_ns < load->measure.start_ns)
         schedule_step(&load->schedule);
 }
 
-/* Sends what is due, as far as there are connections for it. */
+/* Sends what is due, as long as there are connections for it. */
 static void launch(struct bench_loop *load, int64_t now_ns)
 {
     while (may_send(load) && has_free_link(load)) {
@@ -195,7 +195,7 @@ static void earlier(int64_t *time_ns, int64_t other_ns)
         *time_ns = other_ns;
 }
 
-/* Sets the timer to the next thing that time brings, unless it will wake us before. */
+/* Sets the timer to the next thing that is due, unless it will wake us before. */
 static void arm_timer(struct bench_loop *load, int64_t now_ns)
 {
     int64_t wake_ns = load->measure.change_ns;
@@ -213,7 +213,7 @@ static void arm_timer(struct bench_loop *load, int64_t now_ns)
     (void)timerfd_settime(load->timer, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-/* Waits, and carries on what can be. */
+/* Waits, and handles what can proceed. */
 static void turn(struct bench_loop *load)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
@@ -233,7 +233,7 @@ static void turn(struct bench_loop *load)
     }
 }
 
-/* At the end: what was due and cannot leave never will. */
+/* At the end: requests that were due and could not be sent never will be. */
 static void send_last(struct bench_loop *load, int64_t now_ns)
 {
     uint64_t n = 0;

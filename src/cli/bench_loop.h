@@ -1,6 +1,6 @@
-/* cli/bench_loop.h - the state of the load while it runs, for the files that make it up:
- * bench_load.c sets it up, bench_loop.c sends and receives, bench_check.c looks at what
- * came. */
+/* cli/bench_loop.h - the state of the load while it runs, shared by bench_load.c, which
+ * sets it up, bench_loop.c, which sends and receives, and bench_check.c, which checks
+ * answers. */
 #ifndef GP_CLI_BENCH_LOOP_H
 #define GP_CLI_BENCH_LOOP_H
 
@@ -23,7 +23,7 @@ struct bench_loop {
     uint32_t n_in_flight;
     uint32_t n_resting;
     struct bench_link *idle;         /* a stack */
-    struct bench_link *first, *last; /* busy, by the time when they were sent */
+    struct bench_link *first, *last; /* busy ones, in the order in which they were sent */
     uint64_t n_begun;
     uint64_t n_sent; /* of them since the start of the measured time */
     struct schedule schedule;
@@ -31,13 +31,13 @@ struct bench_loop {
     int64_t armed_ns;
     int64_t rest_until_ns;
     bool is_all_sent; /* of what was due before the end */
-    bool is_refused;  /* the first answer: there is nothing to measure */
+    bool is_refused;  /* the first answer was a failure: there is nothing to measure */
 };
 
 /* Sends and receives until the time is over. */
 void bench_loop_run(struct bench_loop *load);
 
-/* Counts a request that is over. */
+/* Counts a finished request. */
 void bench_count(struct bench_loop *load, const struct bench_link *link,
                  enum bench_step step, enum bench_error error, int64_t now_ns);
 

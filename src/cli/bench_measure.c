@@ -1,6 +1,6 @@
-/* What ends within the measured time counts for the rates, whenever it began: that is
- * right however long one request takes. Latencies are taken of what was due within it,
- * whenever it ends. */
+/* Answers that arrive within the measured time count for the rates, whenever they were
+ * requested: that is right however long one request takes. Latencies are taken of what
+ * was due within it, whenever it is answered. */
 #include "cli/bench_measure.h"
 
 #include "base/clock.h"
@@ -10,7 +10,7 @@
 
 enum { SLICES_AT_LEAST = 10 };
 
-/* How long answers are waited for at the end when there is no --timeout. */
+/* How long to wait for answers at the end without --timeout. */
 #define GRACE_NS (10 * CLOCK_S)
 
 static int64_t own_cpu_ns(void)
@@ -61,7 +61,7 @@ static void slice_keep(struct bench_result *result, const struct bench_slice *sl
         const size_t capacity = result->n_slices ? 2 * result->n_slices : 64;
         struct bench_slice *more = mem_resize(result->slices, capacity * sizeof *more);
         if (!more)
-            return; /* the totals are whole without it */
+            return; /* the totals are complete without it */
         result->slices = more;
         result->n_slices_capacity = capacity;
     }

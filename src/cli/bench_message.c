@@ -1,5 +1,5 @@
-/* Each message is encoded once. Small ones are copied behind their head, so that they
- * leave as one piece; large tensors are sent from where they lie. */
+/* Each message is encoded once. Small ones are copied behind their head, so that they are
+ * sent as one piece; large tensors are sent in place. */
 #include "cli/bench_message.h"
 
 #include "cli/capture.h"
@@ -115,7 +115,7 @@ static enum gp_status make_call(struct bench_message *message, const struct gp_c
     return status == GP_OK ? pack(message, &body, source, arena, err) : status;
 }
 
-/* A captured request goes out again with a head of our own. */
+/* A captured request is sent with a head of our own. */
 static enum gp_status make_recorded(struct bench_message *message, const char *path,
                                     struct bench_source *source, struct gp_arena *arena,
                                     const char **about, struct gp_error *err)
@@ -161,7 +161,7 @@ static enum gp_status make_all_recorded(struct bench_message *items,
     return status;
 }
 
-/* Asks the model what it takes. */
+/* Asks the server for the model's description. */
 static enum gp_status make_all_generated(struct bench_message *items,
                                          struct bench_messages *messages,
                                          const struct bench_source *source,

@@ -1,5 +1,5 @@
-/* cli/bench_message.h - the requests of bench, ready to be sent: from inputs as infer
- * takes them, made up by what the model says of itself, or recorded. */
+/* cli/bench_message.h - the requests of bench, ready to be sent: from inputs given as for
+ * infer, generated from the model's description, or recorded. */
 #ifndef GP_CLI_BENCH_MESSAGE_H
 #define GP_CLI_BENCH_MESSAGE_H
 
@@ -15,14 +15,14 @@ struct bench_source {
     const char *config;
     struct inputs inputs;
     uint32_t n_rows;
-    uint32_t n_distinct; /* to be made up */
+    uint32_t n_distinct; /* to be generated */
     uint64_t seed;
     struct file *files; /* of the records */
     size_t n_files;
 };
 
 /* Makes the messages. They live as long as the arena and the source, which
- * bench_source_finish ends. */
+ * bench_source_finish frees. */
 enum gp_status bench_messages_make(struct bench_messages *messages,
                                    struct bench_source *source, struct gp_arena *arena,
                                    struct gp_error *err);

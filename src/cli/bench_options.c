@@ -21,12 +21,13 @@ const struct option bench_options[] = {
      .argument = "R/s",
      .kind = OPTION_TEXT,
      AT(rate),
-     .help =
-         "open loop: this many requests a second, whatever the\nserver does, as 500/s"},
+     .help = "open loop: this many requests a second, whatever the\n"
+             "server does, such as 500/s"},
     {.name = "poisson",
      .kind = OPTION_FLAG,
      AT(is_poisson),
-     .help = "at random intervals, as independent clients ask,\nnot at equal ones"},
+     .help = "at random intervals, as from independent clients,\n"
+             "not at equal ones"},
     {.name = "connections",
      .argument = "N",
      .kind = OPTION_COUNT,
@@ -54,12 +55,12 @@ const struct option bench_options[] = {
      .kind = OPTION_DURATION,
      AT(warm_up_ms),
      .fallback = "1s",
-     .help = "ask without measuring before"},
+     .help = "send requests for this long before measuring"},
     {.name = "timeout",
      .argument = "TIME",
      .kind = OPTION_DURATION,
      AT(timeout_ms),
-     .help = "give a request up after this long"},
+     .help = "give up on a request after this long"},
     {.group = "Requests", INPUT_ROW, AT(inputs)},
     {OUTPUT_ROW, AT(outputs)},
     {.name = "config",
@@ -72,12 +73,14 @@ const struct option bench_options[] = {
      .kind = OPTION_COUNT,
      AT(rows),
      .fallback = "1",
-     .help = "of made up inputs: the first size, where the model\nleaves it open"},
+     .help = "the first size of generated inputs, if the model\n"
+             "leaves it open"},
     {.name = "shape",
      .argument = "[NAME=]SIZES",
      .kind = OPTION_LIST,
      AT(shapes),
-     .help = "of a made up input, as image=1,3,224,224; repeatable"},
+     .help = "of a generated input, such as image=1,3,224,224;\n"
+             "repeatable"},
     {.name = "distinct",
      .argument = "N",
      .kind = OPTION_COUNT,
@@ -85,13 +88,13 @@ const struct option bench_options[] = {
      .fallback = "1",
      .min = 1,
      .max = MAX_DISTINCT,
-     .help = "make up N different requests, to be sent in turn"},
+     .help = "generate N different requests, sent in turn"},
     {.name = "seed",
      .argument = "N",
      .kind = OPTION_COUNT,
      AT(seed),
      .fallback = "1",
-     .help = "of what is random: inputs and intervals"},
+     .help = "for random inputs and intervals"},
     {.name = "record",
      .argument = "FILE",
      .kind = OPTION_LIST,
@@ -102,8 +105,8 @@ const struct option bench_options[] = {
      .argument = "FILE",
      .kind = OPTION_TEXT,
      AT(json),
-     .help = "save what was measured there, slice by slice;\n- is standard output, "
-             "without the table"},
+     .help = "save the measurements there, slice by slice;\n"
+             "- is standard output, without the table"},
     {.name = "compare",
      .kind = OPTION_FLAG,
      AT(is_compare),
@@ -113,8 +116,8 @@ const struct option bench_options[] = {
      .kind = OPTION_COUNT,
      AT(pid),
      .max = INT32_MAX,
-     .help = "the server's process, for its processor time; else\nit is looked for on "
-             "this machine"},
+     .help = "the server's process, for its processor time\n"
+             "(default: found if it runs on this machine)"},
 };
 #undef AT
 

@@ -1,4 +1,4 @@
-/* cli/bench_options.h - what bench's command line says. */
+/* cli/bench_options.h - the command line of bench. */
 #ifndef GP_CLI_BENCH_OPTIONS_H
 #define GP_CLI_BENCH_OPTIONS_H
 

@@ -1,4 +1,4 @@
-/* What was measured, as a table for people, and the line that moves meanwhile. */
+/* The result as a table for people, and the progress line during the run. */
 #include "cli/bench.h"
 
 #include "base/clock.h"
@@ -149,7 +149,7 @@ static void write_notes(struct text *text, const struct bench_settings *settings
     if (result->n_late)
         text_printf(text,
                     "%llu requests left over 1 ms late, because all connections or this "
-                    "machine were busy; their latency includes that\n",
+                    "machine were busy; their latency includes this\n",
                     (unsigned long long)result->n_late);
     if (result->n_errors[BENCH_UNSENT])
         text_printf(text,
@@ -158,7 +158,7 @@ static void write_notes(struct text *text, const struct bench_settings *settings
     if ((double)result->client_cpu_ns > 0.9 * (double)result->total.length_ns)
         text_puts(
             text,
-            "the load itself used up its core: the server may be capable of more\n");
+            "the load generator used up its core: the server may be capable of more\n");
     if (result->is_interrupted)
         text_puts(text, "interrupted\n");
 }

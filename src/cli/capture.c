@@ -1,4 +1,4 @@
-/* A capture is what went over a connection, or only the body of it. */
+/* A capture is what went over a connection, or only its body. */
 #include "cli/capture.h"
 
 #include "http/http.h"

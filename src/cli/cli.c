@@ -1,10 +1,10 @@
-/* What the subcommands share: messages, output and small conveniences. */
+/* Shared by the subcommands: messages, output and small conveniences. */
 #include "cli/cli.h"
 
 #include <stdarg.h>
 #include <string.h>
 
-/* Lines of ours, in which names and messages of other machines may be quoted. */
+/* Lines of our own, which may quote names and messages from other machines. */
 static void show_lines(struct text *shown, const char *bytes, size_t size_bytes)
 {
     while (size_bytes) {

@@ -1,10 +1,8 @@
 /* cli/cli.h - what the subcommands are made of and share.
  *
  * A subcommand is a row: its words for --help, its options, and a function that runs with
- * the parsed values. main.c does the rest, so a subcommand's file holds only what is its
- * own. The programs of 2018 are rows too, found by the name that the program was called
- * by.
- */
+ * the parsed values. main.c does the rest, so a subcommand's file holds only what is
+ * specific to it. The programs of 2018 are rows too, found by the name of the program. */
 #ifndef GP_CLI_CLI_H
 #define GP_CLI_CLI_H
 
@@ -22,10 +20,10 @@ struct command {
     const char *examples; /* lines, each ended by '\n' */
     const struct option *options;
     size_t n_options;
-    size_t values_size; /* of the struct that the options fill */
+    size_t values_size; /* of the struct that the options fill in */
     size_t min_words;
     size_t max_words;
-    int (*run)(struct options *options); /* gives the exit status */
+    int (*run)(struct options *options); /* returns the exit status */
 };
 
 extern const struct command serve_command;
@@ -45,27 +43,25 @@ int cli_fail(const char *format, ...) GP_PRINTF(1, 2);
 /* The same for a command line that makes no sense; returns CLI_USAGE. */
 int cli_misuse(const char *format, ...) GP_PRINTF(1, 2);
 
-/* "error: ..." on standard error, for what is wrong with what was looked at; returns
- * CLI_FAILED. */
+/* "error: ..." on standard error, about the object of a command; returns CLI_FAILED. */
 int cli_broken(const char *format, ...) GP_PRINTF(1, 2);
 
 /* "graphpipe: warning: ..." on standard error. */
 void cli_warn(const char *format, ...) GP_PRINTF(1, 2);
 
-/* Writes what `text` holds to standard output, what cannot be seen but its line breaks
- * escaped, and empties it. False when memory was short; main.c reports that, and a standard output that cannot
- * be written. */
+/* Writes `text` to standard output, escaping invisible characters except line breaks, and
+ * empties it. False when memory was short; main.c reports if standard output cannot be
+ * written. */
 bool cli_flush(struct text *text);
 
-/* An address as gp_client_create takes it: "http://" is put in front of a bare HOST:PORT.
- */
+/* An address as gp_client_create takes it: adds "http://" to a bare HOST:PORT. */
 const char *cli_address(struct gp_arena *arena, const char *word);
 
 /* How many characters the bytes are, which is how many columns most of them take. */
 size_t cli_width(const char *bytes, size_t size_bytes);
 
-/* A line of "key  value" columns: pads `text` with blanks up to column `width` of the
- * line that began at byte `line_start`, two at least. */
+/* For lines of "key  value" columns: pads `text` with at least two blanks up to column
+ * `width` of the line that began at byte `line_start`. */
 void cli_pad(struct text *text, size_t line_start, size_t width);
 
 #endif

@@ -1,6 +1,6 @@
-/* What bash, zsh and fish are to source. The words are the names of commands and options;
- * after an option, the choices of its argument, or folders, or files, which is also what
- * the words that are no options complete to. */
+/* Completions for bash, zsh and fish. They offer the names of commands and options; after
+ * an option the choices of its argument, or folders, or files; and files for all other
+ * words. */
 #include "cli/manual.h"
 
 #include <string.h>
@@ -28,7 +28,7 @@ static void add_choices(struct text *text, const struct option *option)
         text_add(text, *c == '|' ? " " : c, 1);
 }
 
-/* The first line of the help, within single quotes; `special` are bytes that need a
+/* The first line of the help, for use within single quotes; the bytes in `special` get a
  * backslash as well. */
 static void add_quoted(struct text *text, const char *help, const char *special)
 {
@@ -40,7 +40,8 @@ static void add_quoted(struct text *text, const char *help, const char *special)
     }
 }
 
-/* --- bash ----------------------------------------------------------------------------- */
+/* --- bash
+ * ----------------------------------------------------------------------------- */
 
 static void bash_command(struct text *text, const struct command *command)
 {
@@ -105,7 +106,8 @@ static void bash_write(struct text *text, const struct manual *manual)
     text_puts(text, "\n");
 }
 
-/* --- zsh ------------------------------------------------------------------------------ */
+/* --- zsh
+ * ------------------------------------------------------------------------------ */
 
 static void zsh_option(struct text *text, const struct option *option)
 {
@@ -178,9 +180,10 @@ static void zsh_write(struct text *text, const struct manual *manual)
     text_puts(text, "esac\n");
 }
 
-/* --- fish ----------------------------------------------------------------------------- */
+/* --- fish
+ * ----------------------------------------------------------------------------- */
 
-/* `where` names the program, and the command where there is one. */
+/* `where` names the program, and the command if there is one. */
 static void fish_options(struct text *text, const struct command *command,
                          const char *where)
 {

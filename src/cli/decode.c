@@ -1,7 +1,7 @@
-/* graphpipe decode: what is in a captured message. The format does not say which of the
- * three messages its bytes are, so each is tried, unless the capture begins with an HTTP
- * head or --as says it. When none fits, the reader that came furthest knows best what is
- * broken: its error is the one shown. */
+/* graphpipe decode: shows a captured message. The format does not say which of the three
+ * messages its bytes are, so each is tried, unless the capture begins with an HTTP head
+ * or --as says it. If none fits, the reader that got furthest knows best what is broken,
+ * so its error is shown. */
 #include "cli/cli.h"
 
 #include "cli/about.h"
@@ -26,10 +26,10 @@ static const struct option decode_options[] = {
      .kind = OPTION_CHOICE,
      OPTION_AT(decode_values, as),
      .fallback = "any",
-     .help = "which message it is"},
+     .help = "the kind of message"},
 };
 
-/* Bytes of the elements, those of strings included. */
+/* Bytes of the elements, including those of strings. */
 static size_t element_bytes(const struct gp_tensor *tensor)
 {
     if (tensor->dtype != GP_STRING)
@@ -78,7 +78,7 @@ static enum gp_status show_request(struct gp_arena *arena, const struct capture 
         text_puts(text, "\n");
     }
     write_tensors(text, "inputs", call->inputs, call->n_inputs);
-    text_printf(text, "outputs asked for%s\n",
+    text_printf(text, "requested outputs%s\n",
                 call->n_outputs ? "" : ": the default ones");
     for (uint32_t i = 0; i < call->n_outputs; i++) {
         text_printf(text, "  [%u] ", i);
@@ -121,7 +121,7 @@ static enum gp_status show_metadata(struct gp_arena *arena, const struct capture
     return GP_OK;
 }
 
-/* How far a reader came: the steps of the path that its message begins with. */
+/* How far a reader got: the number of steps in the path at the start of its message. */
 static size_t depth(const struct gp_error *err)
 {
     size_t n = 0;
@@ -130,7 +130,7 @@ static size_t depth(const struct gp_error *err)
     return n;
 }
 
-/* Tries the kinds that it can be, and shows the first that fits. */
+/* Tries the possible kinds, and shows the first that fits. */
 static enum gp_status show_message(struct gp_arena *arena, const struct capture *capture,
                                    enum as as, struct text *text, struct gp_error *err)
 {
@@ -178,13 +178,12 @@ static int decode_run(struct options *options)
 
 const struct command decode_command = {
     .name = "decode",
-    .summary = "show what is in a captured message, or where it is broken",
+    .summary = "show a captured message, or where it is broken",
     .usage = "[OPTIONS] FILE",
     .about = "Reads the bytes of one GraphPipe message from FILE (- is standard input), "
              "with or\n"
-             "without the HTTP head in front, and prints what it holds. A broken one is "
-             "an error\n"
-             "that names the field.\n",
+             "without the HTTP head in front, and prints its contents. If it is\n"
+             "broken, the error names the field.\n",
     .examples = "  graphpipe decode captured.bin\n"
                 "  graphpipe decode --as response answer.bin\n"
                 "  curl -s --data-binary @request.bin http://127.0.0.1:9000 | graphpipe "

@@ -1,6 +1,6 @@
-/* libcurl does the talking: HTTP, TLS, redirects, proxies as its environment variables say. What
- * is decided here is what it may do (http and https only, and https never leads to http), how
- * much and how slowly may come, and what of the answer is kept. */
+/* libcurl does the talking: HTTP, TLS, redirects, proxies according to its environment
+ * variables. This file decides what it may do (http and https only, and https never leads
+ * to http), how much may come and how slowly, and what is kept of the answer. */
 #include "cli/download.h"
 
 #include "base/clock.h"
@@ -8,7 +8,7 @@
 
 #include <graphpipe/version.h>
 
-#define CURL_DISABLE_DEPRECATION /* CURLOPT_PROTOCOLS is what old and new ones have */
+#define CURL_DISABLE_DEPRECATION /* CURLOPT_PROTOCOLS works with old and new releases */
 #define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
 
@@ -37,15 +37,15 @@ struct curl {
 
 enum { MIN_BYTES_PER_SECOND = 1000, MAX_REDIRECTS = 10, MS_BETWEEN_LINES = 200 };
 
-/* What the callbacks share. */
+/* Shared by the callbacks. */
 struct transfer {
     struct download *download;
     struct curl curl;
     CURL *easy;
-    struct gp_error *err; /* why a callback has ended it, status GP_OK: none has */
-    char conditions[sizeof((struct download *)0)->conditions]; /* for the next time */
+    struct gp_error *err; /* why a callback ended the transfer; GP_OK: none did */
+    char conditions[sizeof((struct download *)0)->conditions]; /* for the next download */
     int64_t began_ns;
-    int64_t told_ns; /* the progress */
+    int64_t told_ns; /* state of the progress line */
     bool has_terminal;
 };
 
@@ -56,10 +56,11 @@ void download_write_size(char *text, size_t text_size, uint64_t n_bytes)
                    is_small ? "kB" : "MB");
 }
 
-/* --- callbacks ------------------------------------------------------------------------ */
+/* --- callbacks
+ * ------------------------------------------------------------------------ */
 
-/* What a field of a head may hold. libcurl sends what it is given, and what it was given by a
- * server would end the line, for some that read it. */
+/* Keeps only what a header field may hold. libcurl sends what it is given, and a line
+ * break from a server would end the field for some readers. */
 static bool is_value(const char *value, size_t size)
 {
     for (size_t i = 0; i < size; i++)
@@ -68,7 +69,7 @@ static bool is_value(const char *value, size_t size)
     return true;
 }
 
-/* "ETag: x" of the answer is "If-None-Match: x" of the next question. */
+/* Turns "ETag: x" of the answer into "If-None-Match: x" for the next request. */
 static void keep_condition(struct transfer *transfer, const char *line, size_t size,
                            const char *field, const char *condition)
 {
@@ -88,7 +89,7 @@ static void keep_condition(struct transfer *transfer, const char *line, size_t s
         transfer->conditions[used] = '\0';
 }
 
-/* A line of a head, ended by '\n'; those of redirects come first. */
+/* Called for each line of a head, ended by '\n'; those of redirects come first. */
 static size_t take_head(char *line, size_t one, size_t size, void *arg)
 {
     struct transfer *transfer = arg;
@@ -100,7 +101,7 @@ static size_t take_head(char *line, size_t one, size_t size, void *arg)
     return size;
 }
 
-/* `size` is what the server says that it has, or "". */
+/* `size` is the size according to the server, or "". */
 static void refuse_size(struct transfer *transfer, const char *size)
 {
     const struct download *download = transfer->download;
@@ -153,12 +154,12 @@ static size_t take_body(char *bytes, size_t one, size_t size, void *arg)
     }
     if (file_put(download->fd, bytes, size))
         return size;
-    gp_error_set(transfer->err, GP_UNAVAILABLE, "%s: cannot write what comes: %s",
+    gp_error_set(transfer->err, GP_UNAVAILABLE, "%s: cannot write the model: %s",
                  download->shown, strerror(errno));
     return 0;
 }
 
-/* On a terminal, a line that is written over again and again. */
+/* On a terminal: one line that is overwritten again and again. */
 static int tell_progress(void *arg, curl_off_t expected, curl_off_t come, curl_off_t up,
                          curl_off_t sent)
 {
@@ -179,14 +180,15 @@ static int tell_progress(void *arg, curl_off_t expected, curl_off_t come, curl_o
     return 0;
 }
 
-/* --- the transfer --------------------------------------------------------------------- */
+/* --- the transfer
+ * --------------------------------------------------------------------- */
 
 static bool open_library(struct curl *curl, struct gp_error *err)
 {
     void *handle = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         gp_error_set(err, GP_UNSUPPORTED,
-                     "to fetch a model, libcurl is needed: apt-get install libcurl4 (%s)",
+                     "fetching a model needs libcurl: apt-get install libcurl4 (%s)",
                      dlerror());
         return false;
     }
@@ -204,7 +206,7 @@ static bool open_library(struct curl *curl, struct gp_error *err)
     return false;
 }
 
-/* False when libcurl does not know one of them: none may be missing. */
+/* False if libcurl does not know one of them, since none may be missing. */
 static bool set_options(struct transfer *transfer, struct curl_slist *fields,
                         char *message)
 {
@@ -240,7 +242,7 @@ static bool set_options(struct transfer *transfer, struct curl_slist *fields,
     return trouble == 0;
 }
 
-/* Whether another try, later, may do better. */
+/* True if a later try may succeed. */
 static bool is_passing(CURLcode code)
 {
     switch (code) {
@@ -261,7 +263,7 @@ static bool is_passing(CURLcode code)
     }
 }
 
-/* What the answer was, once it is over. */
+/* Judges the answer once it is complete. */
 static enum gp_status judge(struct transfer *transfer, CURLcode code, const char *message)
 {
     struct download *download = transfer->download;
@@ -285,13 +287,13 @@ static enum gp_status judge(struct transfer *transfer, CURLcode code, const char
                             "%s: the server answered with status %ld", download->shown,
                             http);
     if (download->n_bytes == 0)
-        return gp_error_set(err, GP_IO, "%s: the server answered with no bytes",
+        return gp_error_set(err, GP_IO, "%s: the server sent an empty answer",
                             download->shown);
     memcpy(download->conditions, transfer->conditions, sizeof download->conditions);
     return GP_OK;
 }
 
-/* The conditions as libcurl takes them; those of a file that another release may have written. */
+/* Sets the conditional header fields; the file with them may be from another release. */
 static struct curl_slist *list_conditions(const struct curl *curl, char *lines)
 {
     struct curl_slist *list = NULL;
@@ -322,10 +324,11 @@ enum gp_status download_run(struct download *download, struct gp_error *err)
     enum gp_status status;
     struct sigaction before;
     const struct sigaction ignored = {.sa_handler = SIG_IGN};
-    (void)sigaction(SIGPIPE, &ignored, &before); /* TLS writes as to any descriptor */
+    /* TLS writes to it like to any descriptor */
+    (void)sigaction(SIGPIPE, &ignored, &before);
     if (!transfer.easy || !set_options(&transfer, fields, message))
-        status = gp_error_set(err, GP_UNSUPPORTED,
-                              "this libcurl lacks what is needed to fetch a model");
+        status =
+            gp_error_set(err, GP_UNSUPPORTED, "this libcurl is too old to fetch a model");
     else
         status = judge(&transfer, curl->easy_perform(transfer.easy), message);
     (void)sigaction(SIGPIPE, &before, NULL);

@@ -1,6 +1,6 @@
-/* graphpipe engines: which engines there are, whether each would work here, and what to
- * run when it would not. An engine works when its plug-in loads and its framework's
- * library is found; one that is a Python program, when it says so. */
+/* graphpipe engines: lists the engines, whether each would work here, and what to run if
+ * it would not. A plug-in works if it loads and its framework's library is found; a
+ * Python program works if it says so. */
 #include "cli/cli.h"
 
 #include "cli/engine_flags.h"
@@ -115,7 +115,7 @@ static int engines_run(struct options *options)
 
 const struct command engines_command = {
     .name = "engines",
-    .summary = "list the engines that run models, and what each still needs",
+    .summary = "list the engines that can run models, and what each still needs",
     .usage = "[OPTIONS]",
     .about = "Prints for each engine its name, its framework's version, whether it is "
              "ready, and\n"

@@ -1,11 +1,13 @@
-/* The cache of models named by URLs: a folder for each URL, with the model under its own name,
- * which tells its engine and how it is called, and what asks its server whether it is still
- * the newest. Starts at the same time wait for one another at a lock. The model comes into a
- * file of another name, and takes the copy's place once it is whole and on the disk.
+/* The cache of models named by URLs: a folder for each URL. It holds the model under its
+ * own name, which determines its engine and its default name, and the conditions that ask
+ * the server whether it is still the newest. Concurrent starts wait for each other at a
+ * lock. A model is downloaded into a file of another name, and replaces the copy once it
+ * is complete and on disk.
  *
- * What comes with status 200 may be any page, so the copy before it is put aside until the new
- * one has opened, and comes back if it does not. As long as there is one aside, the other is on
- * trial: a start that has the lock and finds it so knows that the trial was cut short. */
+ * An answer with status 200 may be any page, so the previous copy is put aside until the
+ * new one has opened, and comes back if it does not. While there is a copy aside, the new
+ * one is on trial: a start that takes the lock and finds this knows that the trial was
+ * cut short. */
 #include "cli/fetch.h"
 
 #include "cli/download.h"
@@ -23,9 +25,9 @@
 /* In the folder of a URL, beside the model, whose name never begins with a dot. */
 #define LOCK ".lock"
 #define PART ".part"
-#define LAST ".last"             /* the copy before the one that is on trial */
+#define LAST ".last"             /* the copy before the one on trial */
 #define CONDITIONS ".conditions" /* of the copy that opened */
-#define REFUSED ".refused"       /* the same of a newer one that did not */
+#define REFUSED ".refused"       /* the same for a newer one that did not open */
 
 /* MAX_ENTRY: "/NAME-HASH/NAME" and its end. */
 enum { MAX_NAME = sizeof((struct fetched *)0)->name - 1, MAX_ENTRY = 2 * MAX_NAME + 20 };
@@ -38,14 +40,15 @@ bool fetch_is_url(const char *word)
     return strncasecmp(word, "http://", 7) == 0 || strncasecmp(word, "https://", 8) == 0;
 }
 
-/* --- what a URL says ------------------------------------------------------------------ */
+/* --- what a URL says
+ * ------------------------------------------------------------------ */
 
 static const char *after_scheme(const char *url)
 {
     return strstr(url, "://") + 3;
 }
 
-/* Without user:password@, and without the query, which may be as secret. */
+/* Without user:password@, and without the query, which may be just as secret. */
 static void show_url(struct fetched *entry)
 {
     const char *host = after_scheme(entry->url);
@@ -67,7 +70,7 @@ static int hex(char digit)
                                           : -1;
 }
 
-/* An underscore in place of each character that cannot be seen, and of what is not UTF-8. */
+/* Replaces characters that are invisible or not UTF-8 by underscores. */
 static void tame(char *name)
 {
     char *to = name;
@@ -82,7 +85,7 @@ static void tame(char *name)
     *to = '\0';
 }
 
-/* The last part of the path, as a file may be called; of a long one the end. */
+/* The last part of the path, as a file name; if it is long, its end. */
 static void name_file(struct fetched *entry)
 {
     const char *path = after_scheme(entry->url);
@@ -116,7 +119,8 @@ static uint64_t hash(const char *text)
     return sum;
 }
 
-/* --- the folder ----------------------------------------------------------------------- */
+/* --- the folder
+ * ----------------------------------------------------------------------- */
 
 static enum gp_status fail_at(const char *path, struct gp_error *err)
 {
@@ -140,7 +144,7 @@ static bool make_folders(char *path)
     }
 }
 
-/* The folder of all models into the path: how much of it is used, or 0. */
+/* Writes the folder of all models into the path; returns its length, or 0. */
 static size_t write_cache(struct fetched *entry, const char *wanted)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
@@ -154,7 +158,7 @@ static size_t write_cache(struct fetched *entry, const char *wanted)
     return n > 0 ? (size_t)n : 0;
 }
 
-/* CACHE/NAME-HASH, and in the path CACHE/NAME-HASH/FILE. */
+/* CACHE/NAME-HASH, and into the path CACHE/NAME-HASH/FILE. */
 static enum gp_status open_folder(struct fetched *entry, const char *cache_dir,
                                   struct gp_error *err)
 {
@@ -196,9 +200,10 @@ static enum gp_status take_lock(struct fetched *entry, struct log *log,
     return status == 0 ? GP_OK : fail_at(entry->path, err);
 }
 
-/* --- the model ------------------------------------------------------------------------ */
+/* --- the model
+ * ------------------------------------------------------------------------ */
 
-/* The conditions in this file, into the question; false when there are none. */
+/* Reads the conditions in this file into the request; false if there are none. */
 static bool read_conditions(const struct fetched *entry, const char *file,
                             struct download *download)
 {
@@ -211,7 +216,7 @@ static bool read_conditions(const struct fetched *entry, const char *file,
     return n > 0;
 }
 
-/* Without them the next start fetches the model again, which is right in any case. */
+/* Without them the next start fetches the model again, which is always safe. */
 static void write_conditions(const struct fetched *entry, const char *file)
 {
     const size_t size = strlen(entry->conditions);
@@ -232,14 +237,15 @@ static bool has_copy(const struct fetched *entry)
     return faccessat(entry->folder, entry->name, R_OK, 0) == 0;
 }
 
-/* Puts the copy that is aside back; false when there is none. Its conditions have stayed. */
+/* Puts the copy that is aside back; false if there is none. Its conditions are still
+ * there. */
 static bool restore_last(const struct fetched *entry)
 {
     return renameat(entry->folder, LAST, entry->folder, entry->name) == 0;
 }
 
-/* What lies in the model's place is the copy from now on. It never has the conditions of another,
- * whenever this is interrupted: that would keep an old model for good. */
+/* Makes the file in the model's place the copy. It never gets the conditions of another
+ * file, even if this is interrupted: they would keep an old model for good. */
 static void keep_new(const struct fetched *entry)
 {
     (void)unlinkat(entry->folder, CONDITIONS, 0);
@@ -248,8 +254,8 @@ static void keep_new(const struct fetched *entry)
     write_conditions(entry, CONDITIONS);
 }
 
-/* Without a copy before it there is nothing to go back to: what came is the copy, good or bad,
- * until the server has something else. */
+/* Without a previous copy there is nothing to go back to: the new file is the copy, good
+ * or bad, until the server has something else. */
 static enum gp_status replace_copy(struct fetched *entry, const struct download *download,
                                    struct gp_error *err)
 {
@@ -286,13 +292,14 @@ static enum gp_status download_copy(struct fetched *entry, struct download *down
     return status;
 }
 
-/* The copy that is there, or a new one. */
+/* The local copy, or a new one. */
 static enum gp_status refresh(struct fetched *entry, struct download *download,
                               struct gp_error *err)
 {
     struct log *log = download->log;
     char size[32];
-    (void)restore_last(entry); /* a trial that was cut short says nothing of either */
+    /* a trial that was cut short proves nothing about either copy */
+    (void)restore_last(entry);
     const bool is_there = has_copy(entry);
     const bool was_refused = is_there && read_conditions(entry, REFUSED, download);
     if (is_there && !was_refused)
@@ -310,11 +317,11 @@ static enum gp_status refresh(struct fetched *entry, struct download *download,
         log_line(log, GP_LOG_INFO, "fetched %s, %s, into %s", entry->shown, size,
                  entry->path);
     else if (was_refused)
-        log_line(
-            log, GP_LOG_WARNING,
-            "%s is still what did not open before; serving the last copy that did: %s "
-            "(without the file " REFUSED " beside it, it is fetched and tried again)",
-            entry->shown, entry->path);
+        log_line(log, GP_LOG_WARNING,
+                 "%s is still the one that did not open; serving the last copy that did: "
+                 "%s (without the file " REFUSED
+                 " beside it, it is fetched and tried again)",
+                 entry->shown, entry->path);
     else
         log_line(log, GP_LOG_INFO, "%s has not changed: %s", entry->shown, entry->path);
     return GP_OK;

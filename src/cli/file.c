@@ -1,5 +1,5 @@
 /* Files are mapped, so that a tensor of any size is sent from the page cache without a
- * copy. What cannot be mapped (a pipe, a terminal) is read. */
+ * copy. Pipes and terminals, which cannot be mapped, are read. */
 #include "cli/file.h"
 
 #include "base/mem.h"
@@ -17,7 +17,7 @@ static enum gp_status fail_errno(const char *path, struct gp_error *err)
                         strerror(errno));
 }
 
-/* Reads to the end, doubling the memory as it goes. */
+/* Reads to the end, doubling the memory on the way. */
 static enum gp_status read_all(struct file *file, int fd, const char *path,
                                struct gp_error *err)
 {

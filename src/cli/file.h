@@ -8,23 +8,23 @@
 #include <stdbool.h>
 
 struct file {
-    const unsigned char
-        *data; /* never NULL in an open one; aligned to a page or for any type */
+    /* Never NULL while open; aligned to a page, or for any type. */
+    const unsigned char *data;
     size_t size_bytes;
     bool is_mapped;
 };
 
-/* Opens it; the message of an error begins with the path. */
+/* Opens it; error messages begin with the path. */
 enum gp_status file_open(struct file *file, const char *path, struct gp_error *err);
 
-/* Gives its memory back; ignores one that is zeroed. */
+/* Frees its memory; ignores a zeroed one. */
 void file_close(struct file *file);
 
 /* Writes the parts as the whole new content. */
 enum gp_status file_write(const char *path, const struct gp_encoding *content,
                           struct gp_error *err);
 
-/* All of the bytes, in as many writes as it takes; false with errno. */
+/* Writes all of the bytes, with as many calls as it takes; false with errno. */
 bool file_put(int fd, const char *bytes, size_t size_bytes);
 
 #endif

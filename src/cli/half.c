@@ -1,6 +1,6 @@
-/* Both formats are a sign, an exponent and a fraction, as in IEEE 754, so one pair of
- * functions does for both: the fraction's bits and the exponents of the smallest and the
- * largest normal number say all of the format. */
+/* Both formats have a sign, an exponent and a fraction, as in IEEE 754, so one pair of
+ * functions does for both: the number of fraction bits and the exponents of the smallest
+ * and the largest normal number describe a format completely. */
 #include "cli/half.h"
 
 #include <math.h>
@@ -50,7 +50,7 @@ static uint16_t narrow(double value, const struct half_format *format)
     const double rest = scaled - fraction;
     if (rest > 0.5 || (rest == 0.5 && fraction % 2))
         fraction++;
-    /* A fraction that rounded up to the next power of two carries into the exponent, and
+    /* A fraction that rounds up to the next power of two carries into the exponent, and
      * one below `one` is a subnormal number: the sum is right for both. */
     const int bits = ((exponent + bias) << format->fraction_bits) + fraction - one;
     return (uint16_t)(sign | (bits < infinity ? bits : infinity));

@@ -7,7 +7,7 @@
 double half_from_float16(uint16_t bits);
 double half_from_bfloat16(uint16_t bits);
 
-/* The nearest, to even on a tie; beyond the largest: infinity. */
+/* The nearest value, to even on a tie; infinity beyond the largest. */
 uint16_t half_to_float16(double value);
 uint16_t half_to_bfloat16(double value);
 

@@ -1,7 +1,7 @@
-/* graphpipe infer: reads the inputs, asks once, prints or saves what came. Inputs are
- * sent from where they lie in their files. The protocol's answers have no names, so
- * outputs are called as they were asked for, or else as the server's metadata calls them,
- * or by their number. */
+/* graphpipe infer: reads the inputs, asks once, prints or saves the answer. Inputs are
+ * sent straight from their files. Answers have no names in the protocol, so outputs get
+ * the names that were requested, or else those in the server's metadata, or their
+ * number. */
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -55,7 +55,7 @@ static const struct option infer_options[] = {
     {.name = "json",
      .kind = OPTION_FLAG,
      AT(as_json),
-     .help = "print all elements, as one JSON object"},
+     .help = "print all elements as one JSON object"},
 };
 #undef AT
 
@@ -91,8 +91,8 @@ static enum gp_status ask_model(struct session *s, const char *address,
     return status;
 }
 
-/* Without names from the command line the server is asked for them; that it may fail to
- * tell them is no reason to withhold the answer. */
+/* Without names on the command line the server is asked for them; if it cannot tell them
+ * the answer is still worth showing. */
 static void learn_names(struct session *s)
 {
     if (s->values->outputs.n == 0 &&
@@ -183,8 +183,8 @@ static enum gp_status save_one(struct session *s, uint32_t i, const char *path,
     return gp_error_set(err, status, "%.*s: %s", gp_cut(path, 200), path, cause.message);
 }
 
-/* DIR/NAME.npy, with what no file's name should hold replaced; a name that came before
- * gets the output's number. */
+/* DIR/NAME.npy, with characters replaced that do not belong in a file name; a name that
+ * occurred before gets the output's number. */
 static void output_path(const struct session *s, uint32_t i, char *path, size_t size)
 {
     char number[32], earlier[32];
@@ -271,9 +271,9 @@ const struct command infer_command = {
     .usage = "[OPTIONS] ADDRESS [[NAME=]INPUT]...",
     .about =
         "Sends the inputs to the server at ADDRESS (http://HOST:PORT, HOST:PORT or\n"
-        "unix:/path/of/socket) and prints what it answers. An INPUT is\n"
-        "  FILE.npy             an array that numpy.save wrote; - reads one from "
-        "standard input\n"
+        "unix:/path/of/socket) and prints the answer. An INPUT is\n"
+        "  FILE.npy             an array from numpy.save; - reads one from standard "
+        "input\n"
         "  TYPE[SHAPE]:VALUES   written out: float32[2,2]:1,2,3,4  string[2]:\"a, b\",c\n"
         "  TYPE[SHAPE]:@FILE    raw little-endian bytes; string:@FILE is one string of "
         "them\n"
@@ -281,7 +281,7 @@ const struct command infer_command = {
         "float64,\n"
         "string. One size in SHAPE may be -1: as many as there are. Nothing is "
         "converted: a\n"
-        "model that wants another type says so. Without names inputs go by their "
+        "model that wants another type says so. Inputs without names go by their "
         "order.\n",
     .examples =
         "  graphpipe infer http://127.0.0.1:9000 cat.npy\n"

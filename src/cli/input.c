@@ -1,4 +1,4 @@
-/* Finds out what a word on the command line means, and makes a tensor of it. */
+/* Makes a tensor of a word on the command line. */
 #include "cli/input.h"
 
 #include "cli/literal.h"
@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-/* The name before "=", NULL when there is none, "" or not. A "[" or a quote before it
- * means that the "=" belongs to a value. *source is what follows. */
+/* The name before "="; NULL if there is none. A "[" or a quote before the "=" means that
+ * it belongs to a value. *source is what follows. */
 static enum gp_status split(struct gp_arena *arena, const char *word, const char **name,
                             const char **source, struct gp_error *err)
 {
@@ -28,7 +28,7 @@ static enum gp_status split(struct gp_arena *arena, const char *word, const char
     return GP_OK;
 }
 
-/* Puts in front of the message where it comes from. */
+/* Prefixes the message with its source. */
 static enum gp_status prefix(const char *label, struct gp_error *err)
 {
     const struct gp_error cause = *err;

@@ -20,8 +20,8 @@ struct input {
     struct file file;
 };
 
-/* Reads it. On failure nothing is left to close; the message says which input is meant.
- */
+/* Reads it. On failure there is nothing to close; the message says which input it is
+ * about. */
 enum gp_status input_open(struct input *input, struct gp_arena *arena, const char *word,
                           struct gp_error *err);
 
@@ -34,8 +34,8 @@ struct inputs {
     uint32_t n;
 };
 
-/* Reads the words after the first, which is the address, then those of `more`. Whatever
- * comes back, inputs_close ends it. */
+/* Reads the words after the first, which is the address, then those of `more`. Needs
+ * inputs_close even on failure. */
 enum gp_status inputs_open(struct inputs *inputs, struct gp_arena *arena,
                            const struct option_list *words,
                            const struct option_list *more, struct gp_error *err);

@@ -1,6 +1,6 @@
-/* graphpipe inspect: what a model takes and gives. A server is asked for its metadata; a
- * file is opened by its engine, which describes it, so that both lead to the same table.
- */
+/* graphpipe inspect: shows what a model takes and gives. A server is asked for its
+ * metadata; a file is opened and described by its engine, so that both lead to the same
+ * table. */
 #include "cli/cli.h"
 
 #include "base/place.h"
@@ -30,10 +30,7 @@ struct inspect_values {
 
 #define AT(field) OPTION_AT(inspect_values, field)
 static const struct option inspect_options[] = {
-    {.name = "json",
-     .kind = OPTION_FLAG,
-     AT(as_json),
-     .help = "print it as a JSON object"},
+    {.name = "json", .kind = OPTION_FLAG, AT(as_json), .help = "print a JSON object"},
     {.name = "timeout",
      .argument = "TIME",
      .kind = OPTION_DURATION,
@@ -122,8 +119,8 @@ static int describe_model(const struct inspect_values *values,
     return print(values, &metadata);
 }
 
-/* In a process of its own, for an engine that is nothing else; the pool is for runs, of which there
- * are none. */
+/* In a process of its own, for an engine that only runs there; the pool is for runs,
+ * which there are none of. */
 static int inspect_isolated(const struct inspect_values *values, const char *name,
                             const struct gp_engine_options *options)
 {
@@ -203,7 +200,7 @@ static int inspect_run(struct options *options)
 
 const struct command inspect_command = {
     .name = "inspect",
-    .summary = "tell what a model takes and gives: of a server or a file",
+    .summary = "show what a model takes and gives, of a server or a file",
     .usage = "[OPTIONS] ADDRESS|FILE",
     .about = "Prints the model's name and version, and the name, type and shape of its "
              "inputs\n"

@@ -1,7 +1,7 @@
-/* graphpipe-onnx, graphpipe-tf and graphpipe-echo, as called in 2018: the same flags and environment,
- * mapped to what the server of today calls them. Flags that mean nothing any more are
- * taken, so that old invocations keep working; one that changes the answer is refused
- * with what to do. */
+/* graphpipe-onnx, graphpipe-tf and graphpipe-echo, as called in 2018: the same flags and
+ * environment, mapped to those of today. Flags that no longer mean anything are accepted,
+ * so that old invocations keep working; one that would change the answer is refused, with
+ * the remedy. */
 #include "cli/cli.h"
 #include "cli/serve.h"
 
@@ -32,7 +32,7 @@ struct legacy_values {
     .name = "listen", .letter = 'l', .argument = "ADDRESS", .kind = OPTION_LIST,         \
     AT(listen), .fallback = "127.0.0.1:9000", .help = "HOST:PORT or unix:/path"
 
-/* graphpipe-tf takes those before value-inputs. */
+/* graphpipe-tf has those before value-inputs. */
 static const struct option model_options[] = {
     {.name = "model",
      .letter = 'm',
@@ -72,14 +72,14 @@ static const struct option model_options[] = {
      .letter = 'V',
      .kind = OPTION_FLAG,
      AT(wants_version),
-     .help = "which version this is"},
-    {.group = "Taken and without effect",
+     .help = "print the version"},
+    {.group = "Accepted without effect",
      .name = "cache",
      .letter = 'c',
      .env = "GP_CACHE",
      .kind = OPTION_FLAG,
      AT(use_cache),
-     .help = "there is no cache of rows in this release"},
+     .help = "this release has no row cache"},
     {.name = "disable-cuda",
      .kind = OPTION_FLAG,
      AT(disable_cuda),
@@ -206,7 +206,7 @@ const struct command legacy_echo_command = {
     .name = "graphpipe-echo",
     .summary = "graphpipe serve --engine echo, with the flag of graphpipe-echo of 2018",
     .usage = "[OPTIONS]",
-    .about = "Serves what gives back its inputs, to try clients with.\n",
+    .about = "Serves an engine that returns its inputs, for trying out clients.\n",
     .examples = "  graphpipe-echo --listen 127.0.0.1:9000\n",
     .options = echo_options,
     .n_options = sizeof echo_options / sizeof *echo_options,

@@ -1,5 +1,5 @@
 /* Reads a literal in two steps: the type and shape, then the values, which are counted
- * first so that a dimension of -1 can be settled and memory taken once. */
+ * first so that a dimension of -1 can be resolved and memory allocated once. */
 #include "cli/literal.h"
 
 #include "cli/half.h"
@@ -19,7 +19,7 @@ static enum gp_status out_of_memory(struct gp_error *err)
     return gp_error_set(err, GP_NO_MEMORY, "out of memory");
 }
 
-/* The type of that name; GP_NULL when there is none. */
+/* The type with that name; GP_NULL if there is none. */
 static enum gp_dtype find_type(const char *name, size_t size)
 {
 #define TRY(symbol, number, text, bytes)                                                 \
@@ -53,8 +53,8 @@ static enum gp_status read_shape(const char **at, int64_t *shape, uint32_t *rank
         if (end == c || errno || (dimension < 0 && !is_free) ||
             (*end != ',' && *end != ']'))
             return gp_error_set(err, GP_INVALID,
-                                "\"%.*s\" is no shape: it wants sizes with "
-                                "commas between, one of them -1 at most",
+                                "\"%.*s\" is not a shape: use sizes with commas between "
+                                "them, at most one of them -1",
                                 (int)strcspn(start, ":"), start);
         if (*rank == GP_MAX_RANK)
             return gp_error_set(err, GP_INVALID, "more than %u dimensions", GP_MAX_RANK);
@@ -76,8 +76,8 @@ enum gp_status literal_type(struct gp_arena *arena, const char *word,
         return out_of_memory(err);
     *tensor = (struct gp_tensor){.shape = shape, .dtype = find_type(word, size)};
     if (tensor->dtype == GP_NULL)
-        return gp_error_set(err, GP_INVALID, "there is no type \"%.*s\": it is %s",
-                            (int)size, word, type_names);
+        return gp_error_set(err, GP_INVALID, "unknown type \"%.*s\": use %s", (int)size,
+                            word, type_names);
     *values = word + size;
     if (word[size] == '[') {
         const enum gp_status status = read_shape(values, shape, &tensor->rank, err);
@@ -88,7 +88,7 @@ enum gp_status literal_type(struct gp_arena *arena, const char *word,
     return GP_OK;
 }
 
-/* Settles a dimension of -1 and checks that the shape has n elements. */
+/* Resolves a dimension of -1 and checks that the shape has n elements. */
 static enum gp_status settle_shape(struct gp_tensor *tensor, size_t n,
                                    struct gp_error *err)
 {
@@ -110,7 +110,7 @@ static enum gp_status settle_shape(struct gp_tensor *tensor, size_t n,
                         n == 1 ? "" : "s");
 }
 
-/* Where the value at `at` ends: at a comma outside quotes, or at the end. */
+/* The end of the value at `at`: a comma outside quotes, or the end of the word. */
 static const char *value_end(const char *at)
 {
     bool is_quoted = false;
@@ -165,7 +165,7 @@ static enum gp_status read_string(struct gp_arena *arena, const char *at, const 
     return GP_OK;
 }
 
-/* A finite number that the type holds only as infinity is refused. */
+/* A finite number that the type could only hold as infinity is refused. */
 static bool read_float(const char *at, const char *end, enum gp_dtype dtype, void *to)
 {
     char *stop;
@@ -223,7 +223,7 @@ static bool read_bool(const char *at, const char *end, void *to)
     return is_true || is_false;
 }
 
-/* One number for the type; false when the text is none, or one that does not fit. */
+/* Parses one number of the type; false if the text is not a number or does not fit. */
 static bool read_number(const char *at, const char *end, enum gp_dtype dtype, void *to)
 {
     const size_t size = gp_dtype_size(dtype);
@@ -261,8 +261,8 @@ enum gp_status literal_values(struct gp_arena *arena, const char *values,
             status =
                 read_string(arena, at, end, (struct gp_string *)(void *)data + i, err);
         else if (!read_number(at, end, tensor->dtype, data + i * stride))
-            status = gp_error_set(err, GP_INVALID, "\"%.*s\" is no %s", (int)(end - at),
-                                  at, gp_dtype_name(tensor->dtype));
+            status = gp_error_set(err, GP_INVALID, "\"%.*s\" is not a value of type %s",
+                                  (int)(end - at), at, gp_dtype_name(tensor->dtype));
         at = end + 1;
     }
     tensor->data = data;
@@ -290,6 +290,6 @@ enum gp_status literal_bytes(struct gp_arena *arena, const void *bytes, size_t s
     if (size_bytes % size == 0)
         return settle_shape(tensor, size_bytes / size, err);
     return gp_error_set(err, GP_INVALID,
-                        "%zu bytes are no whole number of %s (%zu bytes each)",
+                        "%zu bytes are not a whole number of %s (%zu bytes each)",
                         size_bytes, gp_dtype_name(tensor->dtype), size);
 }

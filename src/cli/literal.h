@@ -3,8 +3,8 @@
  *     float32[2,2]:1,2,3,4     int64[-1]:1,2,3     bool:true     string[2]:"a, b",c
  *     uint8[1,224,224,3]:@pixels.raw
  *
- * Without brackets it is a scalar; one dimension may be -1, which the values then decide.
- */
+ * Without brackets it is a scalar; one dimension may be -1, which is then computed from
+ * the values. */
 #ifndef GP_CLI_LITERAL_H
 #define GP_CLI_LITERAL_H
 
@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-/* True when the word is meant as a literal rather than as a file's name. */
+/* True if the word is meant as a literal rather than as a file name. */
 bool literal_is(const char *word);
 
 /* Reads TYPE[SHAPE]: of a word that is a literal into the tensor, without data; *values
@@ -25,8 +25,7 @@ enum gp_status literal_type(struct gp_arena *arena, const char *word,
 enum gp_status literal_values(struct gp_arena *arena, const char *values,
                               struct gp_tensor *tensor, struct gp_error *err);
 
-/* Uses bytes as they are for the values; a string tensor of one element takes all of
- * them. */
+/* Uses the bytes as the values; a string tensor of one element takes all of them. */
 enum gp_status literal_bytes(struct gp_arena *arena, const void *bytes, size_t size_bytes,
                              struct gp_tensor *tensor, struct gp_error *err);
 

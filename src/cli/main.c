@@ -1,7 +1,7 @@
-/* The program: finds the subcommand by the first word, or by the name that the program
- * was called by, reads its options and runs it. Everything about a subcommand is in its
- * own file; help is made here from its row. Exit status: 0 all went well, 1 it failed, 2
- * the command line or the configuration file made no sense. */
+/* The program: finds the subcommand by the first word, or by the name of the program,
+ * reads its options and runs it. Everything about a subcommand is in its own file; help
+ * is made here from its row. Exit status: 0 for success, 1 for failure, 2 if the command
+ * line or the configuration file made no sense. */
 #include "cli/manual.h"
 
 #include "base/fds.h"
@@ -19,7 +19,7 @@ static const struct command *const commands[] = {
     &decode_command, &engines_command, &check_config_command,
 };
 
-/* Programs of 2018, called by their own names. */
+/* Programs of 2018, under their own names. */
 static const struct command *const programs[] = {&legacy_onnx_command, &legacy_tf_command,
                                                  &legacy_echo_command};
 
@@ -54,8 +54,8 @@ static bool is_program(const struct command *command)
     return find_command(programs, COUNT(programs), command->name) != NULL;
 }
 
-/* Prints and ends well, unless standard output cannot take it. A reader that has gone, as head
- * does, has read what it wanted: no word about that. */
+/* Flushes standard output and reports if that fails. A reader that has gone, such as
+ * head, has read what it wanted, so that is not reported. */
 static int finish_output(int status)
 {
     const bool is_written = fflush(stdout) == 0 && !ferror(stdout);
@@ -72,10 +72,12 @@ static int print_overview(void)
                  manual.summary);
     for (size_t i = 0; i < COUNT(commands); i++)
         (void)printf("  %-13s %s\n", commands[i]->name, commands[i]->summary);
-    (void)printf(
-        "\nExamples:\n%s\ngraphpipe COMMAND --help tells more of each; graphpipe "
-        "--version says which this is.\n",
-        manual.examples);
+    (void)printf("\n"
+                 "Examples:\n"
+                 "%s\n"
+                 "graphpipe COMMAND --help says more about each; graphpipe --version "
+                 "prints the version.\n",
+                 manual.examples);
     return CLI_OK;
 }
 
@@ -105,7 +107,7 @@ static int misuse(const struct command *command, const char *message)
                       is_program(command) ? "" : "graphpipe ", command->name);
 }
 
-/* Runs it with what the parser understood. */
+/* Runs the command with the parsed options. */
 static int run_parsed(const struct command *command, struct options *options)
 {
     if (options->wants_help)
@@ -160,7 +162,7 @@ static int unknown_command(const char *word)
                       nearest.best ? nearest.best : "", nearest.best ? "\"?" : "");
 }
 
-/* What the build makes the installed man page and completions with. */
+/* For the build, which makes the man page and the completions. */
 static int print_made(const char *what, const char *shell)
 {
     struct text text = {0};
@@ -206,15 +208,15 @@ static int dispatch(char *const *argv)
         return print_overview();
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
         return print_version();
-    if (strcmp(word, "worker") == 0 && argv[2]) /* serve --isolate starts it so */
+    if (strcmp(word, "worker") == 0 && argv[2]) /* how serve --isolate starts it */
         return isolate_child(argv[2]);
     const struct command *command = find_command(commands, COUNT(commands), word);
     return command ? run_command(command, argv + 2) : unknown_command(word);
 }
 
-/* What a parent process may have left behind is set right before anything else: closed descriptors,
- * whose numbers would be taken by files that then get what is printed, blocked signals, and an
- * ignored SIGCHLD, without which nobody learns how a child ended. */
+/* First repairs what a parent process may have left behind: closed descriptors, whose
+ * numbers would go to files that then receive what is printed; blocked signals; and an
+ * ignored SIGCHLD, with which nobody learns how a child ended. */
 static bool start_clean(void)
 {
     sigset_t none;

@@ -1,12 +1,12 @@
-/* The man page. Texts that are laid out for a terminal stay as they are (.nf); the
- * options are a list, with the variable of each. */
+/* The man page. Texts that are laid out for a terminal are kept as they are (.nf); the
+ * options are a list, each with its variable. */
 #include "cli/manual.h"
 
 #include <graphpipe/version.h>
 
 #include <string.h>
 
-/* Text as roff prints it: nothing in it is a command or a hyphenation. */
+/* Text for roff: nothing in it is a request or a hyphenation. */
 static void add_roff(struct text *text, const char *plain)
 {
     bool is_line_start = true;
@@ -23,7 +23,7 @@ static void add_roff(struct text *text, const char *plain)
     }
 }
 
-/* Lines as they are. */
+/* Lines, unchanged. */
 static void add_verbatim(struct text *text, const char *lines)
 {
     text_puts(text, ".nf\n");

@@ -1,5 +1,5 @@
-/* Reading .npy: the elements follow the header and end with the file. They are used where
- * they lie, unless their order or their bytes are not ours. */
+/* Reading .npy: the elements follow the header and end with the file. They are used in
+ * place, unless they need to be reordered or converted. */
 #include "cli/npy.h"
 
 #include "base/checked.h"
@@ -40,7 +40,7 @@ static void swap(unsigned char *bytes, size_t size_bytes, size_t unit)
         }
 }
 
-/* The elements in row-major order and little-endian: where they lie, or a copy. NULL when
+/* The elements in row-major order and little-endian: in place, or a copy. NULL when
  * memory is short. */
 static const unsigned char *arrange(struct gp_arena *arena, const struct npy_head *head,
                                     const unsigned char *bytes, size_t n,
@@ -60,7 +60,7 @@ static const unsigned char *arrange(struct gp_arena *arena, const struct npy_hea
     return copy;
 }
 
-/* One character as UTF-8; 0 when it is none. */
+/* One character as UTF-8; 0 if it is not one. */
 static size_t put_utf8(char *to, uint32_t c)
 {
     if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
@@ -73,7 +73,7 @@ static size_t put_utf8(char *to, uint32_t c)
     return n;
 }
 
-/* An item of kind U as UTF-8 at `to`, which has room for 4 bytes a character. */
+/* An item of kind U as UTF-8 at `to`, which has room for 4 bytes per character. */
 static bool put_unicode(char *to, const unsigned char *item, size_t item_bytes,
                         struct gp_string *string)
 {
@@ -92,7 +92,7 @@ static bool put_unicode(char *to, const unsigned char *item, size_t item_bytes,
     return true;
 }
 
-/* The array of strings over items of a fixed size, padded with NULs. */
+/* An array of strings from items of fixed size that are padded with NULs. */
 static enum gp_status make_strings(struct gp_arena *arena, const struct npy_head *head,
                                    const unsigned char *items, size_t n,
                                    struct gp_tensor *tensor, struct gp_error *err)
@@ -109,10 +109,9 @@ static enum gp_status make_strings(struct gp_arena *arena, const struct npy_head
                 size--;
             strings[i] = (struct gp_string){(const char *)items, size};
         } else if (!put_unicode(text, items, head->item_bytes, &strings[i])) {
-            return gp_error_set(err, GP_MALFORMED,
-                                "string %zu holds a number that is no "
-                                "Unicode character",
-                                i);
+            return gp_error_set(
+                err, GP_MALFORMED,
+                "string %zu holds a number that is not a Unicode character", i);
         } else {
             text += strings[i].size_bytes;
         }
@@ -135,7 +134,7 @@ enum gp_status npy_decode(struct gp_arena *arena, const void *bytes, size_t size
                             ? GP_MAX_MESSAGE_BYTES / sizeof(struct gp_string)
                             : SIZE_MAX;
     if (n < 0 || (uint64_t)n > most || !checked_mul((size_t)n, head.item_bytes, &needed))
-        return gp_error_set(err, GP_TOO_LARGE, "its shape stands for too many elements");
+        return gp_error_set(err, GP_TOO_LARGE, "its shape has too many elements");
     char text[160];
     (void)gp_shape_format(head.dtype, head.shape, head.rank, text, sizeof text);
     if (size_bytes - start != needed)

@@ -1,6 +1,6 @@
 /* The header of a .npy file: "\x93NUMPY", two bytes of version, the header's length (two
  * bytes in version 1, four in 2 and 3), and a Python dictionary in text with exactly the
- * keys descr, fortran_order and shape. Only the forms that NumPy writes are taken. */
+ * keys descr, fortran_order and shape. Only the forms that NumPy writes are accepted. */
 #include "cli/npy_head.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ static void skip_blanks(struct npy_cursor *c)
         c->at++;
 }
 
-/* Blanks, then this character. */
+/* Skips blanks, then takes this character. */
 static bool take_char(struct npy_cursor *c, char expected)
 {
     skip_blanks(c);
@@ -134,8 +134,8 @@ static enum gp_status take_header(struct npy_cursor *c, struct npy_head *head,
             i++;
         if (!is_well || i == 3 || seen & 1u << i)
             return gp_error_set(err, GP_MALFORMED,
-                                "the header has not the keys descr, "
-                                "fortran_order and shape, each once");
+                                "the header must have the keys descr, fortran_order and "
+                                "shape, each once");
         seen |= 1u << i;
         const enum gp_status status = take_value(c, key, head, err);
         if (status != GP_OK)
@@ -174,7 +174,8 @@ static enum gp_status read_descr(struct npy_head *head, struct gp_error *err)
     const size_t n_digits = strspn(at, "0123456789");
     for (size_t i = 0; i < n_digits && size < GP_MAX_MESSAGE_BYTES; i++)
         size = 10 * size + (size_t)(at[i] - '0');
-    /* any number of strings of size 0 fits into no bytes, so there is no such type */
+    /* strings of size 0 would fit into no bytes in any number, so there is no such
+     * type */
     if (size && !at[n_digits] && (head->kind == 'S' || head->kind == 'U')) {
         head->dtype = GP_STRING;
         head->swap_bytes = head->kind == 'U' ? 4 : 1;
@@ -192,7 +193,7 @@ static enum gp_status read_descr(struct npy_head *head, struct gp_error *err)
         return gp_error_set(err, GP_UNSUPPORTED,
                             "it holds Python objects, which are not read "
                             "because reading them can run code");
-    return gp_error_set(err, GP_UNSUPPORTED, "no tensor type stands for its dtype \"%s\"",
+    return gp_error_set(err, GP_UNSUPPORTED, "no tensor type matches its dtype \"%s\"",
                         head->descr);
 }
 
@@ -205,7 +206,7 @@ enum gp_status npy_head_read(const unsigned char *bytes, size_t size_bytes,
         return gp_error_set(err, GP_MALFORMED, "it ends within the header");
     const unsigned char *b = bytes + MAGIC_BYTES;
     if (b[0] < 1 || b[0] > 3)
-        return gp_error_set(err, GP_UNSUPPORTED, ".npy version %u.%u is not known", b[0],
+        return gp_error_set(err, GP_UNSUPPORTED, "unknown .npy version %u.%u", b[0],
                             b[1]);
     const size_t start = b[0] == 1 ? 10 : 12;
     size_t length = (size_t)b[2] | (size_t)b[3] << 8;

@@ -86,7 +86,7 @@ static enum gp_status make_file(struct gp_arena *arena, const struct gp_tensor *
     return GP_OK;
 }
 
-/* The character at `s`, which is known to be well-formed UTF-8; *s moves on. */
+/* The character at `s`, which must be well-formed UTF-8; *s moves on. */
 static uint32_t get_utf8(const unsigned char **s)
 {
     const unsigned char lead = *(*s)++;
@@ -120,7 +120,7 @@ static void put_string(unsigned char *to, const struct gp_string *string, bool i
     }
 }
 
-/* Items of one size, the longest string's, padded with NULs. */
+/* Items of one size, that of the longest string, padded with NULs. */
 static enum gp_status encode_strings(struct gp_arena *arena,
                                      const struct gp_tensor *tensor,
                                      struct gp_encoding *out, struct gp_error *err)

@@ -1,7 +1,7 @@
 /* SplitMix64; and exponential variates by von Neumann's comparisons (1951), which need no
- * logarithm and so no libm: of uniform numbers drawn while they fall, a run of odd length
- * happens with the probability that makes its first number, plus the number of runs of
- * even length before, exponential. */
+ * logarithm and so no libm: uniform numbers are drawn while they fall, and runs of odd
+ * length are just likely enough that the first number of such a run, plus the number of
+ * even runs before it, is exponential. */
 #include "cli/random.h"
 
 #include <stdbool.h>

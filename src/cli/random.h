@@ -1,4 +1,4 @@
-/* cli/random.h - numbers that look random and come again with the same seed. */
+/* cli/random.h - numbers that look random and repeat with the same seed. */
 #ifndef GP_CLI_RANDOM_H
 #define GP_CLI_RANDOM_H
 
@@ -13,7 +13,7 @@ uint64_t random_bits(struct random *random);
 /* 0 <= value < 1 */
 double random_uniform(struct random *random);
 
-/* Of mean 1: the gaps between arrivals that know nothing of each other. */
+/* With mean 1: the gaps between independent arrivals. */
 double random_exponential(struct random *random);
 
 #endif

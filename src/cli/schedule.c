@@ -1,4 +1,4 @@
-/* Times are counted in gaps from the start, so that rounding does not add up. */
+/* Times are counted in gaps from the start, so that rounding errors do not add up. */
 #include "cli/schedule.h"
 
 #include "base/clock.h"

@@ -1,6 +1,5 @@
 /* cli/schedule.h - when the requests of an open loop are due, whatever the server does:
- * at equal distances, or as many clients that know nothing of each other would come
- * (Poisson). */
+ * at equal distances, or as those of many independent clients (Poisson). */
 #ifndef GP_CLI_SCHEDULE_H
 #define GP_CLI_SCHEDULE_H
 
@@ -17,11 +16,11 @@ struct schedule {
     struct random random;
 };
 
-/* The first request is due at start_ns, or with is_poisson after its first gap. */
+/* The first request is due at start_ns, or if is_poisson after its first gap. */
 void schedule_init(struct schedule *schedule, int64_t start_ns, double rate_per_s,
                    bool is_poisson, uint64_t seed);
 
-/* On to the next one. */
+/* Moves on to the next request. */
 void schedule_step(struct schedule *schedule);
 
 #endif

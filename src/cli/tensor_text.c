@@ -1,6 +1,6 @@
-/* Elements are read through two functions, one exact in text, one as a long double, which
- * holds every value of every type on the platforms that we build for and so orders all of
- * them. */
+/* Elements are read through two functions: one gives exact text, the other a long double,
+ * which holds every value of every type on the platforms that we build for and so orders
+ * them all. */
 #include "cli/tensor_text.h"
 
 #include "cli/half.h"
@@ -63,7 +63,7 @@ static long double value_at(const struct gp_tensor *tensor, size_t i)
     return 0;
 }
 
-/* The value after a round through the type's precision. */
+/* The value after rounding to the type's precision. */
 static double rounded(enum gp_dtype dtype, const char *digits)
 {
     switch (dtype) {
@@ -78,14 +78,14 @@ static double rounded(enum gp_dtype dtype, const char *digits)
     }
 }
 
-/* The fewest digits, from the number that every decimal survives on, that read back as
- * this. */
+/* Writes the fewest digits that read back as this value, starting with the number of
+ * digits that every decimal survives. */
 static void write_float(struct text *text, enum gp_dtype dtype, double value)
 {
     const bool is_half = dtype == GP_FLOAT16 || dtype == GP_BFLOAT16;
     int precision = dtype == GP_FLOAT64 ? 15 : dtype == GP_FLOAT32 ? 6 : 2;
     if (is_half && fabs(value) < 100000 && value == (int)value)
-        precision = 5; /* all of a whole number, such as 65504 */
+        precision = 5; /* all digits of a whole number, such as 65504 */
     char digits[40];
     do
         (void)snprintf(digits, sizeof digits, "%.*g", precision, value);
@@ -122,7 +122,7 @@ void tensor_write_json(struct text *text, const struct gp_tensor *tensor, size_t
         write_float(text, tensor->dtype, value);
 }
 
-/* For people: strings cut when they are long, NaN without quotes. */
+/* For people: long strings are cut, NaN has no quotes. */
 static void write_element(struct text *text, const struct gp_tensor *tensor, size_t i)
 {
     if (tensor->dtype == GP_STRING && AT(struct gp_string).size_bytes > LONG_STRING) {
@@ -137,7 +137,7 @@ static void write_element(struct text *text, const struct gp_tensor *tensor, siz
     }
 }
 
-/* Elements from *next on, in brackets for each dimension from `d` on. */
+/* Writes elements from *next on, in brackets for each dimension from `d` on. */
 static void write_nested(struct text *text, const struct gp_tensor *tensor, uint32_t d,
                          size_t *next)
 {
@@ -188,7 +188,7 @@ static void write_range(struct text *text, const struct gp_tensor *tensor, size_
         text_printf(text, "nan %zu  ", n_nan);
 }
 
-/* The greatest and where they are: what a classifier answers. */
+/* The greatest values and their indices: what a classifier answers. */
 static void write_top(struct text *text, const struct gp_tensor *tensor, size_t n)
 {
     size_t top[N_TOP];

@@ -1,5 +1,5 @@
-/* cli/tensor_text.h - tensors as text: for people, where large ones are summed up, and as
- * JSON, where every element is written so that it can be read back exactly. */
+/* cli/tensor_text.h - tensors as text: for people, with large ones summarised, and as
+ * JSON, with every element written so that it reads back exactly. */
 #ifndef GP_CLI_TENSOR_TEXT_H
 #define GP_CLI_TENSOR_TEXT_H
 
@@ -7,9 +7,9 @@
 
 #include <graphpipe/tensor.h>
 
-/* One line without an end: all elements in brackets when there are few; else the least
- * and the greatest, and the top three of a single row of floats or the first elements of
- * others. */
+/* One line without a line break: all elements in brackets if they are few; otherwise the
+ * minimum and the maximum, and the top three of a single row of floats or the first
+ * elements of others. */
 void tensor_write_summary(struct text *text, const struct gp_tensor *tensor);
 
 /* Element `index` as JSON: NaN and the infinities are strings. */

@@ -235,7 +235,7 @@ def test_statuses_are_counted():
 def test_timeouts_are_counted(slow):
     done = call(slow.addresses[0], "--config", "sleep-ms=300", *SHORT, "--timeout", "30ms",
                 "--json", "-")
-    assert done.returncode == 1 and "no request was answered well" in done.stderr
+    assert done.returncode == 1 and "no request succeeded" in done.stderr
     kinds = failures(json.loads(done.stdout))  # whoever gives up first
     assert kinds and kinds.keys() <= {"timeout", "http 504"}
 
@@ -378,7 +378,7 @@ def test_compare(echo, slow, tmp_path):
     assert same.count("within the spread") == 5 and "note" not in same
     assert "wants two" in fails(2, "--compare", quick)
     quick.write_text('{"a":1}')
-    assert "no result of graphpipe bench" in fails(1, "--compare", quick, late)
+    assert "not a result of graphpipe bench" in fails(1, "--compare", quick, late)
     quick.write_text("{")
     assert "quick.json:1: no JSON" in fails(1, "--compare", quick, late)
 
@@ -410,10 +410,10 @@ def test_an_interrupted_run_says_what_it_has(echo):
 
 def test_misuse(echo):
     address = echo.addresses[0]
-    assert "choose" in fails(2, address, "--rate", "5", "--in-flight", "2")
-    assert "choose" in fails(2, address, "--requests", "5", "--for", "2s")
+    assert "give one" in fails(2, address, "--rate", "5", "--in-flight", "2")
+    assert "give one" in fails(2, address, "--requests", "5", "--for", "2s")
     assert "--rate" in fails(2, address, "--poisson")
-    assert "made up" in fails(2, address, "float32:1", "--rows", "2")
+    assert "generated" in fails(2, address, "float32:1", "--rows", "2")
     assert "recorded" in fails(2, address, "--record", "x", "-o", "y")
     for rate in ("fast", "0", "-1", "5/m", "1e99", "nan"):
         assert "--rate wants" in fails(2, address, "--rate", rate)

@@ -365,7 +365,7 @@ def test_infer_errors(echo, tmp_path):
     assert "Python objects" in fails(1, "infer", echo, tmp_path / "objects.npy")
     assert "<c16" in fails(1, "infer", echo, tmp_path / "complex.npy")
     assert "gone.npy: No such file" in fails(1, "infer", echo, "gone.npy")
-    assert 'no type "flot32"' in fails(1, "infer", echo, "flot32[1]:1")
+    assert 'unknown type "flot32"' in fails(1, "infer", echo, "flot32[1]:1")
     assert "refused" in fails(1, "infer", "http://127.0.0.1:1", "int8:1")
     assert fails(1, "infer", f"unix:{tmp_path}/gone.sock", "int8:1")
     assert fails(1, "infer", "https://127.0.0.1", "int8:1")
@@ -442,7 +442,7 @@ def test_decode_request(tmp_path):
     assert text == (f'inference request, {len(body)} bytes\nconfig  "c"\ninputs\n'
                     "  [0] x  float64[3]  24 bytes  [1, 2, 3]\n"
                     '  [1] s  string[2]  3 bytes  ["ab", "c"]\n'
-                    "outputs asked for\n  [0] y\n")
+                    "requested outputs\n  [0] y\n")
     assert succeeds("decode", "-", stdin=body) == text
     assert succeeds("decode", "-", stdin=head + body) == text
     assert succeeds("decode", "--as", "request", path) == text

@@ -54,7 +54,7 @@ def test_statuses(site, cache, status):
 
 def test_no_bytes(site, cache):
     site.answers["/m.onnx"] = page(b"")
-    assert "no bytes" in start_fails(*ECHO, site.url + "/m.onnx")
+    assert "an empty answer" in start_fails(*ECHO, site.url + "/m.onnx")
     assert nothing_in(cache)
 
 

@@ -45,7 +45,7 @@ def assert_copy(cache, number):
 
 def test_wrong_page_replaces_no_model(site, cache, url):
     site.answers["/m.py"] = page(WRONG, etag='"2"')
-    for warning in "does not open", "still what did not open":
+    for warning in "does not open", "still the one that did not open":
         with serve(url) as server:
             assert '"1"' in served(server)
             assert warning in server.stderr and str(model_in(cache)) in server.stderr

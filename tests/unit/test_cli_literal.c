@@ -96,36 +96,37 @@ static void test_reads_values(void **state)
 static void test_refuses_values(void **state)
 {
     (void)state;
-    refuse("int8[1]:128", "\"128\" is no int8");
-    refuse("int8[1]:-129", "\"-129\" is no int8");
-    refuse("uint8[1]:256", "\"256\" is no uint8");
-    refuse("uint32[2]:1, -1", "\" -1\" is no uint32");
-    refuse("uint64[1]:18446744073709551616", "\"18446744073709551616\" is no uint64");
-    refuse("int32[1]:1.5", "\"1.5\" is no int32");
-    refuse("int32[2]:1,", "\"\" is no int32");
-    refuse("float32[1]:1e39", "\"1e39\" is no float32");
-    refuse("float16[1]:65520", "\"65520\" is no float16");
-    refuse("float64[1]:1e999", "\"1e999\" is no float64");
-    refuse("float64[1]:x", "\"x\" is no float64");
-    refuse("bool[1]:yes", "\"yes\" is no bool");
+    refuse("int8[1]:128", "\"128\" is not a value of type int8");
+    refuse("int8[1]:-129", "\"-129\" is not a value of type int8");
+    refuse("uint8[1]:256", "\"256\" is not a value of type uint8");
+    refuse("uint32[2]:1, -1", "\" -1\" is not a value of type uint32");
+    refuse("uint64[1]:18446744073709551616",
+           "\"18446744073709551616\" is not a value of type uint64");
+    refuse("int32[1]:1.5", "\"1.5\" is not a value of type int32");
+    refuse("int32[2]:1,", "\"\" is not a value of type int32");
+    refuse("float32[1]:1e39", "\"1e39\" is not a value of type float32");
+    refuse("float16[1]:65520", "\"65520\" is not a value of type float16");
+    refuse("float64[1]:1e999", "\"1e999\" is not a value of type float64");
+    refuse("float64[1]:x", "\"x\" is not a value of type float64");
+    refuse("bool[1]:yes", "\"yes\" is not a value of type bool");
     refuse("float32[2]:1,2,3", "float32[2] does not fit 3 values");
     refuse("float32[2,-1]:1,2,3", "float32[2,-1] does not fit 3 values");
     refuse("float32[0,-1]:1", "float32[0,-1] does not fit 1 value");
     refuse("float32[9223372036854775807,9]:1",
            "float32[9223372036854775807,9] does not fit 1 value");
     refuse("float32[-1,-1]:1",
-           "\"[-1,-1]\" is no shape: it wants sizes with commas between, "
-           "one of them -1 at most");
+           "\"[-1,-1]\" is not a shape: use sizes with commas between them, "
+           "at most one of them -1");
     refuse("float32[a]:1",
-           "\"[a]\" is no shape: it wants sizes with commas between, one of "
-           "them -1 at most");
+           "\"[a]\" is not a shape: use sizes with commas between them, at most "
+           "one of them -1");
     refuse("string[1]:\"open", "\"open: the closing quote is missing or not last");
     refuse("string[1]:\"a\"b", "\"a\"b: the closing quote is missing or not last");
     refuse("flaot32[1]:1",
-           "there is no type \"flaot32\": it is bool, int8, int16, int32, int64, uint8, "
+           "unknown type \"flaot32\": use bool, int8, int16, int32, int64, uint8, "
            "uint16, uint32, uint64, float16, bfloat16, float32, float64 or string");
     refuse("null[1]:1",
-           "there is no type \"null\": it is bool, int8, int16, int32, int64, uint8, "
+           "unknown type \"null\": use bool, int8, int16, int32, int64, uint8, "
            "uint16, uint32, uint64, float16, bfloat16, float32, float64 or string");
 }
 
