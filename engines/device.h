@@ -1,7 +1,7 @@
-/* device.h - the option "device" of engines that know GPUs. Slots are spread over the devices
- * round robin: the model's slot i runs on the (i mod n)th. With --isolate this process has one
- * of the model's slots, so its list begins with that slot's device, and what is beyond the
- * number of slots is never used. */
+/* device.h - the option "device" of engines that know GPUs. Slots are spread over the
+ * devices round robin: the model's slot i runs on the (i mod n)th. With --isolate this
+ * process has one of the model's slots, so its list begins with that slot's device, and
+ * what is beyond the number of slots is never used. */
 #ifndef GP_ENGINES_DEVICE_H
 #define GP_ENGINES_DEVICE_H
 
@@ -13,7 +13,7 @@
 
 #define DEVICE_GRAMMAR "device=cpu, cuda, cuda:N or cuda:N,N,..."
 
-/* The runs at a time for each device where nobody says: one computes while the other copies. */
+/* The default of concurrent runs per device: one computes while the other copies. */
 enum { DEVICE_SLOTS = 2, DEVICE_LIMIT = 64, DEVICE_MOST = 999 };
 
 struct device_list {
@@ -22,7 +22,7 @@ struct device_list {
     char text[8 + 4 * DEVICE_LIMIT]; /* "cpu", "cuda:0,1": of all processes */
 };
 
-/* The value of such an option, or NULL. */
+/* The value of option "device", or NULL. */
 static inline const char *device_value(const char *option)
 {
     return strncmp(option, "device=", 7) == 0 ? option + 7 : NULL;
@@ -56,7 +56,7 @@ static inline enum gp_status device_read_numbers(struct device_list *list,
     return GP_OK;
 }
 
-/* Of the last option that says a device; the CPU where none does. */
+/* Reads the last option that names a device; the CPU if none does. */
 static inline enum gp_status device_read(struct device_list *list,
                                          const struct gp_engine_options *options,
                                          struct gp_error *err)
@@ -92,7 +92,7 @@ static inline uint32_t device_n_used(const struct device_list *list, uint32_t n_
     return list->n < n_slots ? list->n : n_slots;
 }
 
-/* How many slots there are: as many as are wanted, or best. */
+/* The number of slots: as many as requested, or the default. */
 static inline uint32_t device_n_slots(const struct device_list *list,
                                       const struct gp_engine_options *options)
 {

@@ -1,7 +1,8 @@
-/* pinned.h - locks the host's memory in place for a process's GPUs, which then copy from and to
- * it directly. CUDA's driver library is opened at run time, so that nothing has to be installed
- * to build a plug-in, and where there is none nothing is pinned. A call needs a context of the
- * thread's: that which the framework uses for its first device is borrowed for it. */
+/* pinned.h - locks the host's memory in place for the GPUs of this process, which then
+ * copy from and to it directly. CUDA's driver library is opened at run time, so that
+ * building a plug-in needs nothing installed, and without it nothing is pinned. A call
+ * needs a CUDA context on its thread: it borrows the one that the framework uses for its
+ * first device. */
 #ifndef GP_ENGINES_PINNED_H
 #define GP_ENGINES_PINNED_H
 
@@ -9,7 +10,8 @@
 
 #include <dlfcn.h>
 
-/* The part of CUDA's driver interface that this needs; all give 0 when they have worked. */
+/* The part of CUDA's driver interface that is used here; all functions return 0 on
+ * success. */
 struct pinned_driver {
     int (*init)(unsigned flags);
     int (*device_get)(int *device, int number);
@@ -18,12 +20,12 @@ struct pinned_driver {
     int (*context_pop)(void **context);
     int (*memory_register)(void *memory, size_t size_bytes, unsigned flags);
     int (*memory_unregister)(void *memory);
-    void *context; /* NULL: there is no driver, or no device */
+    void *context; /* NULL: there is no driver or no device */
 };
 
 static struct pinned_driver pinned_driver;
 
-/* From here on for the life of the process: the pool outlives a model. */
+/* Stays open for the life of the process: the pool outlives a model. */
 static inline void pinned_open(int number)
 {
     struct pinned_driver *driver = &pinned_driver;
@@ -74,7 +76,7 @@ static inline void pinned_unpin(void *memory)
     (void)driver->context_pop(&popped);
 }
 
-/* Has the host's pool pinned where the model runs on GPUs. */
+/* Makes the host pin its pool if the model runs on GPUs. */
 static inline void pinned_describe(const struct device_list *devices,
                                    struct gp_description *description)
 {

@@ -1,8 +1,8 @@
-/* protobuf.h - reads the fields of a protobuf message where they lie. Plug-ins use it for
- * the few facts that a framework's interface does not tell, which is less than generated
- * code for the framework's schemas would be. Fields that nobody asks for are skipped by
- * their length, and a message that is broken simply ends early: the framework reads it as
- * well and says so. */
+/* protobuf.h - reads the fields of a protobuf message in place. Plug-ins use it for the
+ * few facts that a framework's interface does not expose, which takes less than generated
+ * code for the framework's schemas. Unused fields are skipped by their length, and a
+ * broken message simply ends early: the framework reads it as well and reports the
+ * error. */
 #ifndef GP_ENGINES_PROTOBUF_H
 #define GP_ENGINES_PROTOBUF_H
 
@@ -17,8 +17,8 @@ struct pb_bytes {
 
 struct pb_field {
     uint64_t number;
-    uint64_t value;       /* of a varint, else 0 */
-    struct pb_bytes body; /* of a text or a message, else NULL */
+    uint64_t value;       /* of a varint, otherwise 0 */
+    struct pb_bytes body; /* of a text or a message, otherwise NULL */
 };
 
 static inline struct pb_bytes pb_view(const void *data, size_t size_bytes)
@@ -50,7 +50,7 @@ static inline bool pb_varint(struct pb_bytes *from, uint64_t *value)
     return false;
 }
 
-/* The next field; *message is what is left of it. False at the end. */
+/* The next field; *message is the rest. False at the end. */
 static inline bool pb_next(struct pb_bytes *message, struct pb_field *field)
 {
     enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };
@@ -82,7 +82,8 @@ static inline bool pb_next(struct pb_bytes *message, struct pb_field *field)
     return true;
 }
 
-/* Is it made of whole fields? Then it may be a message; what is cut off, or text, is none. */
+/* True if it consists of complete fields, so that it may be a message; truncated ones and
+ * texts do not. */
 static inline bool pb_is_whole(struct pb_bytes message)
 {
     struct pb_field field;
@@ -92,7 +93,7 @@ static inline bool pb_is_whole(struct pb_bytes message)
     return true;
 }
 
-/* The next text or message of this number. */
+/* The next text or message with this number. */
 static inline bool pb_next_body(struct pb_bytes *message, uint64_t number,
                                 struct pb_bytes *body)
 {
@@ -105,7 +106,7 @@ static inline bool pb_next_body(struct pb_bytes *message, uint64_t number,
     return false;
 }
 
-/* The first text or message of this number; empty when there is none. */
+/* The first text or message with this number; empty if there is none. */
 static inline struct pb_bytes pb_body(struct pb_bytes message, uint64_t number)
 {
     struct pb_bytes body = {NULL, NULL};
@@ -113,7 +114,7 @@ static inline struct pb_bytes pb_body(struct pb_bytes message, uint64_t number)
     return body;
 }
 
-/* The last varint of this number, which is the one that counts; 0 when there is none. */
+/* The last varint with this number, which is the one that counts; 0 if there is none. */
 static inline uint64_t pb_value(struct pb_bytes message, uint64_t number)
 {
     struct pb_field field;

@@ -1,6 +1,6 @@
 /* The echo engine: returns its inputs, whatever they are, as many as outputs are named,
- * or all. It is the sample for writers of plug-ins, and what tests and benchmarks measure
- * the server with. To build one like it, and to serve it:
+ * or all. It is the sample for plug-in writers, and the engine that tests and benchmarks
+ * use to measure the server. To build one like it and serve it:
  *
  *     cc -std=c11 -shared -fPIC -o graphpipe-engine-mine.so mine.c
  *     graphpipe serve --engine ./graphpipe-engine-mine.so
@@ -9,8 +9,8 @@
 
 #include <stdlib.h>
 
-/* An engine without a cost never makes a request wait: more than the server has threads.
- */
+/* An engine without a cost never makes a request wait: this is more than the server has
+ * threads. */
 enum { DEFAULT_SLOTS = 16 };
 
 struct echo_model {
@@ -20,7 +20,7 @@ struct echo_model {
 static enum gp_status open_model(const struct gp_engine_options *options, void **model,
                                  struct gp_error *err)
 {
-    if (options->n_options) /* most likely one that is meant for another engine */
+    if (options->n_options) /* most likely meant for another engine */
         return gp_error_set(err, GP_INVALID,
                             "the echo engine has no option \"%s\"; it has none",
                             options->options[0]);
@@ -54,8 +54,7 @@ static enum gp_status describe_model(void *model, struct gp_description *descrip
     return GP_OK;
 }
 
-/* The inputs live as long as the answer, so they are handed back as they lie: no release.
- */
+/* The inputs live as long as the answer, so they are handed back in place: no release. */
 static enum gp_status run(void *model, uint32_t slot, const struct gp_call *call,
                           struct gp_outputs *outputs, struct gp_error *err)
 {

@@ -1,5 +1,6 @@
 /* The ONNX engine: opens, describes and closes a model with ONNX Runtime, which
- * onnx_session.c starts. Options: library=PATH, the runtime to use; device=, where it runs. */
+ * onnx_session.c starts. Options: library=PATH, the runtime to use; device=, where it
+ * runs. */
 #include "onnx.h"
 
 #include "../pinned.h"
@@ -31,7 +32,7 @@ static void close_model(void *self)
     free(model);
 }
 
-/* An option that nobody knows is most likely a mistyped one. */
+/* An unknown option is most likely a mistyped one. */
 static enum gp_status check_options(const struct gp_engine_options *options,
                                     struct gp_error *err)
 {
@@ -58,7 +59,7 @@ static enum gp_status open_slots(struct onnx_model *model, struct gp_error *err)
         struct onnx_slot *slot = &model->slots[i];
         slot->ort = ort;
         struct OrtStatus *failed = ort->api.CreateRunOptions(&slot->options);
-        /* what goes wrong in a run is in its answer, and need not be logged as well */
+        /* a failure of a run is in its answer, and need not be logged as well */
         if (!failed)
             failed =
                 ort->api.RunOptionsSetRunLogSeverityLevel(slot->options, ORT_LOG_FATAL);
@@ -83,8 +84,8 @@ static const char *metadata_text(struct onnx_model *model,
     return kept ? kept : "";
 }
 
-/* Version and description; where there is no description, what the graph and its maker
- * are called. None of it is worth failing for. */
+/* Version and description; without a description, the names of the graph and its
+ * producer. None of it is worth failing for. */
 static void read_metadata(struct onnx_model *model)
 {
     const struct ort_api *api = &model->ort->api;
@@ -95,7 +96,7 @@ static void read_metadata(struct onnx_model *model)
     if (ort_check(model->ort, api->SessionGetModelMetadata(model->sessions[0], &metadata),
                   "", NULL) != GP_OK)
         return;
-    /* absent, the runtime says 0 or the largest number */
+    /* if it is absent, the runtime returns 0 or the largest number */
     if (ort_check(model->ort, api->ModelMetadataGetVersion(metadata, &version), "",
                   NULL) == GP_OK &&
         version > 0 && version < INT64_MAX) {

@@ -1,5 +1,5 @@
-/* An open ONNX model: sessions, which may run in several threads at a time, and what
- * belongs to each slot. */
+/* An open ONNX model: sessions, which may run in several threads at a time, and the state
+ * of each slot. */
 #ifndef GP_ONNX_ONNX_H
 #define GP_ONNX_ONNX_H
 
@@ -17,7 +17,7 @@ struct onnx_symbol {
     struct onnx_symbol *next;
 };
 
-/* Whether an output comes in the shape that was predicted. */
+/* Whether an output comes with the predicted shape. */
 enum onnx_trust { ONNX_UNTRIED, ONNX_TRUSTED, ONNX_REFUTED };
 
 /* How an output's shape is predicted, see onnx_shape.c. */
@@ -30,13 +30,13 @@ struct onnx_shape {
 /* An output of a call. */
 struct onnx_asked {
     struct onnx_shape *shape;
-    bool is_bound; /* the runtime writes it where the host has it */
+    bool is_bound; /* the runtime writes it into the host's memory */
 };
 
-/* What one slot needs for a run; only one thread at a time has it. */
+/* State of a run in a slot; used by one thread at a time. */
 struct onnx_slot {
     const struct ort_runtime *ort;
-    struct OrtRunOptions *options; /* by which a run is stopped */
+    struct OrtRunOptions *options; /* to stop a run */
     atomic_bool is_cancelled;
     struct OrtValue **values; /* the inputs, then the outputs */
     const char **input_names;
@@ -48,9 +48,11 @@ struct onnx_model {
     const struct ort_runtime *ort;
     struct ort_listener listener;
     struct device_list devices;
-    struct OrtSession **sessions; /* for each device; on CPUs of n_threads, and of one */
+    /* one per device; on CPUs one of n_threads, and one of a single thread */
+    struct OrtSession **sessions;
     uint32_t n_sessions;
-    uint32_t n_wide; /* on CPUs, runs at a time beyond which they have one thread */
+    /* on CPUs, with more concurrent runs than this each has one thread */
+    uint32_t n_wide;
     atomic_uint n_running;
     struct onnx_slot *slots;
     union plugin_block *blocks;
@@ -70,13 +72,13 @@ struct onnx_model {
     char summary[32 + sizeof(((struct device_list *)0)->text)];
 };
 
-/* Opens the sessions and sets n_threads and n_slots; after onnx_file_list, and with the devices
- * known. */
+/* Opens the sessions and sets n_threads and n_slots; needs onnx_file_list and the
+ * devices. */
 enum gp_status onnx_session_open(struct onnx_model *model,
                                  const struct gp_engine_options *options,
                                  struct gp_error *err);
 
-/* The session for a run that begins now; give when it has ended. */
+/* Takes the session for a run that begins now; give when it has ended. */
 struct OrtSession *onnx_session_take(struct onnx_model *model, uint32_t slot);
 void onnx_session_give(struct onnx_model *model);
 
@@ -84,7 +86,7 @@ void onnx_session_give(struct onnx_model *model);
 enum gp_status onnx_io_read(struct onnx_model *model, const struct plugin_file *file,
                             struct gp_error *err);
 
-/* Reads which sizes of an input, or of an output, have names. Inputs come first. */
+/* Reads which sizes of an input or output have names. Inputs come first. */
 enum gp_status onnx_shape_read_input(struct onnx_model *model,
                                      const struct OrtTypeInfo *info,
                                      const struct gp_io *io, struct gp_error *err);
@@ -92,12 +94,12 @@ enum gp_status onnx_shape_read_output(struct onnx_model *model,
                                       const struct OrtTypeInfo *info,
                                       const struct gp_io *io, struct gp_error *err);
 
-/* The shape that the output will have for this call, as far as that is known and has been
+/* The shape that the output will have for this call, as far as it is known and has been
  * right before. */
 bool onnx_shape_predict(const struct onnx_shape *shape, const struct gp_call *call,
                         int64_t *sizes);
 
-/* Compares what was, or would have been, predicted with the shape that came. */
+/* Compares the shape that was, or would have been, predicted with the actual one. */
 void onnx_shape_learn(struct onnx_shape *shape, const struct gp_call *call,
                       const int64_t *sizes, size_t rank);
 
@@ -108,15 +110,14 @@ void onnx_shape_refute(struct onnx_shape *shape);
 enum gp_status onnx_run(void *model, uint32_t slot, const struct gp_call *call,
                         struct gp_outputs *outputs, struct gp_error *err);
 
-/* Maps the model's file, which is read as far as the runtime does not tell what is in it.
- */
+/* Maps the model's file, and reads the parts that the runtime does not expose. */
 enum gp_status onnx_file_open(struct plugin_file *file, const char *path,
                               struct gp_error *err);
 
-/* True when the graph's input or output of that name says what its shape is. */
+/* True if the graph's input or output with that name declares its shape. */
 bool onnx_file_has_shape(const struct plugin_file *file, const char *name);
 
-/* Lists the files that make up the model, and adds their sizes up. */
+/* Lists the files of the model and adds up their sizes. */
 enum gp_status onnx_file_list(struct onnx_model *model, const struct plugin_file *file,
                               const char *path, struct gp_error *err);
 

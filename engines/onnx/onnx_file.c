@@ -1,4 +1,4 @@
-/* Reads just enough of a model's protobuf for two things that the runtime does not tell:
+/* Reads just enough of a model's protobuf for two facts that the runtime does not expose:
  * whether a graph's input or output has a shape at all (a scalar and an unknown rank look
  * the same through its interface), and which other files hold weights. */
 #include "onnx.h"
@@ -7,10 +7,10 @@
 
 #include <stdlib.h>
 
-/* Subgraphs in subgraphs: beyond any model, below any stack. */
+/* Nesting of subgraphs: more than any model has, less than any stack takes. */
 enum { MAX_DEPTH = 16 };
 
-/* Numbers of fields in onnx.proto. */
+/* Field numbers in onnx.proto. */
 enum { MODEL_GRAPH = 7 };
 enum { GRAPH_NODE = 1, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12 };
 enum { NODE_ATTRIBUTE = 5 };
@@ -28,7 +28,7 @@ static struct pb_bytes view(const struct plugin_file *file)
     return pb_view(file->bytes, file->size_bytes);
 }
 
-/* Empty when there is none. */
+/* Empty if there is none. */
 static struct pb_bytes find_graph(const struct plugin_file *file)
 {
     return pb_body(view(file), MODEL_GRAPH);
@@ -67,8 +67,8 @@ bool onnx_file_has_shape(const struct plugin_file *file, const char *name)
     return false;
 }
 
-/* A walk over the graph for the weights that lie elsewhere, and what it finds, each once;
- * the first entry stands for the model itself. */
+/* A walk over the graph for external weights, and the files that it finds, each once; the
+ * first entry is the model itself. */
 struct file_walk {
     struct onnx_model *model;
     const char *path; /* of the model */

@@ -1,8 +1,8 @@
-/* What a session takes and gives. Inputs come in the graph's order, then, as optional
- * ones, the initializers that a request may override. Only tensors can travel: an input
- * of another kind makes the model unusable and is refused; an output of another kind
- * (scikit-learn's list of maps, for one) is left out with a warning, since the others
- * still serve. */
+/* What a session takes and gives. Inputs come in the graph's order, followed, as optional
+ * ones, by the initializers that a request may override. Only tensors can travel: an
+ * input of another kind makes the model unusable and is refused; an output of another
+ * kind (scikit-learn's list of maps, for one) is left out with a warning, since the
+ * others are still useful. */
 #include "onnx.h"
 
 enum section { INPUT, OUTPUT, INITIALIZER };
@@ -101,7 +101,7 @@ static void warn_left_out(const struct onnx_model *model, const char *name,
         model->listener.base.log(model->listener.base.log_context, GP_LOG_WARNING, line);
 }
 
-/* Reads entry i of a section into io; *is_usable false for one to be left out. */
+/* Reads entry i of a section into io; *is_usable is false if it has to be left out. */
 static enum gp_status read_entry(struct onnx_model *model, const struct plugin_file *file,
                                  enum section section, size_t i, struct gp_io *io,
                                  bool *is_usable, struct gp_error *err)
@@ -151,7 +151,7 @@ static enum gp_status read_section(struct onnx_model *model,
     for (size_t i = 0; i < n; i++) {
         bool is_usable;
         if (section == INITIALIZER && *n_list == GP_MAX_TENSORS)
-            return GP_OK; /* more cannot be told; they are constants then */
+            return GP_OK; /* no more is known; they are constants then */
         struct gp_io *io = &list[*n_list];
         const enum gp_status status =
             read_entry(model, file, section, i, io, &is_usable, err);

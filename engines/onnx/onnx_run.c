@@ -1,10 +1,10 @@
-/* One run: the request's memory becomes the runtime's inputs as it lies. Outputs whose
- * shape is known are bound: the runtime writes them into the host's memory. The others it
- * allocates, and they become the answer as they lie. Only strings are copied, both ways,
- * as the runtime has a type of its own for them.
+/* One run: the request's memory is the runtime's input, in place. Outputs of known shape
+ * are bound: the runtime writes them into the host's memory. It allocates the others, and
+ * they become the answer in place. Only strings are copied, both ways, as the runtime has
+ * its own type for them.
  *
- * When a run with bound outputs fails, it is done again without, whatever the runtime
- * says was wrong: its words differ by release, and no request is to fail for our sake.
+ * If a run with bound outputs fails, it is repeated without, whatever the error: its
+ * words differ by release, and no request should fail because of our optimisation.
  *
  * A run is stopped between two operators, through its slot's options. */
 #include "onnx.h"
@@ -46,7 +46,7 @@ static enum gp_status fill_strings(const struct ort_runtime *ort, struct OrtValu
     return GP_OK;
 }
 
-/* A value of the runtime's over the tensor's memory, which is no tensor of strings. */
+/* A value of the runtime over the tensor's memory; not for strings. */
 static enum gp_status make_view(const struct ort_runtime *ort,
                                 const struct gp_tensor *tensor, struct OrtValue **value,
                                 struct gp_error *err)
@@ -78,7 +78,7 @@ static enum gp_status make_input(const struct ort_runtime *ort,
     return status == GP_OK ? fill_strings(ort, *value, tensor, err) : status;
 }
 
-/* An output of strings, copied: the runtime gives them end to end, with the start of
+/* An output of strings, copied: the runtime returns them concatenated, with the start of
  * each. */
 static enum gp_status give_strings(const struct ort_runtime *ort, struct OrtValue *value,
                                    uint32_t index, const struct gp_tensor *shape,
@@ -110,7 +110,7 @@ static enum gp_status give_strings(const struct ort_runtime *ort, struct OrtValu
     return status;
 }
 
-/* Hands output `index` over; *value is empty afterwards when the host has it now. */
+/* Hands output `index` over; *value is empty afterwards if the host took it. */
 static enum gp_status give_output(const struct ort_runtime *ort, struct OrtValue **value,
                                   uint32_t index, struct onnx_shape *known,
                                   const struct gp_call *call, struct gp_outputs *outputs,
@@ -164,8 +164,8 @@ static void stop(void *arg)
                     NULL);
 }
 
-/* Finds what is known of the outputs; false when one is asked for twice, which no host
- * does: of two such values the runtime would write one. */
+/* Looks up what is known of the outputs; false if one is requested twice, which no host
+ * does: of two such values the runtime would write only one. */
 static bool find_shapes(const struct onnx_model *model, struct onnx_slot *slot,
                         const struct gp_call *call)
 {
@@ -184,8 +184,8 @@ static bool find_shapes(const struct onnx_model *model, struct onnx_slot *slot,
     return is_unique;
 }
 
-/* Gives the runtime the host's memory for the outputs whose shape is known. One for which
- * there is none is left to the runtime, which may have some. */
+/* Gives the runtime host memory for the outputs of known shape. If there is no memory for
+ * one, it is left to the runtime, which may have some. */
 static bool bind_outputs(const struct onnx_model *model, struct onnx_slot *slot,
                          const struct gp_call *call, struct gp_outputs *outputs)
 {
@@ -225,8 +225,8 @@ static enum gp_status run_session(struct onnx_model *model, struct onnx_slot *sl
                                                                : status;
 }
 
-/* Runs without bound outputs what failed with them; what works then is never bound again.
- * The host's memory is given back when the outputs are set anew. */
+/* Repeats a failed run without bound outputs; if that works they are never bound again.
+ * The host's memory is released when the outputs are set anew. */
 static enum gp_status run_unbound(struct onnx_model *model, struct onnx_slot *slot,
                                   const struct gp_call *call, struct gp_error *err)
 {

@@ -1,18 +1,18 @@
 /* The sessions of a model, and which of them runs a call. All slots share them, so that
  * the weights are in memory once, or twice: a run of several threads answers soonest, but
- * when all cores have runs, runs of one thread each get more done. So small models that
- * are free to choose have a wide and a narrow session; docs/decisions/onnx-threads.md has
- * the figures. Both give the same bits.
+ * when all cores have runs, runs of one thread each get more done. So small models
+ * without a given number of threads have a wide and a narrow session;
+ * docs/decisions/onnx-threads.md has the figures. Both give the same bits.
  *
- * On GPUs there is a session for each device. The runtime copies inputs there from where they
- * lie, and outputs to where they are wanted; what has no kernel there it computes on the CPU. */
+ * On GPUs there is a session per device. The runtime copies inputs there in place, and
+ * outputs to where they are needed; operators without a kernel there run on the CPU. */
 #include "onnx.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What weights may lie in memory twice for. */
+/* Weights up to this size may be in memory twice. */
 enum { NARROW_LIMIT_BYTES = 256 << 20 };
 
 struct opening {
@@ -20,7 +20,7 @@ struct opening {
     const char *path;
     uint32_t n_threads;
     int device;         /* -1: the CPU */
-    int least_severity; /* of what it logs */
+    int least_severity; /* name in its log */
     struct OrtSession *session;
     enum gp_status status;
     struct gp_error err;
@@ -55,7 +55,7 @@ static struct OrtStatus *set_options(const struct opening *opening,
         failed = api->SetSessionLogSeverityLevel(options, opening->least_severity);
     if (!failed)
         failed = api->SetSessionGraphOptimizationLevel(options, ORT_OPTIMIZE_ALL);
-    /* threads that spin while they wait take the cores from whoever has work */
+    /* threads that spin while they wait take cores from those that have work */
     if (!failed)
         failed =
             api->AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0");
@@ -90,7 +90,7 @@ static void *open_beside(void *opening)
     return NULL;
 }
 
-/* A runtime that cannot use GPUs would say so too, but not what to do. */
+/* A runtime without GPUs would report that too, but not the remedy. */
 static enum gp_status check_provider(const struct ort_runtime *ort, struct gp_error *err)
 {
     char **names;
@@ -111,7 +111,7 @@ static enum gp_status check_provider(const struct ort_runtime *ort, struct gp_er
                         ort->path);
 }
 
-/* What could be opened is closed with the model. */
+/* On failure the open ones are closed with the model. */
 static enum gp_status open_devices(struct onnx_model *model, struct opening opening,
                                    struct gp_error *err)
 {
@@ -134,7 +134,7 @@ static enum gp_status open_cpu(struct onnx_model *model, struct opening wide,
 {
     struct opening narrow = wide;
     narrow.n_threads = 1;
-    narrow.least_severity = ORT_LOG_FATAL; /* the wide one says it all */
+    narrow.least_severity = ORT_LOG_FATAL; /* the wide one has reported everything */
     pthread_t thread;
     const bool has_narrow = may_be_narrow && model->n_threads > 1 &&
                             model->n_slots > model->n_wide &&

@@ -90,7 +90,7 @@ enum gp_status onnx_shape_read_output(struct onnx_model *model,
     return GP_OK;
 }
 
-/* A host has all inputs that are not optional in the described order, these first. */
+/* A host passes all inputs that are not optional in the described order, and first. */
 static bool predict(const struct onnx_shape *shape, const struct gp_call *call,
                     int64_t *sizes)
 {

@@ -1,6 +1,6 @@
-/* Loads ONNX Runtime, once in a process: one environment serves all models, as the
- * runtime wants it, and stays. What it logs goes to the newest model's listener, since an
- * environment has one logger only. */
+/* Loads ONNX Runtime once per process: one environment serves all models, as the runtime
+ * requires, and stays. Its log goes to the newest model's listener, since an environment
+ * has only one logger. */
 #include "ort.h"
 
 #include <dlfcn.h>
@@ -26,7 +26,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ort_runtime runtime;
 static struct plugin_listeners listeners = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Copies text, each run of blanks and line breaks as one blank. */
+/* Copies text, with each run of blanks and line breaks as one blank. */
 static void one_line(const char *text, char *line, size_t line_size)
 {
     size_t n = 0;
@@ -42,7 +42,7 @@ static void one_line(const char *text, char *line, size_t line_size)
     line[n] = '\0';
 }
 
-/* Behind the bracket that opens first. */
+/* Behind the bracket that closes the first one. */
 static char *skip_arguments(char *at)
 {
     int depth = 0;
@@ -55,8 +55,8 @@ static char *skip_arguments(char *at)
 }
 
 /* Cuts "/PATH/FILE.cc:LINE FUNCTION(ARGUMENTS) " and "FILE.cc:LINE NAME " out, which tell
- * the runtime's makers where a check of theirs failed and hide from everybody else what it
- * says. */
+ * the runtime's makers where a check of theirs failed and hide from everybody else what
+ * it says. */
 static void cut_locations(char *line, const char *suffix)
 {
     char *at = line;
@@ -161,7 +161,7 @@ static enum gp_status start_runtime(struct ort_runtime *ort, const struct gp_hos
 {
     const struct ort_api_base *(*get_base)(void);
     struct gp_error mine;
-    /* official builds report their use over the network, unless told not to before they
+    /* official builds report usage over the network, unless told not to before they
      * start */
     setenv("ORT_DISABLE_TELEMETRY", "1", 1);
     void *handle =

@@ -1,10 +1,9 @@
 /* The part of ONNX Runtime's C interface that this plug-in uses. Its header comes with no
  * package, but the interface is a table of functions that only grows at its end: a
- * function is known by its slot, which never changes, and its arguments.
- * OrtGetApiBase()->GetApi(15) gives the table; every release from 1.15 on answers it.
+ * function is identified by its slot, which never changes, and its arguments.
+ * OrtGetApiBase()->GetApi(15) gives the table; every release from 1.15 on supports it.
  *
- * A call that fails returns a status that is the caller's to release; NULL means that it
- * worked. */
+ * A call that fails returns a status that the caller must release; NULL means success. */
 #ifndef GP_ONNX_ORT_H
 #define GP_ONNX_ORT_H
 
@@ -148,7 +147,7 @@ struct ort_api {
 #undef ORT_MEMBER
 };
 
-/* ONNX's numbers of element types that GraphPipe has as well. X(symbol, number) */
+/* ONNX's numbers for the element types of GraphPipe. X(symbol, number) */
 #define ORT_DTYPE_MAP(X)                                                                 \
     X(GP_FLOAT32, 1)                                                                     \
     X(GP_UINT8, 2)                                                                       \
@@ -170,11 +169,11 @@ enum { ORT_LOG_WARNING = 2, ORT_LOG_ERROR = 3, ORT_LOG_FATAL = 4 };
 enum { ORT_INVALID_ARGUMENT = 2 }; /* enum OrtErrorCode */
 enum { ORT_OPTIMIZE_ALL = 99, ORT_ALLOCATOR_DEVICE = 0, ORT_MEMORY_DEFAULT = 0 };
 
-/* The runtime, once in a process. */
+/* The runtime, once per process. */
 struct ort_runtime {
     struct ort_api api;
     struct OrtEnv *env;
-    struct OrtAllocator *allocator; /* for what it returns as text */
+    struct OrtAllocator *allocator; /* for strings that it returns */
     struct OrtMemoryInfo *memory;   /* "ordinary memory" */
     char version[32];
     char path[512];
@@ -198,16 +197,16 @@ void ort_unlisten(struct ort_listener *listener);
 /* The model is open. */
 void ort_opened(struct ort_listener *listener);
 
-/* Takes a status: NULL is GP_OK; else it is released and its message goes to *err, as one
- * line after `what`, which says what failed. */
+/* Consumes a status: NULL is GP_OK; otherwise it is released and its message goes to
+ * *err, as one line after `what`, which says what failed. */
 enum gp_status ort_check(const struct ort_runtime *ort, struct OrtStatus *status,
                          const char *what, struct gp_error *err);
 
-/* ReleaseValue, as a function that gp_outputs_adopt takes. */
+/* ReleaseValue, as a release function for gp_outputs_adopt. */
 void ort_release_value(void *value);
 
-/* GraphPipe's type for ONNX's number, GP_NULL when it has none; and ONNX's number, 0 for
- * none. The name is ONNX's, static. */
+/* GraphPipe's type for ONNX's number, GP_NULL if there is none; and ONNX's number, 0 if
+ * there is none. The name is ONNX's, a static string. */
 enum gp_dtype ort_dtype(int type);
 int ort_type(enum gp_dtype dtype);
 const char *ort_type_name(int type);

@@ -1,6 +1,6 @@
 /* The OpenVINO engine: opens, describes and closes a model. Options: library=PATH, the
- * runtime to use; precision=f32 or bf16, what it computes with; warm-up=1,8,32, numbers of
- * rows to run once before serving. */
+ * runtime to use; precision=f32 or bf16, for computing; warm-up=1,8,32, numbers of rows
+ * to run once before serving. */
 #include "openvino.h"
 
 #include <errno.h>
@@ -69,7 +69,7 @@ static enum gp_status read_graph(struct ov_model *model, const char *path,
     const enum gp_status status = ov_check(ov, failed, GP_INVALID, what, err);
     if (status != GP_OK)
         return status;
-    /* where the model has no name its reader's is in its place */
+    /* without a name in the model this is that of the reader */
     if (ov->ov_model_get_friendly_name(model->graph, &name) == OK && name &&
         !strstr(name, "_Frontend_IR"))
         model->description = plugin_keep_text(&model->blocks, name, NULL);
@@ -77,7 +77,7 @@ static enum gp_status read_graph(struct ov_model *model, const char *path,
     return GP_OK;
 }
 
-/* Who wants to be alone is not kept waiting by a stream of others. */
+/* A stream of shared holders does not keep an exclusive one waiting. */
 static void open_gate(struct ov_model *model)
 {
     pthread_rwlockattr_t kind;

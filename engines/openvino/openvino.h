@@ -1,9 +1,9 @@
 /* An open OpenVINO model: compiled for each way of running it (a lane), with the requests
  * that run it.
  *
- * A run borrows a request, and where the outputs are the request's own memory, its answer
- * keeps the request until it has been sent. So requests belong to runs and answers, not to
- * slots, and there are as many as were ever needed at a time. */
+ * A run borrows a request, and if outputs are in the request's own memory, the answer
+ * keeps the request until it has been sent. So requests belong to runs and answers, not
+ * to slots, and there are as many as were ever needed at the same time. */
 #ifndef GP_OPENVINO_OPENVINO_H
 #define GP_OPENVINO_OPENVINO_H
 
@@ -19,21 +19,22 @@ enum { N_LANES = 2 };
 struct ov_request {
     ov_infer_request_t *infer;
     struct ov_lane *lane;
-    uint32_t edition;        /* of the lane's model, that it runs */
+    uint32_t edition;        /* the lane's model, as compiled when the request was made */
     struct ov_request *next; /* of the lane's free ones */
     atomic_uint n_users;     /* the run, and each output that is lent */
     atomic_bool is_cancelled;
     struct ov_bound *bound; /* by output */
 };
 
-/* An output of fixed shape: it is written to the host's memory. `own` is the request's,
- * for runs that do not ask for it; is_host: it is the host's that is set now. */
+/* An output of fixed shape, written into the host's memory. `own` is the request's
+ * memory, for runs that do not ask for it; is_host: the host's is set now. */
 struct ov_bound {
     ov_tensor_t *own;
     bool is_host;
 };
 
-/* One way of compiling the model: n_streams runs at a time, each on its share of threads. */
+/* One way of compiling the model: n_streams runs at a time, each on its share of
+ * threads. */
 struct ov_lane {
     struct ov_model *model;
     ov_compiled_model_t *compiled;
@@ -47,12 +48,13 @@ struct ov_lane {
 struct ov_model {
     const struct ov_runtime *ov;
     ov_model_t *graph;
-    struct ov_lane lanes[N_LANES]; /* for a run alone, if that differs; for any run */
+    struct ov_lane lanes[N_LANES]; /* for single runs, if that differs; for all others */
     uint32_t n_lanes;
     atomic_uint n_running;
     struct ov_shapes *shapes; /* NULL: all shapes are fixed, and runs can be stopped */
-    pthread_rwlock_t gate;    /* read by runs, written by what must be alone */
-    atomic_bool is_spoilt;    /* a run has failed: compile before the next */
+    /* read-locked by runs, write-locked by those that must be alone */
+    pthread_rwlock_t gate;
+    atomic_bool is_spoilt; /* a run has failed: recompile before the next */
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;
     union plugin_block *blocks;
@@ -69,28 +71,28 @@ struct ov_model {
     char summary[64];
 };
 
-/* Finds the files that make up the model, and adds their sizes up; says why `path` can be
- * no model. */
+/* Lists the files of the model and adds up their sizes; *err says why `path` cannot be a
+ * model. */
 enum gp_status openvino_files_list(struct ov_model *model, const char *path,
                                    struct gp_error *err);
 
 /* Fills inputs and outputs from the graph. */
 enum gp_status openvino_io_read(struct ov_model *model, struct gp_error *err);
 
-/* True when the output has one shape only. */
+/* True if the output has only one shape. */
 bool openvino_io_is_fixed(const struct gp_io *io);
 
-/* Prepares for checking shapes, which is needed where the model has free ones. */
+/* Prepares for checking shapes, which models with free sizes need. */
 enum gp_status openvino_shapes_open(struct ov_model *model, struct gp_error *err);
 void openvino_shapes_close(struct ov_model *model);
 
-/* GP_INVALID where the shapes of the call's inputs do not fit each other. *is_fixed: all
+/* GP_INVALID if the shapes of the call's inputs do not fit each other. *is_fixed: all
  * shapes within the graph follow from them. */
 enum gp_status openvino_shapes_check(struct ov_model *model, const struct gp_call *call,
                                      bool *is_fixed, struct gp_error *err);
 
-/* Gives the graph its own shapes back, for compiling it, until it is let go of, which is
- * due in any case. */
+/* Restores the graph's own shapes for compiling it, until it is released, which must
+ * follow in any case. */
 enum gp_status openvino_shapes_hold(struct ov_model *model, struct gp_error *err);
 void openvino_shapes_let_go(struct ov_model *model);
 
@@ -100,18 +102,18 @@ enum gp_status openvino_lanes_open(struct ov_model *model,
                                    struct gp_error *err);
 void openvino_lanes_close(struct ov_model *model);
 
-/* Compiles the graph anew, while nothing runs. */
+/* Recompiles the graph while nothing runs. */
 enum gp_status openvino_lanes_renew(struct ov_model *model, struct gp_error *err);
 
 /* Runs each number of rows in the list ("1,8,32") once on every stream. */
 enum gp_status openvino_lanes_warm_up(struct ov_model *model, const char *rows,
                                       struct gp_error *err);
 
-/* A request of the lane that nobody uses, made when there is none; the caller is its one
- * user. NULL and *err. */
+/* A free request of the lane, made if there is none, with the caller as its only user.
+ * NULL and *err on failure. */
 struct ov_request *openvino_request_take(struct ov_lane *lane, struct gp_error *err);
 
-/* One user less; the last makes it free. A release function for gp_outputs_adopt. */
+/* Drops one user; the last one makes it free. A release function for gp_outputs_adopt. */
 void openvino_request_give(void *request);
 
 /* gp_engine.run */

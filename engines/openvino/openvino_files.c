@@ -1,9 +1,9 @@
-/* The files that make up a model: the one that is named; of an IR (.xml) its weights (.bin)
- * as well; of a SavedModel, which is a folder, those that it always has. Weights that an
- * ONNX file names are not among them: finding them takes a reader of the format.
+/* The files of a model: the given one; for an IR (.xml) its weights (.bin) as well; for a
+ * SavedModel, which is a folder, those that it always has. Weights that an ONNX file
+ * refers to are not included: finding them takes a parser of the format.
  *
- * What can be no model is refused here, by its name and outer form: OpenVINO tries all of
- * its readers on such a file, and one of them prints what it thinks of it. */
+ * Files that cannot be a model are refused here, by name and outer form: OpenVINO tries
+ * all of its readers on such a file, and one of them prints its complaints. */
 #include "openvino.h"
 
 #include "../protobuf.h"
@@ -20,10 +20,11 @@ static const char *const saved_model[] = {"saved_model.pb", "variables/variables
 
 enum { MAX_FILES = sizeof saved_model / sizeof saved_model[0] };
 
-/* FlatBuffers, and protobuf, end here; OpenVINO would read a larger file to its end first */
+/* the limit of FlatBuffers and protobuf; OpenVINO would first read a larger file to its
+ * end */
 enum { MAX_MESSAGE_BYTES = INT32_MAX };
 
-/* its root begins it, after at most a comment, and ends it */
+/* its root element begins it, after at most a comment, and ends it */
 static bool is_ir(const unsigned char *bytes, size_t n)
 {
     enum { HEAD_BYTES = 4096 };
@@ -36,7 +37,7 @@ static bool is_tflite(const unsigned char *bytes, size_t n)
     return n >= 8 && n <= MAX_MESSAGE_BYTES && memcmp(bytes + 4, "TFL3", 4) == 0;
 }
 
-/* Fields that only a message of this kind has. */
+/* Fields that only this kind of message has. */
 enum { ONNX_GRAPH = 7, GRAPH_DEF_NODE = 1, SAVED_MODEL_META_GRAPH = 2 };
 
 static bool has_field(const unsigned char *bytes, size_t n, uint64_t number)
@@ -92,8 +93,8 @@ static enum gp_status check_format(const char *path, struct gp_error *err)
     return gp_error_set(err, GP_INVALID, "%s: %s", path, wanted);
 }
 
-/* A file that is not there is no part of the model; if it is needed, its reader says so.
- * At a link that goes in circles OpenVINO ends the process, and for a pipe it waits. */
+/* A missing file is not part of the model; if it is needed, the reader reports it. For a
+ * cyclic link OpenVINO aborts the process, and a pipe makes it wait. */
 static enum gp_status add(struct ov_model *model, const char *path, struct gp_error *err)
 {
     struct stat info;

@@ -1,20 +1,21 @@
-/* How a model is compiled, and its requests. OpenVINO fixes when it compiles how many runs
- * go on at a time (streams) and how many threads they share. Runs of several threads answer
- * soonest, but when all cores have runs, runs of one thread each get more done. So small
- * models that are free to choose are compiled twice: a run that is alone takes the first
- * lane, one stream of all cores, any other the second, where each slot has a stream.
+/* How a model is compiled, and its requests. OpenVINO fixes at compile time how many runs
+ * are concurrent (streams) and how many threads they share. Runs of several threads
+ * answer soonest, but when all cores have runs, runs of one thread each get more done. So
+ * small models without a given number of threads are compiled twice: a single run takes
+ * the first lane, one stream of all cores, all others the second, where each slot has a
+ * stream.
  *
- * All runs are handed to OpenVINO's own threads, of which each has a stream. In the
- * thread that calls a run begins some 10 us sooner, but the stream is then chosen by the
- * thread, so that two runs may wait for one stream while another is idle, and with streams
- * of one thread 2026.4 loses the errors of such runs and gives garbage for an answer. */
+ * All runs are handed to OpenVINO's own threads, one per stream. In the calling thread a
+ * run would begin some 10 us sooner, but then the thread determines the stream, so that
+ * two runs may wait for one stream while another is idle, and with streams of one thread
+ * 2026.4 loses the errors of such runs and returns garbage. */
 #include "openvino.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What weights may lie in memory twice for. */
+/* Weights up to this size may be in memory twice. */
 enum { TWICE_LIMIT_BYTES = 256 << 20 };
 
 static void request_destroy(struct ov_request *request)
@@ -102,7 +103,7 @@ static uint32_t read_number(const struct ov_lane *lane, const char *key,
     return number > 0 && number < UINT32_MAX ? (uint32_t)number : fallback;
 }
 
-/* A processor without bf16 gets f32 without a word. */
+/* A processor without bf16 silently gets f32. */
 static enum gp_status check_precision(const struct ov_lane *lane, struct gp_error *err)
 {
     const struct ov_model *model = lane->model;
@@ -120,7 +121,7 @@ static enum gp_status check_precision(const struct ov_lane *lane, struct gp_erro
     return status;
 }
 
-/* Threads are not pinned: the server's other threads want the cores as well. */
+/* Threads are not pinned: the server's other threads need the cores as well. */
 static enum gp_status lane_compile(struct ov_lane *lane, struct gp_error *err)
 {
     const struct ov_model *model = lane->model;
@@ -195,7 +196,7 @@ static void drop_requests(struct ov_lane *lane)
     }
 }
 
-/* Answers that still keep a request of an older edition destroy it when they have gone. */
+/* Answers that still hold a request of an older edition destroy it when they are done. */
 enum gp_status openvino_lanes_renew(struct ov_model *model, struct gp_error *err)
 {
     enum gp_status status = openvino_shapes_hold(model, err);
@@ -220,9 +221,10 @@ void openvino_lanes_close(struct ov_model *model)
     }
 }
 
-/* --- warm-up ---------------------------------------------------------------------------- */
+/* --- warm-up
+ * ---------------------------------------------------------------------------- */
 
-/* Inputs of `rows` rows, all zero, over one piece of memory that fits the largest. */
+/* Inputs of `rows` rows, all zero, over one block of memory for the largest. */
 static enum gp_status set_zeros(const struct ov_model *model, struct ov_request *request,
                                 int64_t rows, const void *zeros, struct gp_error *err)
 {
@@ -247,7 +249,7 @@ static enum gp_status set_zeros(const struct ov_model *model, struct ov_request 
     return GP_OK;
 }
 
-/* All streams at once: what a size costs the first time, it costs on each of them. */
+/* All streams at once: the first run of a size is slow on each of them. */
 static enum gp_status lane_warm_up(struct ov_lane *lane, int64_t rows, const void *zeros,
                                    struct gp_error *err)
 {
@@ -279,7 +281,7 @@ static enum gp_status lane_warm_up(struct ov_lane *lane, int64_t rows, const voi
     return status;
 }
 
-/* Bytes of the largest input of so many rows; only the first size may be free. */
+/* Bytes of the largest input with that many rows; only the first size may be free. */
 static enum gp_status zeros_size(const struct ov_model *model, int64_t rows, size_t *size,
                                  struct gp_error *err)
 {

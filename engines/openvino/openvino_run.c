@@ -1,10 +1,10 @@
-/* One run: the request's memory becomes the inputs as it lies. An output of fixed shape is
- * written into the host's memory; of any other OpenVINO has the memory, and the answer is
- * sent from there, so the answer keeps the request that owns it (openvino.h). Nothing is
- * copied by us, and by OpenVINO only where its graph cannot work in place.
+/* One run: the request's memory becomes the inputs, in place. Outputs of fixed shape are
+ * written into the host's memory; for others OpenVINO has the memory, and the answer is
+ * sent from there, so the answer keeps the request that owns it (openvino.h). We copy
+ * nothing, and OpenVINO only where its graph cannot work in place.
  *
- * A run is stopped between two operators, but only where all shapes are fixed: see
- * openvino_shape.c for what a run leaves behind that does not come to its end. */
+ * A run is stopped between two operators, but only if all shapes are fixed:
+ * openvino_shape.c explains what an unfinished run leaves behind. */
 #include "openvino.h"
 
 #include <string.h>
@@ -37,7 +37,7 @@ static enum gp_status set_inputs(const struct ov_request *request,
     return GP_OK;
 }
 
-/* The model's output that is called so; the host has resolved the names. */
+/* The model's output with that name; the host has resolved the names. */
 static uint32_t find_output(const struct ov_model *model, const char *name,
                             uint32_t first)
 {
@@ -84,8 +84,8 @@ static enum gp_status bind(struct ov_request *request, uint32_t output, uint32_t
     return status;
 }
 
-/* First the outputs that are nobody's now, so that none is left in memory of an answer
- * that has gone. */
+/* First detaches unused outputs, so that none points into memory of an answer that has
+ * gone. */
 static enum gp_status bind_outputs(struct ov_request *request, const struct gp_call *call,
                                    struct gp_outputs *outputs, struct gp_error *err)
 {
@@ -165,7 +165,7 @@ static enum gp_status infer(struct ov_request *request, const struct gp_call *ca
         stop(request);
     if (failed == OK)
         failed = ov->ov_infer_request_wait(request->infer);
-    if (can_stop) /* the request is another run's soon */
+    if (can_stop) /* the request soon belongs to another run */
         (void)gp_call_on_cancel(call, NULL, NULL);
     if (failed != OK && atomic_load(&request->is_cancelled))
         return plugin_stopped(call, err);
@@ -174,7 +174,7 @@ static enum gp_status infer(struct ov_request *request, const struct gp_call *ca
     return ov_check(ov, failed, GP_ENGINE, "the model failed", err);
 }
 
-/* Waits until the run may begin: beside others, or alone where it may fail in the middle. */
+/* Waits until the run may begin: beside others, or alone if it may fail midway. */
 static enum gp_status enter(struct ov_model *model, bool is_fixed, struct gp_error *err)
 {
     enum gp_status status = GP_OK;

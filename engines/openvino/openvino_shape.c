@@ -1,12 +1,12 @@
-/* Which shapes a model with free sizes takes together. OpenVINO would find out in the run,
- * and there it is too late: a run that ends within the graph, for whatever reason, leaves
- * shapes in it, and a later run may take them for its own and answer wrongly (seen with
- * 2026.4; what is written below would do no harm if that was mended).
+/* Which shapes a model with free sizes accepts together. OpenVINO would find out during
+ * the run, and then it is too late: a run that ends within the graph, for whatever
+ * reason, leaves shapes in it, and a later run may take them for its own and answer
+ * wrongly (seen with 2026.4; the code below would do no harm if that was fixed).
  *
- * So the shapes of a call are tried on the uncompiled graph first, once for each set of
- * shapes: what does not fit is refused here and spoils nothing. What is left are models
- * whose shapes depend on values: their runs have the gate for themselves. When a run has
- * failed all the same, the next one compiles the model anew before it begins. */
+ * So the shapes of a call are first tried on the uncompiled graph, once for each set:
+ * what does not fit is refused here and spoils nothing. That leaves models whose shapes
+ * depend on values: their runs go one at a time. If a run fails all the same, the next
+ * one recompiles the model before it begins. */
 #include "openvino.h"
 
 #include <string.h>
@@ -103,7 +103,7 @@ void openvino_shapes_let_go(struct ov_model *model)
     pthread_mutex_unlock(&model->shapes->lock);
 }
 
-/* The place of the call's shapes among those that are known. */
+/* The index of the call's shapes among the known ones. */
 static struct known *find(struct ov_shapes *shapes, const struct gp_call *call)
 {
     uint64_t hash = 14695981039346656037u; /* FNV-1a */

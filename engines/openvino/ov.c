@@ -1,5 +1,5 @@
-/* Loads OpenVINO, once in a process: one core serves all models and stays. The library's
- * name has its release in it (libopenvino_c.so.2640), and so has every library it wants,
+/* Loads OpenVINO once per process: one core serves all models and stays. The library's
+ * name includes its release (libopenvino_c.so.2640), and so do those of its dependencies,
  * which it finds in its own folder. */
 #include "ov.h"
 
@@ -69,8 +69,8 @@ const char *ov_type_name(ov_element_type_e type)
     return (size_t)type < sizeof names / sizeof names[0] ? names[type] : "unknown";
 }
 
-/* Lines that tell OpenVINO's makers where a check of theirs failed, and headings, hide
- * from everybody else what is said. */
+/* Headings, and lines that tell OpenVINO's developers where a check failed, hide the
+ * actual message from everybody else. */
 static bool is_noise(const char *text, size_t size)
 {
     static const char *const beginnings[] = {"Exception from ", "Check '",
@@ -86,7 +86,7 @@ static bool is_noise(const char *text, size_t size)
     return false;
 }
 
-/* What is left of the message, as one line. */
+/* The rest of the message, as one line. */
 static void one_line(const char *text, char *line, size_t line_size)
 {
     static const char reader[] = "[TensorFlow Frontend] ";
@@ -127,7 +127,7 @@ enum gp_status ov_check(const struct ov_runtime *ov, ov_status_e failed,
     if (message)
         one_line(message, line, sizeof line);
     ov->ov_free(message);
-    /* its words for weights in a file beside the model that is not there, or too short */
+    /* its message for external weights that are missing or too short */
     static const char weights[] =
         "Invalid usage of method for externally stored data in ";
     if (strncmp(line, weights, strlen(weights)) == 0)
@@ -151,8 +151,8 @@ enum gp_status ov_view(const struct ov_runtime *ov, enum gp_dtype dtype,
         GP_INVALID, "cannot make a tensor", err);
 }
 
-/* The numbers of types have changed between releases. They are right when a tensor of
- * each has the size that it should have. */
+/* The numbers of types have changed between releases. They are right if a tensor of each
+ * type has the right size. */
 static enum gp_status check_types(const struct ov_runtime *ov, struct gp_error *err)
 {
     static const int64_t one[] = {1};

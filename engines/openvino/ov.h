@@ -1,9 +1,9 @@
-/* OpenVINO's C interface as this plug-in uses it: a table of functions that is filled when
- * its library has been found, so that the plug-in loads without it. OpenVINO finds its own
- * plug-in for CPUs and its readers of formats beside that library.
+/* OpenVINO's C interface as this plug-in uses it: a table of functions that is filled
+ * when its library has been found, so that the plug-in loads without it. OpenVINO finds
+ * its own plug-in for CPUs and its readers of formats beside that library.
  *
- * A call that fails returns a status other than OK; the words for it are kept once in a
- * process, so that under load they may be those of another run. */
+ * A call that fails returns a status other than OK; the message is kept once per process,
+ * so that under load it may belong to another run. */
 #ifndef GP_OPENVINO_OV_H
 #define GP_OPENVINO_OV_H
 
@@ -52,7 +52,7 @@
     X(ov_tensor_get_shape)                                                               \
     X(ov_version_free)
 
-/* The runtime, once in a process. */
+/* The runtime, once per process. */
 struct ov_runtime {
 #define OV_MEMBER(name) __typeof__(&name) name;
     OV_FUNCTIONS(OV_MEMBER)
@@ -67,17 +67,18 @@ enum gp_status ov_runtime_open(const struct gp_host *host,
                                const struct gp_engine_options *options,
                                const struct ov_runtime **ov, struct gp_error *err);
 
-/* GP_OK for OK; else `status`, with what OpenVINO says as one line after `what`. */
+/* GP_OK for OK; otherwise `status`, with OpenVINO's message as one line after `what`. */
 enum gp_status ov_check(const struct ov_runtime *ov, ov_status_e failed,
                         enum gp_status status, const char *what, struct gp_error *err);
 
-/* GraphPipe's type for OpenVINO's, GP_NULL when it has none, and the other way; strings
- * have none, as the C interface cannot read them. The name is OpenVINO's, static. */
+/* GraphPipe's type for OpenVINO's, GP_NULL if there is none, and the other way around;
+ * there is none for strings, which the C interface cannot read. The name is OpenVINO's, a
+ * static string. */
 enum gp_dtype ov_dtype(ov_element_type_e type);
 ov_element_type_e ov_type(enum gp_dtype dtype);
 const char *ov_type_name(ov_element_type_e type);
 
-/* A tensor over somebody's memory, which OpenVINO does not copy. */
+/* A tensor over existing memory, which OpenVINO does not copy. */
 enum gp_status ov_view(const struct ov_runtime *ov, enum gp_dtype dtype,
                        const int64_t *sizes, uint32_t rank, const void *data,
                        ov_tensor_t **tensor, struct gp_error *err);

@@ -41,7 +41,7 @@ std::string pytorch_one_line(const std::exception &failure)
 {
     const auto *of_torch = dynamic_cast<const c10::Error *>(&failure);
     std::string text = of_torch ? of_torch->what_without_backtrace() : failure.what();
-    /* the interpreter puts its traceback before what was wrong */
+    /* the interpreter puts its traceback before the actual error */
     static const char mark[] = "Error: ";
     const size_t last = text.rfind(mark);
     const bool is_traced = text.find("Traceback of TorchScript") != std::string::npos;
@@ -140,7 +140,7 @@ static std::string read_file(const char *path, size_t most)
     return text;
 }
 
-/* libtorch's words for what is not TorchScript help nobody. */
+/* libtorch's errors for files that are not TorchScript help nobody. */
 static void check_kind(const std::string &path, const std::string &head)
 {
     static const char export_it[] =
@@ -194,7 +194,7 @@ static wishes read_options(pytorch_model &model, const struct gp_engine_options 
     return wished;
 }
 
-/* libtorch's own words come with the first tensor that is to go there. */
+/* Otherwise libtorch's own error would come with the first tensor for the device. */
 static void read_devices(pytorch_model &model, const struct gp_engine_options *options)
 {
     struct gp_error err = {GP_OK, ""};
@@ -219,7 +219,7 @@ static void read_devices(pytorch_model &model, const struct gp_engine_options *o
 
 /* --- the module ------------------------------------------------------------------------ */
 
-/* libtorch loads a tensor whose bytes the file lacks, and each run fails. */
+/* libtorch loads a tensor even if the file lacks its bytes, and then every run fails. */
 template <typename List>
 static void check_weights(const List &list, const std::string &path)
 {
@@ -229,8 +229,8 @@ static void check_weights(const List &list, const std::string &path)
             refuse(path + " holds nothing of the weights \"" + entry.name + "\"");
 }
 
-/* Folds what is constant, training mode and its branches too, and brings weights into the order
- * that a CPU computes with. Not all modules allow it. */
+/* Folds constants, including training mode and its branches, and brings weights into the
+ * order that a CPU computes with. Not all modules allow it. */
 static torch::jit::Module freeze_module(const pytorch_model &model,
                                         const torch::jit::Module &module)
 {
@@ -245,8 +245,8 @@ static torch::jit::Module freeze_module(const pytorch_model &model,
     }
 }
 
-/* Onto the next device: read from the file, since what is frozen is constant and stays where it
- * is. */
+/* For the next device: read from the file again, since frozen constants stay where they
+ * are. */
 static void load_module(pytorch_model &model, const std::string &path)
 {
     torch::jit::Module module =
@@ -278,7 +278,7 @@ static void load_package(pytorch_model &model, const std::string &path)
 }
 
 /* Looks for what forward writes into: its arguments, which are the request's memory, and
- * the module itself. Unsure counts as written. */
+ * the module itself. If in doubt it counts as written. */
 static void find_writes(pytorch_model &model)
 {
     std::shared_ptr<torch::jit::Graph> graph =
@@ -312,8 +312,9 @@ static void plan_threads(pytorch_model &model, const struct gp_engine_options *o
 
 /* --- the engine ------------------------------------------------------------------------ */
 
-/* What opening runs, and what modules fork, which is for the whole process and settled by its first
- * model. PyTorch would take the machine's cores, whatever the quota. */
+/* The threads for opening, and for forks inside modules: a setting of the whole process
+ * that its first model makes. PyTorch would take all cores of the machine, whatever the
+ * quota. */
 static void limit_threads(const struct gp_engine_options *options)
 {
     const int n_cores = options->n_cores ? static_cast<int>(options->n_cores) : 1;
@@ -328,10 +329,10 @@ static void load(pytorch_model &model, const struct gp_engine_options *options)
 {
     const c10::InferenceMode guard;
     const pytorch_listener listener(model);
-    FLAGS_caffe2_log_level = c10::GLOG_FATAL; /* it would print what it throws as well */
+    FLAGS_caffe2_log_level = c10::GLOG_FATAL; /* what it throws it would print as well */
     torch::jit::setPrintHandler(print_to_log);
-    /* for all modules of the process: no run watches shapes so that a later one, compiled
-     * anew, could rely on them */
+    /* for all modules of the process: no run records shapes that a later, recompiled one
+     * would rely on */
     torch::jit::FusionStrategy none;
     torch::jit::setFusionStrategy(none);
     model.log = options->log;

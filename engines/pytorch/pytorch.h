@@ -1,6 +1,6 @@
-/* An open PyTorch model: a TorchScript module, or a package of AOTInductor, which all slots
- * share. Inside the plug-in errors are exceptions, libtorch's and pytorch_refusal; the four
- * functions that the host calls turn them into a status. */
+/* An open PyTorch model: a TorchScript module, or a package of AOTInductor, which all
+ * slots share. Inside the plug-in errors are exceptions, those of libtorch and
+ * pytorch_refusal; the four functions that the host calls turn them into a status. */
 #ifndef GP_PYTORCH_PYTORCH_H
 #define GP_PYTORCH_PYTORCH_H
 
@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-/* What only we know how to say well; its message goes to the user as it is. */
+/* An error that we phrase ourselves; its message goes to the user unchanged. */
 struct pytorch_refusal : std::runtime_error {
     enum gp_status status;
     pytorch_refusal(enum gp_status its_status, const std::string &message)
@@ -27,7 +27,7 @@ struct pytorch_refusal : std::runtime_error {
     }
 };
 
-/* What is known of an input or output. */
+/* What is known about an input or output. */
 struct pytorch_io {
     std::string name;
     std::string description;
@@ -40,13 +40,13 @@ struct pytorch_io {
 struct pytorch_argument {
     pytorch_io io;
     c10::TypePtr type;
-    c10::IValue preset;      /* what it is when it does not come */
-    bool is_input = true;    /* else of a type that no tensor can be */
+    c10::IValue preset;      /* its value if the request leaves it out */
+    bool is_input = true;    /* otherwise of a type that no tensor can be */
     bool is_written = false; /* forward may change it in place */
 };
 
-/* Where in forward's result an output lies: in itself, in an element, or in one of that.
- * None is the end. */
+/* The position of an output in forward's result: the result itself, an element, or an
+ * element of one. None ends the path. */
 struct pytorch_output {
     pytorch_io io;
     c10::IValue path[2]; /* a position or a key */
@@ -55,7 +55,7 @@ struct pytorch_output {
 struct pytorch_model {
     struct device_list list;
     std::vector<c10::Device> devices{c10::kCPU}; /* slot i runs on devices[i % n] */
-    std::vector<torch::jit::Module> modules;     /* one on each, or else one of these */
+    std::vector<torch::jit::Module> modules;     /* one per device; none for a package */
     std::unique_ptr<torch::inductor::AOTIModelPackageLoader> package;
     std::vector<pytorch_argument> arguments;
     std::vector<pytorch_output> outputs;
@@ -63,10 +63,10 @@ struct pytorch_model {
 
     uint32_t n_slots = 1;
     uint32_t n_threads = 1; /* of a run */
-    uint32_t n_wide = 0;    /* runs at a time beyond which they have one; 0: never */
+    uint32_t n_wide = 0;    /* concurrent runs beyond which each has one; 0: never */
     std::atomic<uint32_t> n_running{0};
 
-    /* for the description, and what it points into */
+    /* for the description, and the memory that it points into */
     std::vector<struct gp_io> described_inputs;
     std::vector<struct gp_io> described_outputs;
     std::vector<std::string> files;
@@ -83,17 +83,17 @@ inline bool pytorch_has_gpus(const pytorch_model &model)
     return model.list.n > 0;
 }
 
-/* Runs `work` where no exception may leave; `what` begins the message of libtorch's. */
+/* Runs `work` where no exception may escape; `what` prefixes the messages of libtorch. */
 enum gp_status pytorch_guard(struct gp_error *err, const char *what,
                              const std::function<void()> &work);
 
-/* An exception's message as one line, without the traces around it. */
+/* The message of an exception as one line, without the traces around it. */
 std::string pytorch_one_line(const std::exception &failure);
 
 void pytorch_log(const pytorch_model &model, enum gp_log_level level,
                  const std::string &message);
 
-/* While it lives, what libtorch warns of and forward prints on this thread goes to the
+/* During its lifetime, libtorch's warnings and forward's output on this thread go to the
  * model's log. */
 class pytorch_listener : public c10::WarningHandler
 {
@@ -106,8 +106,8 @@ class pytorch_listener : public c10::WarningHandler
     void process(const c10::Warning &warning) override;
 };
 
-/* What is said of the inputs and outputs, as JSON: an object with the two lists, or one
- * list; see docs/engines.md. `where` is its name in messages. */
+/* The user's description of inputs and outputs, as JSON: an object with the two lists, or
+ * one list; see docs/engines.md. `where` is its name in messages. */
 struct pytorch_said {
     std::optional<std::vector<pytorch_io>> inputs;
     std::optional<std::vector<pytorch_io>> outputs;
@@ -116,13 +116,13 @@ pytorch_said pytorch_said_read(const std::string &text, const std::string &where
 std::vector<pytorch_io> pytorch_said_list(const std::string &text,
                                           const std::string &where);
 
-/* Fills arguments, then outputs and the description's lists, from forward's schema, or for
+/* Fill arguments, then outputs and the description's lists, from forward's schema, or for
  * a package from `said` alone. The second may run the model. */
 void pytorch_inputs_read(pytorch_model &model, const pytorch_said &said);
 void pytorch_outputs_read(pytorch_model &model, const pytorch_said &said);
 
-/* forward on the slot's device, with inputs in the described order, each with its described
- * name. A GPU may still be at work when it returns, also reading the inputs. */
+/* Runs forward on the slot's device, with inputs in the described order, each with its
+ * described name. A GPU may still be working when it returns, and reading the inputs. */
 c10::IValue pytorch_forward(pytorch_model &model, uint32_t slot,
                             const struct gp_tensor *inputs, uint32_t n_inputs);
 

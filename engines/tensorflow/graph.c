@@ -1,6 +1,6 @@
-/* Reads a model into a graph and a session that is ready to run: a SavedModel's folder by
- * TensorFlow's own loader, which sets its variables and tables up as well, or a GraphDef,
- * whose variables are set up by what it has for that. */
+/* Reads a model into a graph and a session that is ready to run. A SavedModel's folder
+ * goes through TensorFlow's own loader, which also sets up its variables and tables; a
+ * GraphDef's are set up by its own operations for that. */
 #include "model.h"
 
 #include "../protobuf.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers of fields in saved_model.proto and graph.proto. */
+/* Field numbers in saved_model.proto and graph.proto. */
 enum { META_GRAPHS = 2, GRAPH_NODES = 1 };
 
 static const char nothing[] = "graphpipe/nothing"; /* an operation of ours */
@@ -21,7 +21,7 @@ static enum gp_status add_file(struct tf_model *model, const char *folder,
     char path[PATH_MAX];
     struct stat info;
     const int n = snprintf(path, sizeof path, "%s%s%s", folder, *name ? "/" : "", name);
-    /* a pipe would be waited for */
+    /* a pipe would block */
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
         return gp_error_set(err, GP_INVALID, "%s is not a file", path);
     const char **files =
@@ -36,7 +36,7 @@ static enum gp_status add_file(struct tf_model *model, const char *folder,
     return files[model->n_files - 1] ? GP_OK : GP_NO_MEMORY;
 }
 
-/* All files of a folder that may not be there. */
+/* All files of a folder that may not exist. */
 static enum gp_status add_folder(struct tf_model *model, const char *path,
                                  const char *name, struct gp_error *err)
 {
@@ -56,9 +56,10 @@ static enum gp_status add_folder(struct tf_model *model, const char *path,
     return status;
 }
 
-/* Of a ConfigProto what is for CPUs: device_count, no GPU, and
- * graph_options.rewrite_options.cpu_layout_conversion. That one is for models made for GPUs,
- * channels first: only oneDNN, which some processors do without, has such convolutions. */
+/* The part of a ConfigProto for CPUs: device_count, no GPU, and
+ * graph_options.rewrite_options.cpu_layout_conversion. The latter is for models made for
+ * GPUs, channels first: only oneDNN, which some processors lack, has such
+ * convolutions. */
 static size_t put_cpu(unsigned char *proto)
 {
     static const unsigned char fields[] = {0x0a, 7,    0x0a, 3,    'G', 'P',  'U', 0x10,
@@ -67,8 +68,8 @@ static size_t put_cpu(unsigned char *proto)
     return sizeof fields;
 }
 
-/* What is for a GPU: gpu_options, with allow_growth, so that it does not take the whole card at
- * once, and visible_device_list, which counts as CUDA does. */
+/* The part for a GPU: gpu_options, with allow_growth, so that it does not take the whole
+ * card at once, and visible_device_list, with CUDA's numbers. */
 static size_t put_gpu(unsigned char *proto, int device)
 {
     char number[16];
@@ -80,8 +81,8 @@ static size_t put_gpu(unsigned char *proto, int device)
     return sizeof fields + (size_t)n;
 }
 
-/* A ConfigProto: intra_op_parallelism_threads, inter_op_parallelism_threads, which are for
- * runs with a deadline, and the device's. */
+/* A ConfigProto: intra_op_parallelism_threads, inter_op_parallelism_threads, which are
+ * for runs with a deadline, and the device's. */
 static TF_SessionOptions *session_options(struct tf_model *model, uint32_t n_cores)
 {
     const struct tf_api *api = &model->tf->api;
@@ -125,8 +126,8 @@ static enum gp_status check_variables(struct tf_model *model, const char *path,
     return GP_OK;
 }
 
-/* The file, if it is whole and has a field of that number at least. TensorFlow says less of
- * others, and aborts at one that protobuf could not hold. */
+/* The file, if it is complete and has at least one field with that number. TensorFlow's
+ * errors for others say less, and it aborts on a file that is too large for protobuf. */
 static enum gp_status map(const char *path, uint64_t field, const char *kind,
                           struct plugin_file *file, struct gp_error *err)
 {

@@ -1,5 +1,5 @@
-/* An open TensorFlow model: a graph, a session that runs it for all slots at a time, and
- * its signatures: which tensors of the graph are inputs and outputs, and by what names.
+/* An open TensorFlow model: a graph, a session that runs it for all slots concurrently,
+ * and its signatures: which tensors of the graph are inputs and outputs, and their names.
  * A GraphDef has no signatures; one is made for it. */
 #ifndef GP_TENSORFLOW_MODEL_H
 #define GP_TENSORFLOW_MODEL_H
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Inputs, or outputs, with their places in the graph. */
+/* Inputs or outputs, with their places in the graph. */
 struct tf_ends {
     struct gp_io *ios;
     TF_Output *places;
@@ -22,10 +22,10 @@ struct tf_signature {
     struct tf_ends inputs;
     struct tf_ends outputs;
     const char *unusable; /* why it cannot be run, or NULL */
-    bool keeps_inputs;    /* a run may leave its inputs in the model's state */
+    bool keeps_inputs;    /* a run may keep its inputs in the model's state */
 };
 
-/* What one slot needs for a run; only one thread at a time has it. */
+/* State of a run in a slot; used by one thread at a time. */
 struct tf_slot {
     TF_Status *status;
     TF_Output *places;  /* the inputs', then the outputs' */
@@ -36,7 +36,7 @@ struct tf_slot {
 struct tf_model {
     const struct tf_runtime *tf;
     struct plugin_listener listener;
-    struct device_list devices; /* one at most is used: it is a setting of the process */
+    struct device_list devices; /* at most one is used: it is a setting of the process */
     TF_Graph *graph;
     TF_Session *session;
     TF_Status *status; /* for open and close */
@@ -54,41 +54,41 @@ struct tf_model {
     char description[96];
 };
 
-/* Fills graph, session and files, and for a SavedModel the signatures, which may be none.
- */
+/* Fills graph, session and files, and for a SavedModel its signatures, if any. */
 enum gp_status tf_graph_open(struct tf_model *model, const char *path, uint32_t n_cores,
                              struct gp_error *err);
 
-/* Reads the signatures of a SavedModel out of its MetaGraphDef; it may have none. */
+/* Reads the signatures of a SavedModel from its MetaGraphDef; it may have none. */
 enum gp_status tf_signature_read(struct tf_model *model, const TF_Buffer *meta_graph,
                                  struct gp_error *err);
 
-/* The signature of a graph that has none: its placeholders, and what nobody consumes. */
+/* Makes the signature of a graph that has none: its placeholders, and whatever nothing
+ * consumes. */
 enum gp_status tf_signature_make(struct tf_model *model, struct gp_error *err);
 
-/* The signature of that name; NULL and *err, which lists those that are there. */
+/* The signature with that name; otherwise NULL, and *err lists the existing ones. */
 const struct tf_signature *tf_signature_find(const struct tf_model *model,
                                              const char *name, struct gp_error *err);
 
 /* The place in the graph that "op" or "op:1" names. */
 bool tf_place_find(const struct tf_model *model, const char *name, TF_Output *place);
 
-/* What the graph knows of a place's type and shape, into *io; `shape` has room for
+/* Reads what the graph knows of a place's type and shape into *io; `shape` has room for
  * GP_MAX_RANK. */
 enum gp_status tf_place_describe(const struct tf_model *model, TF_Output place,
                                  TF_Status *status, struct gp_io *io, int64_t *shape,
                                  struct gp_error *err);
 
-/* May a run that computes these outputs change what outlives it, and with that keep its
- * inputs? True also where that cannot be told. */
+/* True if a run that computes these outputs may change state that outlives it, and keep
+ * its inputs there, or if that is unknown. */
 bool tf_state_is_kept(const struct tf_model *model, const struct tf_ends *outputs);
 
-/* A tensor of TensorFlow's, over the same memory where that is lent; NULL and *err when
- * memory is short. */
+/* A TensorFlow tensor, over the same memory if it is lent; NULL and *err when memory is
+ * short. */
 TF_Tensor *tf_tensor_make(const struct tf_api *api, const struct gp_tensor *tensor,
                           bool is_lent, struct gp_error *err);
 
-/* Hands output `index` over; *value is empty afterwards when the host has it now. */
+/* Hands output `index` over; *value is empty afterwards if the host took it. */
 enum gp_status tf_tensor_give(const struct tf_api *api, TF_Tensor **value, uint32_t index,
                               struct gp_outputs *outputs, struct gp_error *err);
 
@@ -96,8 +96,8 @@ enum gp_status tf_tensor_give(const struct tf_api *api, TF_Tensor **value, uint3
 enum gp_status tf_run(void *model, uint32_t slot, const struct gp_call *call,
                       struct gp_outputs *outputs, struct gp_error *err);
 
-/* One run of the chosen signature for nobody, where that changes nothing: the first one
- * of a session takes long, as it optimises the graph. */
+/* Runs the chosen signature once if that has no effects: the first run of a session takes
+ * long, as it optimises the graph. */
 void tf_run_warm_up(struct tf_model *model);
 
 #endif

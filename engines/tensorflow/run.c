@@ -1,18 +1,18 @@
-/* One run: the request's memory becomes TensorFlow's inputs as it lies, and what
- * TensorFlow has computed becomes the answer as it lies. Copied are strings, both ways,
- * inputs that are not aligned (TensorFlow does that), and inputs that the model may keep.
+/* One run: the request's memory becomes TensorFlow's inputs in place, and TensorFlow's
+ * results become the answer in place. Copied are strings, both ways, inputs that are not
+ * aligned (by TensorFlow), and inputs that the model may keep.
  *
- * A run stays on its slot's thread, which only the parallel loops inside of operations
- * leave for the pool of n_threads: handing operations from thread to thread costs more
- * than it brings while all cores have runs. But TensorFlow watches a deadline only while
- * others do the work, so a run with one is done by its second pool. */
+ * A run stays on its slot's thread, which only the parallel loops inside operations leave
+ * for the pool of n_threads: handing operations from thread to thread costs more than it
+ * gains while all cores have runs. But TensorFlow only watches a deadline while other
+ * threads do the work, so a run with a deadline uses its second pool. */
 #include "model.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-/* What a warm-up may take. */
+/* Limits of a warm-up. */
 enum { WARM_UP_LIMIT_BYTES = 64 << 20 };
 
 static bool reserve(struct tf_slot *slot, size_t n)
@@ -45,7 +45,7 @@ static const char *format(char *text, size_t text_size, enum gp_dtype dtype,
     return text;
 }
 
-/* The host has checked what it knows; here comes what only this engine can resolve. */
+/* The host has checked what it knows; this resolves what only the engine can. */
 static enum gp_status check_input(const struct gp_io *io, const struct gp_tensor *tensor,
                                   struct gp_error *err)
 {
@@ -76,7 +76,7 @@ static const struct gp_io *find(const struct tf_ends *ends, const char *name,
     return NULL;
 }
 
-/* An input by the signature's name for it, or else by its place in the graph. */
+/* An input by its name in the signature, or by its place in the graph. */
 static enum gp_status find_input(const struct tf_model *model, struct tf_slot *slot,
                                  const struct tf_signature *signature,
                                  const struct gp_tensor *tensor, TF_Output *place,
@@ -121,7 +121,7 @@ static enum gp_status find_inputs(const struct tf_model *model, struct tf_slot *
     return status;
 }
 
-/* Sets *is_known when all are outputs of the signature. */
+/* Sets *is_known if all are outputs of the signature. */
 static enum gp_status find_outputs(const struct tf_model *model, TF_Output *places,
                                    const struct tf_signature *signature,
                                    const struct gp_call *call, bool *is_known,
@@ -153,8 +153,7 @@ static enum gp_status find_outputs(const struct tf_model *model, TF_Output *plac
 /* --- the run ---------------------------------------------------------------------------
  */
 
-/* RunOptions: timeout_in_ms, or inter_op_thread_pool -1, which is the thread that calls.
- */
+/* RunOptions: timeout_in_ms, or inter_op_thread_pool -1, the calling thread. */
 static enum gp_status run_options(const struct gp_call *call, unsigned char *proto,
                                   TF_Buffer *options, struct gp_error *err)
 {
@@ -178,7 +177,7 @@ static enum gp_status run_options(const struct gp_call *call, unsigned char *pro
     return GP_OK;
 }
 
-/* Of the signature that the request's config names, or of the one that was chosen. */
+/* The signature that the request's config names, or the chosen one. */
 static const struct tf_signature *signature_of(const struct tf_model *model,
                                                const struct gp_call *call,
                                                struct gp_error *err)
@@ -293,7 +292,7 @@ void tf_run_warm_up(struct tf_model *model)
     if (is_whole && run_options(NULL, proto, &options, NULL) == GP_OK) {
         memcpy(slot.places + n_inputs, signature->outputs.places,
                n_outputs * sizeof *slot.places);
-        /* a model that cannot do with zeros does without */
+        /* a model that fails on zeros does without */
         api->SessionRun(model->session, &options, slot.places, slot.values, (int)n_inputs,
                         slot.places + n_inputs, slot.values + n_inputs, (int)n_outputs,
                         NULL, 0, NULL, slot.status);

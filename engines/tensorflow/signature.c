@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers of fields in meta_graph.proto, tensor_shape.proto and of any map's entries. */
+/* Field numbers in meta_graph.proto, tensor_shape.proto and the entries of maps. */
 enum { META_SIGNATURES = 5, SIGNATURE_INPUTS = 1, SIGNATURE_OUTPUTS = 2 };
 enum { INFO_NAME = 1, INFO_DTYPE = 2, INFO_SHAPE = 3 };
 enum { SHAPE_DIM = 2, SHAPE_UNKNOWN_RANK = 3, DIM_SIZE = 1 };
@@ -51,8 +51,8 @@ enum gp_status tf_place_describe(const struct tf_model *model, TF_Output place,
 {
     const struct tf_api *api = &model->tf->api;
     io->dtype = tf_dtype(api->OperationOutputType(place));
-    /* asking for the shape with another rank than it has is an error, and what works may
-     * leave the status of what failed before */
+    /* asking for the shape with the wrong rank is an error, and success may leave an
+     * earlier failure in the status */
     api->SetStatus(status, TF_OK, "");
     const int rank = api->GraphGetTensorNumDims(model->graph, place, status);
     enum gp_status failed = tf_check(model->tf, status, io->name, err);
@@ -81,7 +81,7 @@ static enum gp_status read_shape(struct tf_model *model, struct pb_bytes message
     int64_t shape[GP_MAX_RANK];
     struct pb_bytes dim;
     uint32_t rank = 0;
-    /* no message at all is a rank that nobody has said */
+    /* a missing message means an unknown rank */
     if (!message.at || pb_value(message, SHAPE_UNKNOWN_RANK)) {
         io->flags |= GP_IO_ANY_RANK;
         return GP_OK;
@@ -274,8 +274,8 @@ static enum gp_status add_end(struct tf_model *model, TF_Operation *op, int inde
     return tf_place_describe(model, place, model->status, io, shape, err);
 }
 
-/* What nobody consumes, but for constants, and for what runs for its effect: such an
- * operation, as one that assigns, has another run after it. */
+/* Whatever nothing consumes, except constants and operations that run for their effect:
+ * such an operation, an assignment for example, has another one run after it. */
 static enum gp_status add_unconsumed(struct tf_model *model, TF_Operation *op,
                                      struct tf_ends *ends, struct gp_error *err)
 {

@@ -1,10 +1,10 @@
-/* Does a run change what outlives it? A variable that is assigned from an input may go on
- * using the input's memory, which is the request's. So inputs are copied where a run
- * may do that, and lent where it cannot.
+/* Finds out whether a run changes state that outlives it. A variable that is assigned
+ * from an input may go on using the input's memory, which is the request's. So inputs are
+ * copied if a run may do that, and lent if it cannot.
  *
- * Told is it by walking from the outputs to all operations that they need, also inside of
+ * This takes a walk from the outputs to all operations that they need, also inside
  * functions. TensorFlow's registry says which operations are stateful or take references;
- * all of these count as keeping, but for a list of those that only read. */
+ * all of these count as keeping their inputs, except a list of those that only read. */
 #include "model.h"
 
 #include "../protobuf.h"
@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers of fields in op_def.proto, function.proto, node_def.proto, attr_value.proto. */
+/* Field numbers in op_def.proto, function.proto, node_def.proto, attr_value.proto. */
 enum { OP_INPUT = 2, OP_IS_STATEFUL = 17, ARGUMENT_IS_REFERENCE = 16 };
 enum { FUNCTION_NODE = 3 };
 enum { NODE_OP = 2, NODE_ATTRIBUTE = 5, ENTRY_VALUE = 2 };
 enum { VALUE_LIST = 1, VALUE_FUNCTION = 10, LIST_FUNCTION = 9, FUNCTION_NAME = 1 };
 
-/* Stateful ones that keep nothing of what they are given. */
+/* Stateful ones that keep none of their inputs. */
 static const char *const readers[] = {
     "Assert",
     "Case",
@@ -57,7 +57,7 @@ static const char *const readers[] = {
     "While",
 };
 
-/* Names that were looked at, and operations that are to be, each once. */
+/* Names that have been looked at, and operations still to visit, each once. */
 struct walk {
     const struct tf_model *model;
     TF_Status *status;
@@ -70,7 +70,7 @@ struct walk {
     size_t n_ops;
     size_t capacity; /* of ops; the table has twice as many places */
     size_t *table;   /* by hash: 1 + the index in ops */
-    bool is_kept;    /* found, or not to be told */
+    bool is_kept;    /* found, or unknown */
 };
 
 static bool is_reader(const char *type)
@@ -81,13 +81,13 @@ static bool is_reader(const char *type)
     return false;
 }
 
-/* What the registry says of a type of operations. */
+/* The registry's entry for a type of operation. */
 static bool keeps(struct walk *walk, const char *type)
 {
     const struct tf_api *api = &walk->model->tf->api;
     TF_Buffer *def = api->NewBuffer();
     api->GraphGetOpDef(walk->model->graph, type, def, walk->status);
-    bool answer = true; /* also for what is not registered */
+    bool answer = true; /* also if it is not registered */
     if (api->GetCode(walk->status) == TF_OK) {
         struct pb_bytes rest = pb_view(def->data, def->length), argument;
         answer = pb_value(rest, OP_IS_STATEFUL) != 0;
@@ -100,7 +100,7 @@ static bool keeps(struct walk *walk, const char *type)
 
 static void visit_function(struct walk *walk, struct pb_bytes name);
 
-/* Looks at a type of operations, which may also be a function's name. */
+/* Visits a type of operation, which may also be the name of a function. */
 static void visit_type(struct walk *walk, struct pb_bytes name)
 {
     char type[sizeof *walk->types];
@@ -130,7 +130,7 @@ static void visit_type(struct walk *walk, struct pb_bytes name)
     memcpy(walk->types[walk->n_types++], type, sizeof type);
 }
 
-/* A NodeDef: its type, and the functions that its attributes name. */
+/* Visits a NodeDef: its type, and the functions that its attributes name. */
 static void visit_node(struct walk *walk, struct pb_bytes node)
 {
     struct pb_bytes entry, function;
@@ -164,7 +164,7 @@ static void visit_function(struct walk *walk, struct pb_bytes name)
         api->DeleteBuffer(def);
         return;
     }
-    walk->is_kept = true; /* a function that is not there */
+    walk->is_kept = true; /* a missing function */
 }
 
 static size_t *place_of(const struct walk *walk, const TF_Operation *op)
@@ -206,7 +206,7 @@ static void add_op(struct walk *walk, TF_Operation *op)
     *place = ++walk->n_ops;
 }
 
-/* Adds what an operation of the graph needs. */
+/* Adds the inputs of an operation of the graph. */
 static void add_needed(struct walk *walk, TF_Operation *op)
 {
     const struct tf_api *api = &walk->model->tf->api;
@@ -230,7 +230,7 @@ static void visit_op(struct walk *walk, TF_Operation *op)
     const struct tf_api *api = &walk->model->tf->api;
     add_needed(walk, op);
     if (strcmp(api->OperationOpType(op), "Const") == 0)
-        return; /* weights, which would be copied to be looked at */
+        return; /* weights, which would be copied just to be looked at */
     TF_Buffer *def = api->NewBuffer();
     api->OperationToNodeDef(op, def, walk->status);
     if (api->GetCode(walk->status) == TF_OK)

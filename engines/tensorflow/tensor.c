@@ -1,6 +1,6 @@
-/* Tensors to and from TensorFlow: the same memory, but for strings, which are copied both
- * ways, as TensorFlow has a type of its own for them. Memory that is lent but not aligned
- * TensorFlow copies itself. */
+/* Tensors to and from TensorFlow: the same memory, except strings, which are copied both
+ * ways, as TensorFlow has its own type for them. Lent memory that is not aligned is
+ * copied by TensorFlow. */
 #include "model.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static void free_strings(void *data, size_t size_bytes, void *arg)
     free(data);
 }
 
-/* TensorFlow frees them when nothing refers to them any more. */
+/* TensorFlow frees them once nothing refers to them. */
 static TF_Tensor *make_strings(const struct tf_api *api, const struct gp_tensor *tensor)
 {
     const struct gp_string *from = tensor->data;

@@ -45,7 +45,7 @@ static const char *asked_signature(const struct gp_engine_options *options)
     return name;
 }
 
-/* An option that nobody knows is most likely a mistyped one. */
+/* An unknown option is most likely a mistyped one. */
 static enum gp_status check_options(const struct gp_engine_options *options,
                                     struct gp_error *err)
 {
@@ -64,7 +64,7 @@ static enum gp_status check_options(const struct gp_engine_options *options,
     return GP_OK;
 }
 
-/* The signature that is asked for, or serving_default, or the only one. */
+/* The requested signature, or serving_default, or the only one. */
 static enum gp_status choose(struct tf_model *model, const char *name,
                              struct gp_error *err)
 {
@@ -96,7 +96,7 @@ static enum gp_status open_slots(struct tf_model *model, struct gp_error *err)
     return GP_OK;
 }
 
-/* What a GPU needs that can be known before there is a session. */
+/* Checks the requirements of a GPU that are known before there is a session. */
 static enum gp_status check_devices(const struct tf_model *model, struct gp_error *err)
 {
     const struct tf_runtime *tf = model->tf;
@@ -112,7 +112,7 @@ static enum gp_status check_devices(const struct tf_model *model, struct gp_erro
     return GP_OK;
 }
 
-/* TensorFlow would use the CPU and say nothing. */
+/* TensorFlow would silently use the CPU. */
 static enum gp_status check_gpu(struct tf_model *model, struct gp_error *err)
 {
     const struct tf_api *api = &model->tf->api;
@@ -134,7 +134,7 @@ static enum gp_status check_gpu(struct tf_model *model, struct gp_error *err)
     return status;
 }
 
-/* What is open when it fails is closed by open_model. */
+/* On failure open_model closes what is open. */
 static enum gp_status fill(struct tf_model *model,
                            const struct gp_engine_options *options, struct gp_error *err)
 {

@@ -1,6 +1,5 @@
-/* Opens TensorFlow, once in a process, and translates what it says: its types and its
- * words, which come with the places in its source and in the graph where they were said.
- */
+/* Opens TensorFlow once per process, and translates its types and its messages, which
+ * include places in its source and in the graph. */
 #include "tf.h"
 
 #include <dlfcn.h>
@@ -69,11 +68,11 @@ static enum gp_status start_runtime(struct tf_runtime *tf, const struct gp_host 
                                     struct gp_error *err)
 {
     struct gp_error mine;
-    /* it writes to stderr by itself; what matters comes back as a status as well */
+    /* it writes to stderr by itself; what matters also comes back as a status */
     tf->is_quiet = !getenv(LEVEL);
     setenv(LEVEL, "3", 0);
-    /* a part of it logs through an Abseil that heeds no environment, while it is loaded and
-     * when a model is opened */
+    /* a part of it logs through an Abseil that ignores the environment, while loading and
+     * while a model is opened */
     FILE *const before = tf->is_quiet ? plugin_mute() : stderr;
     void *handle =
         host->library_open(&library, options, tf->path, sizeof tf->path, &mine);
@@ -91,7 +90,7 @@ static enum gp_status start_runtime(struct tf_runtime *tf, const struct gp_host 
                             "TensorFlow at %s is too old: it has no %s; to install "
                             "another: %s",
                             tf->path, missing, library.remedy);
-    /* tensorflow::IsGoogleCudaEnabled(), which C has no name for */
+    /* tensorflow::IsGoogleCudaEnabled(), which has no C name */
     *(void **)&tf->has_cuda = dlsym(handle, "_ZN10tensorflow19IsGoogleCudaEnabledEv");
     tf->api.RegisterLogListener(hear);
     tf->version = tf->api.Version();
@@ -151,7 +150,8 @@ static void first_line(const char *message, char *line, size_t line_size)
     char *host = strstr(line, " in binary running on ");
     if (host)
         (void)snprintf(host, line_size - (size_t)(host - line), " in this TensorFlow");
-    /* "Could not find meta graph def matching supplied tags: { serve }. To inspect ..." */
+    /* "Could not find meta graph def matching supplied tags: { serve }. To inspect
+     * ..." */
     char *advice = strstr(line, ". To inspect available tag-sets");
     if (advice)
         *advice = '\0';

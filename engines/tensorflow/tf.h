@@ -1,5 +1,5 @@
-/* TensorFlow's C interface, opened at run time: the functions that this plug-in uses, with
- * the types that TensorFlow's own headers give them. */
+/* TensorFlow's C interface, opened at run time: the functions that this plug-in uses,
+ * with the types of TensorFlow's own headers. */
 #ifndef GP_TENSORFLOW_TF_H
 #define GP_TENSORFLOW_TF_H
 
@@ -81,7 +81,7 @@ struct tf_runtime {
     const char *version;
     char path[PATH_MAX];
     bool is_quiet;          /* nobody has asked for its log */
-    bool (*has_cuda)(void); /* was it built so; NULL: that is not known */
+    bool (*has_cuda)(void); /* true if built with CUDA; NULL: unknown */
 };
 
 /* Loads the runtime on the first call. */
@@ -98,10 +98,11 @@ void tf_unlisten(struct plugin_listener *listener);
 enum gp_status tf_check(const struct tf_runtime *tf, const TF_Status *status,
                         const char *what, struct gp_error *err);
 
-/* A tensor's deallocator as gp_outputs_adopt wants it. */
+/* A tensor's deallocator, as a release function for gp_outputs_adopt. */
 void tf_release_tensor(void *tensor);
 
-/* GP_NULL for a type that GraphPipe does not have. References to a type count as it. */
+/* GP_NULL for a type that GraphPipe does not have. A reference to a type counts as that
+ * type. */
 enum gp_dtype tf_dtype(TF_DataType type);
 TF_DataType tf_type(enum gp_dtype dtype);
 const char *tf_type_name(TF_DataType type);
