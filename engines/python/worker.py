@@ -1,10 +1,10 @@
-"""The engine python: runs a model that is Python code, in the interpreter that its user chose.
+"""The engine python: runs a model that is Python code, in the interpreter that the user chose.
 
-The server starts it as "PYTHON graphpipe-engine-python.py PARENT", a process for each slot, so that
-no Python is linked into the server and a model that crashes takes down its request only. It
-is given a socket, for the records of src/engine/record.h, and the two files that tensors lie in.
-It needs the standard library and numpy. docs/engines.md says what a model may be, and
-docs/decisions/python.md why all this is so. Python 2 can read this file, to say that it is too
+The server starts it as "PYTHON graphpipe-engine-python.py PARENT", one process per slot, so that
+no Python is linked into the server and a crashing model takes down only its own request. It
+gets a socket, for the records of src/engine/record.h, and the two files that hold tensors.
+It needs the standard library and numpy. docs/engines.md describes models, and
+docs/decisions/python.md gives the reasons. Python 2 can parse this file, to report that it is too
 old."""
 import ctypes
 import logging
@@ -29,7 +29,7 @@ def version():
 
 
 def check_interpreter():
-    """Imports what needs numpy, or says why that cannot be."""
+    """Imports the parts that need numpy, or reports why that fails."""
     if sys.version_info < OLDEST:
         raise Failure(link.UNAVAILABLE, "%s is Python %s; the python engine needs %d.%d or newer"
                       % (sys.executable, version(), OLDEST[0], OLDEST[1]))
@@ -48,7 +48,7 @@ def check_interpreter():
 
 
 class Worker(object):
-    """An open model, and its runs. The parts are those that check_interpreter gives."""
+    """An open model, and its runs. `parts` come from check_interpreter."""
 
     def __init__(self, channel, path, parts):
         _, memory, model, self.tensors = parts
@@ -64,12 +64,12 @@ class Worker(object):
         self.error_text = model.error_text
 
     def leave(self):
-        """In a process that the model has forked, which is no child of the server's."""
+        """Called in a process that the model forked, which is not a child of the server."""
         self.places.run = None
         self.channel.socket.close()
 
     def offer_module(self):
-        """graphpipe, for models to import: the client library where that is installed."""
+        """Provides graphpipe for models to import: the client library, if it is installed."""
         try:
             import graphpipe
         except Exception:
@@ -78,8 +78,8 @@ class Worker(object):
         graphpipe.InvalidInput = self.tensors.InvalidInput
 
     def answer(self, record):
-        """From the body of RUN to that of DONE."""
-        record.take(8)  # the deadline: the server looks after it
+        """Takes the body of RUN and returns that of DONE."""
+        record.take(8)  # the deadline, which the server enforces
         record.text()  # the request's config
         asked = record.texts()
         inputs = self.tensors.read_inputs(record, self.inputs)
@@ -99,7 +99,7 @@ class Worker(object):
         return body
 
     def run(self, record):
-        """What is replied. No exception ends the process: a model's sys.exit() is one like others."""
+        """Returns the reply. No exception ends the process, not even a model's sys.exit()."""
         try:
             return link.DONE, self.answer(record)
         except Failure as error:
@@ -113,7 +113,7 @@ class Worker(object):
         return link.FAILED, link.failure(status, words)
 
     def serve(self):
-        """Until the server closes its end."""
+        """Serves runs until the server closes its end."""
         while True:
             record = self.channel.read()
             if record.kind != link.RUN:
@@ -125,7 +125,7 @@ class Worker(object):
 
 
 def become_child(parent):
-    """Not to outlive the server; and what the model starts gets none of our descriptors."""
+    """Makes this process end with the server, and its programs inherit none of our descriptors."""
     import faulthandler
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     if os.getppid() != int(parent):
@@ -147,7 +147,7 @@ def become_child(parent):
 
 
 def read_open(record):
-    """The path of the model, and the threads that a run may have."""
+    """Returns the path of the model, and the number of threads per run."""
     if record.kind != link.OPEN or record.u32() != link.CONTRACT:
         raise Failure(link.UNSUPPORTED, "%s is of another release than the server"
                       % os.path.realpath(__file__))
@@ -196,7 +196,7 @@ def main(parent):
 
 
 def probe():
-    """For graphpipe engines: the version and, on a line of its own, the rest; or why not."""
+    """For graphpipe engines: prints the version and, on its own line, the rest; or the error."""
     try:
         numpy = check_interpreter()[0]
         said = "%s\n%s, numpy %s\n" % (version(), sys.executable, numpy.__version__)

@@ -1,1 +1,1 @@
-"""The parts of the engine python, which graphpipe-engine-python.py beside this folder begins."""
+"""The parts of the engine python; graphpipe-engine-python.py beside this folder starts it."""

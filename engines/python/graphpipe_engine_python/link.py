@@ -1,6 +1,6 @@
-"""What is said to the server, and how: the records of src/engine/record.h over a socket. No number
-that comes is believed before it is looked at. Without what Python 2 cannot parse, and without
-numpy: an interpreter that is of no use is to be told so through this file."""
+"""The link to the server: the records of src/engine/record.h over a socket. No number is trusted
+before it is checked. This file must parse in Python 2 and not need numpy: an unsuitable interpreter
+reports its error through it."""
 import logging
 import os
 import socket
@@ -26,7 +26,7 @@ HEAD = struct.Struct("<IIQ")
 
 
 class Failure(Exception):
-    """What the server is told: a status, and a line for people; and a traceback for the log."""
+    """An error for the server: a status, and a line for people; and a traceback for the log."""
 
     def __init__(self, status, message, trace=""):
         Exception.__init__(self, message)
@@ -34,7 +34,7 @@ class Failure(Exception):
 
 
 class Nonsense(Failure):
-    """What came is not what the server says."""
+    """The bytes are not a record of the server."""
 
     def __init__(self):
         Failure.__init__(self, INTERNAL, "the worker does not understand its server")
@@ -49,7 +49,7 @@ def u64(value):
 
 
 def text(value):
-    """Bytes go as they are; what a str has and UTF-8 lacks is escaped."""
+    """Bytes go unchanged; characters of a str that UTF-8 lacks are escaped."""
     if not isinstance(value, bytes):
         value = value.encode("utf-8", "backslashreplace")
     value = value.replace(b"\0", b"?")
@@ -62,7 +62,7 @@ def failure(status, message):
 
 
 class Record(object):
-    """A record that came. Reading more than it has raises Nonsense."""
+    """A received record. Reading beyond its end raises Nonsense."""
 
     def __init__(self, kind, run, body):
         self.kind, self.run, self.body, self.at = kind, run, body, 0
@@ -96,7 +96,7 @@ class Record(object):
 
 
 class Link(object):
-    """The socket; EOFError when the server has ended. Any thread may log; one at a time reads."""
+    """The socket; EOFError when the server has gone. Any thread may log; one at a time reads."""
 
     def __init__(self):
         self.socket = socket.fromfd(SOCKET, socket.AF_UNIX, socket.SOCK_STREAM)
@@ -135,7 +135,7 @@ class Link(object):
             raise EOFError()
 
     def log(self, level, words):
-        """Lines, each so short that it is sent as a whole; what there is no room for is dropped."""
+        """Sends lines, each short enough to be sent whole; without room they are dropped."""
         for line in words.splitlines():
             body = u32(level) + text(line[:500])
             try:
@@ -146,7 +146,7 @@ class Link(object):
 
 
 class LogHandler(logging.Handler):
-    """What a model logs goes to the server's log, unless the model sets up logging itself."""
+    """Passes a model's log on to the server's, unless the model sets up logging itself."""
 
     def __init__(self, link):
         logging.Handler.__init__(self)

@@ -1,5 +1,5 @@
-"""The memory that outputs lie in: parts of a file that the server has mapped too. The server hands
-them out during a run (ALLOC, PLACE), reads them after it, and gives them to other requests then.
+"""The memory of outputs: parts of a file that the server has mapped too. The server grants them
+during a run (ALLOC, PLACE), reads them afterwards, and then gives them to other requests.
 
 A model may keep an array that it got here, and write to it at any time. So each part is mapped by
 itself, and where an array is left at the end of a run, private memory with the same bytes is put
@@ -42,7 +42,7 @@ class Place:
         return sys.getrefcount(self.memory)
 
     def array(self, shape, dtype):
-        """Which has a reference to the memory, as all views of it have."""
+        """Holds a reference to the memory, as all views of it do."""
         return np.ndarray(shape, dtype, self.memory)
 
     def is_kept(self):
@@ -57,7 +57,7 @@ class Place:
 
 
 class Places:
-    """Those of the run that is under way, and mappings of earlier runs, whose pages are warm."""
+    """The places of the current run, and mappings of earlier runs, whose pages are warm."""
 
     def __init__(self, link):
         self.link = link
@@ -84,7 +84,7 @@ class Places:
                 self.warm.popitem(last=False)
 
     def ask(self, size):
-        """The server's memory for `size` bytes, as an offset."""
+        """Asks the server for memory of `size` bytes; returns its offset."""
         try:
             self.link.send(ALLOC, self.run, u64(size))
             answer = self.link.read()
@@ -98,7 +98,7 @@ class Places:
             os._exit(1)  # not for the model to catch
 
     def take(self, size):
-        """With the lock held, during a run."""
+        """Called with the lock held, during a run."""
         offset = self.ask(size)
         place = self.warm.pop(offset, None)
         if not place or len(place.memory) < size:
@@ -109,7 +109,7 @@ class Places:
         return place
 
     def find(self, array):
-        """The place that the array begins, unless it is an output's already."""
+        """The place whose start the array is, unless it is an output already."""
         if array.flags.c_contiguous:
             for place in self.taken:
                 if place.address == address_of(array) and not place.is_used:
@@ -117,8 +117,8 @@ class Places:
         return None
 
     def empty(self, shape, dtype=float, order="C"):
-        """As numpy.empty, but zeros: memory of earlier runs has other clients' values in it. During
-        infer a large array lies where the server reads outputs: it is answered without a copy."""
+        """Like numpy.empty, but zeroed: memory of earlier runs holds values of other clients.
+        During infer a large array lies where the server reads outputs, and is sent uncopied."""
         dtype = np.dtype(dtype)
         size = dtype.itemsize
         for n in shape if hasattr(shape, "__iter__") else [shape]:

@@ -1,5 +1,5 @@
-"""A user's model: the file, what in it is to be called, and what it declares of itself. Whatever is
-wrong with it is told in one line that begins with the file's name."""
+"""A user's model: the file, the object in it to call, and its declarations. Errors are one line
+that begins with the file's name."""
 import operator
 import os
 import struct
@@ -14,7 +14,7 @@ from .link import (ANY_INPUTS, ANY_OUTPUT, ANY_RANK, DTYPES, ENGINE, INVALID, MA
 
 
 def error_text(error):
-    """ "ValueError: words"; of an exception that cannot say them, its type."""
+    """ "ValueError: words"; only the type if the exception cannot be printed."""
     try:
         words = str(error)
     except Exception:
@@ -27,7 +27,7 @@ def run_code(code, names):
 
 
 def dtype_number(what):
-    """Of GraphPipe's name of a type, or what numpy takes for one; 0 of None: any."""
+    """The number for GraphPipe's name of a type, or anything numpy accepts; 0, any, for None."""
     if what is None:
         return 0
     if isinstance(what, str) and what in DTYPES[1:]:
@@ -38,7 +38,7 @@ def dtype_number(what):
 
 def read_io(name, value):
     """(type, sizes, description) of ("float32", [-1, 3]) or ("float32", [-1, 3], "words"); sizes
-    are None where any shape will do."""
+    are None if any shape will do."""
     try:
         dtype, shape, description = value if len(value) == 3 else (*value, "")
         sizes = None if shape is None else [-1 if n is None else operator.index(n) for n in shape]
@@ -67,7 +67,7 @@ class Model:
         raise Failure(INVALID, f"{self.path}: {words}", trace)
 
     def call(self, function, *arguments):
-        """Runs what is the user's: what it raises, SystemExit too, is told with its line."""
+        """Runs the user's code: any exception, even SystemExit, is reported with its line."""
         try:
             return function(*arguments)
         except BaseException as error:
@@ -83,7 +83,7 @@ class Model:
         raise failure  # without the user's frames
 
     def execute(self):
-        """Not by import: no bytecode is left beside the model, and its file may have any name."""
+        """Without import: no bytecode is left beside the model, and its file may have any name."""
         try:
             with open(self.path, "rb") as file:
                 source = file.read()
@@ -98,7 +98,7 @@ class Model:
         return module
 
     def choose(self):
-        """What has the infer to call: a class Model, else the module, else the one class with it."""
+        """The object with infer: a class Model, or the module, or the only class that has it."""
         things = vars(self.module)
         found = [thing for thing in things.values() if isinstance(thing, type)
                  and thing.__module__ == self.module.__name__ and hasattr(thing, "infer")]
@@ -121,7 +121,7 @@ class Model:
         return value
 
     def read_ios(self, field):
-        """{name: (type, sizes, description)}; None where nothing is declared."""
+        """{name: (type, sizes, description)}; None if nothing is declared."""
         if self.declared(field, object, None) is None:
             return None
         try:
@@ -130,7 +130,7 @@ class Model:
             self.refuse(f"{field}{error}")
 
     def describe(self):
-        """What OPENED says behind the engine's name and version."""
+        """The part of OPENED after the engine's name and version."""
         max_batch = self.declared("max_batch", int, 0)
         if not 0 <= max_batch < 1 << 63:
             self.refuse(f"max_batch is {max_batch}; wanted is a number of rows, 0: any")
@@ -156,8 +156,8 @@ class Model:
                                        f'{", ".join(self.outputs) or "none"}')
 
     def wanted(self, result, asked):
-        """[(name, value)] of the outputs that are asked for; where none is, of all. What infer gives
-        is a dict, a tuple of outputs in their order, or the only one."""
+        """[(name, value)] of the requested outputs, or of all if none are named. infer returns a
+        dict, a tuple of outputs in order, or the only output."""
         if not isinstance(result, dict):
             values = result if isinstance(result, tuple) else (result,)
             names = list(self.outputs or (f"output_{i}" for i in range(len(values))))

@@ -1,6 +1,6 @@
-"""Tensors and numpy's arrays. Inputs are views of the request's memory, which is mapped for reading
-only; outputs lie where the server reads them, by themselves or by one copy. Strings are copied
-both ways: to a model they are bytes, since a tensor's strings need not be UTF-8."""
+"""Tensors and numpy's arrays. Inputs are views of the request's memory, which is mapped read-only;
+outputs either lie where the server reads them or are copied there once. Strings are copied both
+ways: a model gets them as bytes, since a tensor's strings need not be UTF-8."""
 import struct
 
 import numpy as np
@@ -10,11 +10,11 @@ from .link import (BFLOAT16, DTYPES, ENGINE, INLINE, INVALID, MAX_RANK, MAX_TENS
 
 
 class InvalidInput(ValueError):
-    """For models to raise: the request cannot be right. Its client gets the message, as HTTP 400."""
+    """For models to raise on an invalid request. Its client gets the message, as HTTP 400."""
 
 
 class NoInput(InvalidInput, KeyError):
-    """The model looks for an input that the request does not have."""
+    """The model looked up an input that the request does not have."""
 
     __str__ = Exception.__str__
 
@@ -22,7 +22,7 @@ class NoInput(InvalidInput, KeyError):
 # --- in ---------------------------------------------------------------------------------
 
 class Inputs(dict):
-    """By name. A lone tensor that came without a name is whatever the model asks for."""
+    """By name. A single tensor without a name goes by any name that the model looks up."""
 
     is_unnamed = False
 
