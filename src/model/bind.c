@@ -5,11 +5,13 @@
 #include "model/model.h"
 
 #include "base/names.h"
+#include "wire/shape.h"
 #include "wire/wire.h"
 
 #include <string.h>
 
-/* "image float32[-1,3,224,224], mask bool[-1]": what the model wants, as many as fit. */
+/* "image float32[-1,3,224,224], mask bool[-1]": as many as fit into the text. Unlike
+ * shape_write_ios it needs no memory, however many inputs a bad request is told about. */
 static const char *list_io(const struct gp_io *ios, uint32_t n, char *text,
                            size_t text_size)
 {
@@ -18,10 +20,9 @@ static const char *list_io(const struct gp_io *ios, uint32_t n, char *text,
     text[0] = '\0';
     for (uint32_t i = 0; i < n; i++) {
         char shape[96], one[192];
-        const int size = snprintf(one, sizeof one, "%s%.*s %s", i ? ", " : "",
-                                  gp_cut(ios[i].name, 64), ios[i].name,
-                                  gp_shape_format(ios[i].dtype, ios[i].shape, ios[i].rank,
-                                                  shape, sizeof shape));
+        const int size =
+            snprintf(one, sizeof one, "%s%.*s %s", i ? ", " : "", gp_cut(ios[i].name, 64),
+                     ios[i].name, shape_format_io(&ios[i], shape, sizeof shape));
         if (used + (size_t)size + sizeof more > text_size) {
             memcpy(text + used, more, sizeof more);
             break;
@@ -63,7 +64,7 @@ static bool bind_input(struct inference *inference, const struct gp_io *io,
             &inference->error, GP_INVALID, "input \"%.*s\" is %s; the model wants %s",
             gp_cut(io->name, 64), io->name,
             gp_shape_format(given->dtype, given->shape, given->rank, got, sizeof got),
-            gp_shape_format(io->dtype, io->shape, io->rank, wanted, sizeof wanted));
+            shape_format_io(io, wanted, sizeof wanted));
         return false;
     }
     const uint32_t n = call_of(inference)->n_inputs++;

@@ -3,6 +3,7 @@
 #include "server/defaults.h"
 #include "server/drain.h"
 #include "server/turn.h"
+#include "wire/shape.h"
 
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -38,17 +39,13 @@ static void log_model(struct model *model, void *arg)
     struct gp_server *server = arg;
     const struct gp_description *d = &model->description;
     struct text line = {0};
-    char shape[96];
     text_printf(&line, "%s  %s %s  %s   ", model->metadata.name, model->engine->name,
                 model->engine_version, d->summary ? d->summary : "");
-    for (uint32_t i = 0; i < d->n_inputs; i++)
-        text_printf(&line, "%s%s %s", i ? ", " : "", d->inputs[i].name,
-                    gp_shape_format(d->inputs[i].dtype, d->inputs[i].shape,
-                                    d->inputs[i].rank, shape, sizeof shape));
-    for (uint32_t i = 0; i < d->n_outputs; i++)
-        text_printf(&line, "%s%s %s", i ? ", " : " -> ", d->outputs[i].name,
-                    gp_shape_format(d->outputs[i].dtype, d->outputs[i].shape,
-                                    d->outputs[i].rank, shape, sizeof shape));
+    shape_write_ios(&line, d->inputs, d->n_inputs);
+    if (d->n_outputs) {
+        text_puts(&line, " -> ");
+        shape_write_ios(&line, d->outputs, d->n_outputs);
+    }
     text_printf(&line, "   ready in %lld ms",
                 (long long)((clock_now_ns() - server->created_ns) / CLOCK_MS));
     if (!line.is_short)

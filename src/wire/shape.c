@@ -1,15 +1,21 @@
 #include "wire/shape.h"
 
-char *gp_shape_format(enum gp_dtype dtype, const int64_t *shape, uint32_t rank,
-                      char *text, size_t text_size)
+static char *format_shape(const char *type, const int64_t *shape, uint32_t rank,
+                          char *text, size_t text_size)
 {
-    int n = snprintf(text, text_size, "%s[", gp_dtype_name(dtype));
+    int n = snprintf(text, text_size, "%s[", type);
     for (uint32_t i = 0; i < rank && n >= 0 && (size_t)n < text_size; i++)
         n += snprintf(text + n, text_size - (size_t)n, i ? ",%lld" : "%lld",
                       (long long)shape[i]);
     if (n >= 0 && (size_t)n < text_size)
         (void)snprintf(text + n, text_size - (size_t)n, "]");
     return text;
+}
+
+char *gp_shape_format(enum gp_dtype dtype, const int64_t *shape, uint32_t rank,
+                      char *text, size_t text_size)
+{
+    return format_shape(gp_dtype_name(dtype), shape, rank, text, text_size);
 }
 
 static const char *type_name(enum gp_dtype dtype)
@@ -32,6 +38,14 @@ void shape_write_io(struct text *text, const struct gp_io *io)
         text_printf(text, "%s[...]", type_name(io->dtype));
     else
         shape_write(text, io->dtype, io->shape, io->rank);
+}
+
+char *shape_format_io(const struct gp_io *io, char *text, size_t text_size)
+{
+    if (!(io->flags & GP_IO_ANY_RANK))
+        return format_shape(type_name(io->dtype), io->shape, io->rank, text, text_size);
+    (void)snprintf(text, text_size, "%s[...]", type_name(io->dtype));
+    return text;
 }
 
 void shape_write_ios(struct text *text, const struct gp_io *ios, uint32_t n)

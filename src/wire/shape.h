@@ -13,6 +13,9 @@ void shape_write(struct text *text, enum gp_dtype dtype, const int64_t *shape,
 /* The same for an input or output; "float32[...]" if it takes any rank. */
 void shape_write_io(struct text *text, const struct gp_io *io);
 
+/* The same into a buffer, cut to its size; returns the buffer. */
+char *shape_format_io(const struct gp_io *io, char *text, size_t text_size);
+
 /* "image float32[-1,3,224,224], mask bool[-1]" */
 void shape_write_ios(struct text *text, const struct gp_io *ios, uint32_t n);
 

@@ -40,6 +40,20 @@ static void inputs_in_a_line(void **state)
     text_finish(&text);
 }
 
+static void input_in_a_buffer(void **state)
+{
+    (void)state;
+    const struct gp_io io = {.dtype = GP_FLOAT32, .shape = image, .rank = 4};
+    const struct gp_io any_rank = {.dtype = GP_INT8, .flags = GP_IO_ANY_RANK};
+    const struct gp_io any = {.dtype = GP_NULL, .shape = rows, .rank = 1};
+    char buffer[32];
+    assert_string_equal(shape_format_io(&io, buffer, sizeof buffer),
+                        "float32[-1,3,224,224]");
+    assert_string_equal(shape_format_io(&any_rank, buffer, sizeof buffer), "int8[...]");
+    assert_string_equal(shape_format_io(&any, buffer, sizeof buffer), "any[-1]");
+    assert_string_equal(shape_format_io(&io, buffer, 12), "float32[-1,");
+}
+
 static void metadata_as_json(void **state)
 {
     (void)state;
@@ -79,6 +93,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types_and_shapes),
         cmocka_unit_test(inputs_in_a_line),
+        cmocka_unit_test(input_in_a_buffer),
         cmocka_unit_test(metadata_as_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
