@@ -47,8 +47,8 @@ static void warn_of_all_missing(const struct config *config)
 }
 
 /* As serve --config does, with no other flag. */
-static enum gp_status check(struct config *config, struct gp_arena *arena,
-                            const char *path, struct gp_error *err)
+static enum gp_status check_models(struct config *config, struct gp_arena *arena,
+                                   const char *path, struct gp_error *err)
 {
     struct serve_values values = {.config = path};
     struct options none = {
@@ -72,7 +72,7 @@ static int check_config_run(struct options *options)
     struct gp_error err;
     if (!config)
         return cli_fail("out of memory");
-    if (check(config, options->arena, path, &err) != GP_OK)
+    if (check_models(config, options->arena, path, &err) != GP_OK)
         return cli_broken("%s", err.message);
     warn_of_all_missing(config);
     (void)printf("%s: valid, %zu %s\n", path, config->models.n,

@@ -248,7 +248,7 @@ static enum gp_status read_members(struct reader *reader, yyjson_val *object,
 static enum gp_status read_setting_of_model(struct reader *reader, void *into,
                                             yyjson_val *value)
 {
-    struct model *model = into;
+    struct model_settings *model = into;
     const struct option *shared = options_find(&model->shared, reader->key);
     const struct option *own = options_find(&model->own, reader->key);
     if (own)
@@ -265,7 +265,7 @@ static enum gp_status read_setting_of_model(struct reader *reader, void *into,
 }
 
 static enum gp_status check_model(const struct reader *reader,
-                                  const struct models *models)
+                                  const struct models_settings *models)
 {
     const char *name = reader->key;
     char label[OPTION_LABEL_BYTES];
@@ -283,8 +283,8 @@ static enum gp_status check_model(const struct reader *reader,
 
 static enum gp_status read_model(struct reader *reader, void *into, yyjson_val *table)
 {
-    struct models *models = into;
-    struct model *model = &models->items[models->n];
+    struct models_settings *models = into;
+    struct model_settings *model = &models->items[models->n];
     if (check_model(reader, models) != GP_OK)
         return reader->err->status;
     model_init(model, reader->arena);
@@ -295,7 +295,7 @@ static enum gp_status read_model(struct reader *reader, void *into, yyjson_val *
     return read_members(reader, table, read_setting_of_model, model);
 }
 
-static enum gp_status read_models(struct reader *reader, struct models *models,
+static enum gp_status read_models(struct reader *reader, struct models_settings *models,
                                   yyjson_val *tables)
 {
     const size_t n = yyjson_obj_size(tables);

@@ -15,7 +15,7 @@ enum { CONFIG_MAX_MODELS = 4096 };
 struct config {
     struct options options; /* over serve_options; only what the file has */
     struct serve_values values;
-    struct models models;
+    struct models_settings models;
 };
 
 /* As an empty file. It must not move afterwards. */

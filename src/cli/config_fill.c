@@ -60,7 +60,7 @@ static void fill_server(struct gp_server_options *server,
 enum gp_status config_fill(struct config *config, struct gp_server_options *server,
                            struct gp_error *err)
 {
-    struct models *models = &config->models;
+    struct models_settings *models = &config->models;
     const bool is_alone = models->n == 1 && !config->values.repository;
     struct options *settings = is_alone ? &models->items[0].shared : &config->options;
     if (options_join(settings, err) != GP_OK)

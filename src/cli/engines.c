@@ -24,7 +24,7 @@ static const struct option engines_options[] = {
 };
 #undef AT
 
-struct listing {
+struct engine_list {
     const struct engines_values *values;
     struct text text;
 };
@@ -83,13 +83,13 @@ static void list_script(struct text *text, const struct engine_known *known,
 
 static void list_engine(void *arg, const struct engine_known *known)
 {
-    struct listing *listing = arg;
-    struct text *text = &listing->text;
+    struct engine_list *list = arg;
+    struct text *text = &list->text;
     const struct gp_engine_options options = {
         .size_bytes = sizeof options,
         .n_cores = 1,
-        .options = listing->values->engine_options.items,
-        .n_options = listing->values->engine_options.n};
+        .options = list->values->engine_options.items,
+        .n_options = list->values->engine_options.n};
     char remedy[256];
     (void)snprintf(remedy, sizeof remedy, "%s, then make", known->remedy);
     if (!known->path)
@@ -98,18 +98,18 @@ static void list_engine(void *arg, const struct engine_known *known)
     else if (known->is_script)
         list_script(text, known, &options);
     else
-        list_plugin(text, known, listing->values->engine_dir, &options);
+        list_plugin(text, known, list->values->engine_dir, &options);
 }
 
 static int engines_run(struct options *options)
 {
-    struct listing listing = {.values = options->values};
+    struct engine_list list = {.values = options->values};
     struct gp_error err;
     if (options_join(options, &err) != GP_OK)
         return cli_misuse("%s", err.message);
-    engine_each(listing.values->engine_dir, list_engine, &listing);
-    const bool is_whole = cli_flush(&listing.text);
-    text_finish(&listing.text);
+    engine_each(list.values->engine_dir, list_engine, &list);
+    const bool is_whole = cli_flush(&list.text);
+    text_finish(&list.text);
     return is_whole ? CLI_OK : cli_fail("out of memory");
 }
 

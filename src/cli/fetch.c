@@ -293,8 +293,8 @@ static enum gp_status download_copy(struct fetched *entry, struct download *down
 }
 
 /* The local copy, or a new one. */
-static enum gp_status refresh(struct fetched *entry, struct download *download,
-                              struct gp_error *err)
+static enum gp_status refresh_copy(struct fetched *entry, struct download *download,
+                                   struct gp_error *err)
 {
     struct log *log = download->log;
     char size[32];
@@ -352,7 +352,7 @@ enum gp_status fetch_model(const struct fetch *fetch, const char *url, struct lo
     if (status == GP_OK)
         status = take_lock(entry, log, err);
     if (status == GP_OK)
-        status = refresh(entry, &download, err);
+        status = refresh_copy(entry, &download, err);
     if (!entry->is_on_trial)
         close_entry(entry);
     return status;

@@ -36,8 +36,8 @@ static unsigned count_lines(const char *from, const char *to)
     return n;
 }
 
-static enum gp_status parse(struct json_doc *json, char *copy, size_t size_bytes,
-                            const char *path, struct gp_error *err)
+static enum gp_status parse_json(struct json_doc *json, char *copy, size_t size_bytes,
+                                 const char *path, struct gp_error *err)
 {
     static const yyjson_alc memory = {take_memory, resize_memory, free_memory, NULL};
     yyjson_read_err why;
@@ -80,7 +80,7 @@ static enum gp_status copy_text(struct json_doc *json, const struct file *file,
     memcpy(copy, text, size);
     memset(copy + size, 0, YYJSON_PADDING_SIZE);
     *json = (struct json_doc){.text = text, .copy = copy, .seen = text, .line = 1};
-    return parse(json, copy, size, path, err);
+    return parse_json(json, copy, size, path, err);
 }
 
 enum gp_status json_doc_open(struct json_doc *json, const char *path,

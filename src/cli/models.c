@@ -29,16 +29,16 @@ const struct option model_options[MODEL_N_OPTIONS] = {
 
 static const struct option *const path_option = &model_options[0];
 
-void model_init(struct model *model, struct gp_arena *arena)
+void model_init(struct model_settings *model, struct gp_arena *arena)
 {
-    *model = (struct model){.shared = {.table = serve_options,
-                                       .n = SERVE_N_OPTIONS,
-                                       .values = &model->shared_values,
-                                       .arena = arena},
-                            .own = {.table = model_options,
-                                    .n = MODEL_N_OPTIONS,
-                                    .values = &model->own_values,
-                                    .arena = arena}};
+    *model = (struct model_settings){.shared = {.table = serve_options,
+                                                .n = SERVE_N_OPTIONS,
+                                                .values = &model->shared_values,
+                                                .arena = arena},
+                                     .own = {.table = model_options,
+                                             .n = MODEL_N_OPTIONS,
+                                             .values = &model->own_values,
+                                             .arena = arena}};
 }
 
 static bool is_model_name(const char *name)
@@ -68,7 +68,8 @@ enum gp_status model_check_name(const char *label, const char *name, struct gp_e
 
 /* --- which ---------------------------------------------------------------------------- */
 
-static struct model *find_model(const struct models *models, const char *name)
+static struct model_settings *find_model(const struct models_settings *models,
+                                         const char *name)
 {
     for (size_t i = 0; i < models->n; i++)
         if (models->items[i].name && strcmp(models->items[i].name, name) == 0)
@@ -96,14 +97,15 @@ static bool split_word(struct gp_arena *arena, const char *word, const char **na
 }
 
 /* As "=" would, but for what points into the struct itself. */
-static void copy_model(struct model *to, const struct model *from)
+static void copy_model(struct model_settings *to, const struct model_settings *from)
 {
     *to = *from;
     to->shared.values = &to->shared_values;
     to->own.values = &to->own_values;
 }
 
-static enum gp_status add_word(struct models *models, const struct models *in_file,
+static enum gp_status add_word(struct models_settings *models,
+                               const struct models_settings *in_file,
                                const struct options *server, enum option_source source,
                                const char *word, bool is_alone, struct gp_error *err)
 {
@@ -121,8 +123,8 @@ static enum gp_status add_word(struct models *models, const struct models *in_fi
     if (name && find_model(models, name))
         return gp_error_set(err, GP_INVALID, "%s: two models are called \"%s\"", label,
                             name);
-    const struct model *table = name ? find_model(in_file, name) : NULL;
-    struct model *model = &models->items[models->n++];
+    const struct model_settings *table = name ? find_model(in_file, name) : NULL;
+    struct model_settings *model = &models->items[models->n++];
     if (table)
         copy_model(model, table);
     else
@@ -132,7 +134,8 @@ static enum gp_status add_word(struct models *models, const struct models *in_fi
 }
 
 /* The words, and where there is a repository what the file says of models in it. */
-static enum gp_status add_named(struct models *models, const struct models *in_file,
+static enum gp_status add_named(struct models_settings *models,
+                                const struct models_settings *in_file,
                                 const struct options *server, struct gp_error *err)
 {
     const struct serve_values *values = server->values;
@@ -144,7 +147,7 @@ static enum gp_status add_named(struct models *models, const struct models *in_f
         status =
             add_word(models, in_file, server, source, named->items[i], is_alone, err);
     for (size_t i = 0; i < in_file->n && status == GP_OK; i++) {
-        const struct model *table = &in_file->items[i];
+        const struct model_settings *table = &in_file->items[i];
         if (values->repository && !table->own_values.path &&
             !find_model(models, table->name))
             copy_model(&models->items[models->n++], table);
@@ -153,7 +156,7 @@ static enum gp_status add_named(struct models *models, const struct models *in_f
 }
 
 /* Without a repository all names are known here. */
-static enum gp_status check_default(const struct models *models,
+static enum gp_status check_default(const struct models_settings *models,
                                     const struct options *server, struct gp_error *err)
 {
     const struct serve_values *values = server->values;
@@ -166,8 +169,8 @@ static enum gp_status check_default(const struct models *models,
                         gp_cut(values->default_model, 60), values->default_model);
 }
 
-static enum gp_status complete_model(struct model *model, const struct options *server,
-                                     struct gp_error *err)
+static enum gp_status complete_model(struct model_settings *model,
+                                     const struct options *server, struct gp_error *err)
 {
     const struct serve_values *values = server->values;
     options_inherit(&model->shared, server);
@@ -179,11 +182,12 @@ static enum gp_status complete_model(struct model *model, const struct options *
     return GP_OK;
 }
 
-enum gp_status models_choose(struct models *models, const struct option_list *words,
-                             struct options *server, struct gp_error *err)
+enum gp_status models_choose(struct models_settings *models,
+                             const struct option_list *words, struct options *server,
+                             struct gp_error *err)
 {
     const struct serve_values *values = server->values;
-    const struct models in_file = *models;
+    const struct models_settings in_file = *models;
     enum gp_status status = GP_OK;
     for (size_t i = 0; i < words->n && status == GP_OK; i++)
         status = options_take(server, options_find(server, "model"), OPTION_COMMAND_LINE,
@@ -200,10 +204,10 @@ enum gp_status models_choose(struct models *models, const struct option_list *wo
     return status == GP_OK ? check_default(models, server, err) : status;
 }
 
-void models_print(struct text *text, const struct models *models)
+void models_print(struct text *text, const struct models_settings *models)
 {
     for (size_t i = 0; i < models->n; i++) {
-        const struct model *model = &models->items[i];
+        const struct model_settings *model = &models->items[i];
         if (!model->name)
             continue;
         text_printf(text, "\n[models.%s]\n", model->name);

@@ -19,7 +19,7 @@ struct model_values {
 enum { MODEL_N_OPTIONS = 2 };
 extern const struct option model_options[MODEL_N_OPTIONS];
 
-struct model {
+struct model_settings {
     const char *name;      /* NULL: from the path */
     const char *file;      /* that has a table for it; NULL: none has */
     unsigned line;         /* of the table */
@@ -29,13 +29,13 @@ struct model {
     struct model_values own_values;
 };
 
-struct models {
-    struct model *items;
+struct models_settings {
+    struct model_settings *items;
     size_t n;
 };
 
 /* Without settings. It must not move afterwards. */
-void model_init(struct model *model, struct gp_arena *arena);
+void model_init(struct model_settings *model, struct gp_arena *arena);
 
 /* What model_check_name takes, as the schema says it. */
 #define MODEL_NAME_PATTERN                                                               \
@@ -47,15 +47,16 @@ enum gp_status model_check_name(const char *label, const char *name,
 
 /* Out of the words that name models on the command line, of the server's settings and of those in
  * the file, whose models `models` has: the models to serve, each with all of its settings. */
-enum gp_status models_choose(struct models *models, const struct option_list *words,
-                             struct options *server, struct gp_error *err);
+enum gp_status models_choose(struct models_settings *models,
+                             const struct option_list *words, struct options *server,
+                             struct gp_error *err);
 
 /* A section for each that has a name, as options_print. */
-void models_print(struct text *text, const struct models *models);
+void models_print(struct text *text, const struct models_settings *models);
 
 /* Sets what the options say of models; what it points at is in the arena. A lone model is in
  * the fields for one, too. Settings that are options of the engine are added to those. */
-enum gp_status models_fill(struct models *models, struct gp_arena *arena,
+enum gp_status models_fill(struct models_settings *models, struct gp_arena *arena,
                            struct gp_server_options *options, struct gp_error *err);
 
 #endif

@@ -40,7 +40,8 @@ static enum gp_status refuse_item(const struct options *options, const char *nam
                         gp_cut(item, 60), item);
 }
 
-static enum gp_status fill_versions(const struct model *model, struct gp_arena *arena,
+static enum gp_status fill_versions(const struct model_settings *model,
+                                    struct gp_arena *arena,
                                     struct gp_model_options *options,
                                     struct gp_error *err)
 {
@@ -61,7 +62,7 @@ static enum gp_status fill_versions(const struct model *model, struct gp_arena *
 }
 
 /* "NAME=VERSION"; a name that is a number would hide a version. */
-static enum gp_status fill_alias(const struct model *model, const char *item,
+static enum gp_status fill_alias(const struct model_settings *model, const char *item,
                                  struct gp_arena *arena, struct gp_model_alias *alias,
                                  struct gp_error *err)
 {
@@ -83,7 +84,8 @@ static enum gp_status fill_alias(const struct model *model, const char *item,
     return GP_OK;
 }
 
-static enum gp_status fill_aliases(const struct model *model, struct gp_arena *arena,
+static enum gp_status fill_aliases(const struct model_settings *model,
+                                   struct gp_arena *arena,
                                    struct gp_model_options *options, struct gp_error *err)
 {
     const struct option_list *list = &model->own_values.aliases;
@@ -98,7 +100,7 @@ static enum gp_status fill_aliases(const struct model *model, struct gp_arena *a
     return GP_OK;
 }
 
-static enum gp_status fill_model(struct model *model, struct gp_arena *arena,
+static enum gp_status fill_model(struct model_settings *model, struct gp_arena *arena,
                                  struct gp_model_options *options, struct gp_error *err)
 {
     const struct serve_values *values = &model->shared_values;
@@ -129,7 +131,7 @@ static enum gp_status fill_model(struct model *model, struct gp_arena *arena,
 }
 
 /* The server makes up the name of a lone model, so that one goes by the fields for it alone. */
-enum gp_status models_fill(struct models *models, struct gp_arena *arena,
+enum gp_status models_fill(struct models_settings *models, struct gp_arena *arena,
                            struct gp_server_options *options, struct gp_error *err)
 {
     struct gp_model_options *items = gp_arena_alloc(arena, models->n * sizeof *items);
