@@ -147,7 +147,7 @@ enum gp_status contents_find(struct gp_arena *arena, const struct listing_root *
 
 /* --- the fingerprint ------------------------------------------------------------------ */
 
-struct walk {
+struct folder_walk {
     struct gp_arena *arena;
     const struct listing_root *root;
     const char *top;
@@ -156,19 +156,20 @@ struct walk {
 };
 
 /* FNV-1a, 64 bits. */
-static void hash_bytes(struct walk *walk, const void *bytes, size_t size_bytes)
+static void hash_bytes(struct folder_walk *walk, const void *bytes, size_t size_bytes)
 {
     const unsigned char *at = bytes;
     for (size_t i = 0; i < size_bytes; i++)
         walk->hash = (walk->hash ^ at[i]) * UINT64_C(0x100000001b3);
 }
 
-static void hash_number(struct walk *walk, uint64_t number)
+static void hash_number(struct folder_walk *walk, uint64_t number)
 {
     hash_bytes(walk, &number, sizeof number);
 }
 
-static void hash_entry(struct walk *walk, const char *path, const struct stat *info)
+static void hash_entry(struct folder_walk *walk, const char *path,
+                       const struct stat *info)
 {
     const char *name = path + strlen(walk->top);
     hash_bytes(walk, name, strlen(name) + 1);
@@ -181,11 +182,11 @@ static void hash_entry(struct walk *walk, const char *path, const struct stat *i
     hash_number(walk, (uint64_t)info->st_mtim.tv_nsec);
 }
 
-static enum gp_status walk_folder(struct walk *walk, const char *folder, unsigned depth,
-                                  struct gp_error *err);
+static enum gp_status walk_folder(struct folder_walk *walk, const char *folder,
+                                  unsigned depth, struct gp_error *err);
 
-static enum gp_status walk_entry(struct walk *walk, const char *path, unsigned depth,
-                                 struct gp_error *err)
+static enum gp_status walk_entry(struct folder_walk *walk, const char *path,
+                                 unsigned depth, struct gp_error *err)
 {
     struct stat info;
     const enum gp_status status = listing_stat(walk->root, path, &info, err);
@@ -198,8 +199,8 @@ static enum gp_status walk_entry(struct walk *walk, const char *path, unsigned d
     return S_ISDIR(info.st_mode) ? walk_folder(walk, path, depth + 1, err) : GP_OK;
 }
 
-static enum gp_status walk_folder(struct walk *walk, const char *folder, unsigned depth,
-                                  struct gp_error *err)
+static enum gp_status walk_folder(struct folder_walk *walk, const char *folder,
+                                  unsigned depth, struct gp_error *err)
 {
     struct listing listing;
     if (depth > CONTENTS_MAX_DEPTH)
@@ -221,10 +222,10 @@ enum gp_status contents_fingerprint(struct gp_arena *arena,
                                     const struct listing_root *root, const char *folder,
                                     uint64_t *fingerprint, struct gp_error *err)
 {
-    struct walk walk = {.arena = arena,
-                        .root = root,
-                        .top = folder,
-                        .hash = UINT64_C(0xcbf29ce484222325)};
+    struct folder_walk walk = {.arena = arena,
+                               .root = root,
+                               .top = folder,
+                               .hash = UINT64_C(0xcbf29ce484222325)};
     const enum gp_status status = walk_folder(&walk, folder, 0, err);
     *fingerprint = walk.hash ? walk.hash : 1;
     return status;

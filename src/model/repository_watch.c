@@ -91,7 +91,7 @@ static void watch_tree(struct repository_watch *watch, struct gp_arena *arena,
 }
 
 /* Watches the folders that there are now. */
-static void refresh(struct repository_watch *watch)
+static void refresh_watches(struct repository_watch *watch)
 {
     struct listing_root root;
     struct stat info = {0};
@@ -176,7 +176,7 @@ int repository_watch_wait(struct repository_watch *watch, int64_t now_ns)
     const bool is_needed =
         watch->fd < 0 || watch->has_news || watch->is_stale || is_replaced(watch);
     if (is_needed && !watch->has_given_up)
-        refresh(watch);
+        refresh_watches(watch);
     watch->has_news = false;
     return 0;
 }

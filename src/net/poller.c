@@ -51,7 +51,7 @@ static void park_if_too_many(struct worker *worker)
 
 /* With the lock held. It counts as a poller at once, so that two needs wake two
  * threads. */
-static void unpark(struct poller *poller)
+static void unpark_worker(struct poller *poller)
 {
     struct worker *worker = poller->parked;
     if (!worker)
@@ -66,7 +66,7 @@ static void unpark(struct poller *poller)
 void poller_unpark(struct poller *poller)
 {
     pthread_mutex_lock(&poller->lock);
-    unpark(poller);
+    unpark_worker(poller);
     pthread_mutex_unlock(&poller->lock);
 }
 
@@ -184,8 +184,8 @@ static void take_ready(struct worker *worker, struct source *source)
 
 /* The event may come, and its thread close the descriptor, before epoll_ctl has
  * returned here. */
-static bool arm(struct poller *poller, int operation, struct source *source,
-                uint32_t events)
+static bool arm_source(struct poller *poller, int operation, struct source *source,
+                       uint32_t events)
 {
     const uint32_t once = events & EPOLLET ? 0 : EPOLLONESHOT;
     struct epoll_event event = {.events = events | once, .data.ptr = source};
@@ -196,12 +196,12 @@ static bool arm(struct poller *poller, int operation, struct source *source,
 
 bool poller_add(struct poller *poller, struct source *source, uint32_t events)
 {
-    return arm(poller, EPOLL_CTL_ADD, source, events);
+    return arm_source(poller, EPOLL_CTL_ADD, source, events);
 }
 
 bool poller_arm(struct poller *poller, struct source *source, uint32_t events)
 {
-    return arm(poller, EPOLL_CTL_MOD, source, events);
+    return arm_source(poller, EPOLL_CTL_MOD, source, events);
 }
 
 static bool open_set(struct poller *poller)
@@ -344,7 +344,7 @@ void poller_stop(struct poller *poller)
     atomic_store(&poller->is_stopping, true);
     signal_event(poller->end_fd);
     while (poller->parked)
-        unpark(poller);
+        unpark_worker(poller);
     pthread_cond_signal(&poller->watcher_waked);
     pthread_mutex_unlock(&poller->lock);
     for (struct worker *worker = poller->workers; worker; worker = worker->next)

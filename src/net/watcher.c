@@ -58,7 +58,7 @@ static bool runs_are_short(const struct poller *poller, struct sight *sight)
 }
 
 /* True when a stand-in is due. */
-static bool look(struct poller *poller, struct sight *sight)
+static bool look_at_pollers(struct poller *poller, struct sight *sight)
 {
     const bool is_short = runs_are_short(poller, sight);
     const bool is_without = atomic_load(&poller->n_polling) <= 0;
@@ -110,11 +110,11 @@ void *watcher_main(void *arg)
         else
             wait_slowly(poller, pace);
         if (pace == WATCHER_ASLEEP) { /* what happened meanwhile counts for nothing */
-            look(poller, &sight);
+            look_at_pollers(poller, &sight);
             sight.sum_runs = sight.sum_engaged_ns = sight.sum_cpu_ns = 0;
             continue;
         }
-        if (look(poller, &sight))
+        if (look_at_pollers(poller, &sight))
             poller_unpark(poller);
         if (poller->watch)
             poller->watch(poller->watch_context);

@@ -239,9 +239,9 @@ static enum gp_status open_function(struct gp_server *server, gp_infer_fn *funct
     return loader_open_function(&server->loader, function, self, &model, metadata, err);
 }
 
-static struct gp_server *create(gp_infer_fn *function, void *self,
-                                const struct gp_server_options *options,
-                                struct gp_error *err)
+static struct gp_server *create_server(gp_infer_fn *function, void *self,
+                                       const struct gp_server_options *options,
+                                       struct gp_error *err)
 {
     const struct gp_server_options o = defaults_take(options);
     struct gp_error detail = {0};
@@ -268,14 +268,14 @@ static struct gp_server *create(gp_infer_fn *function, void *self,
 struct gp_server *gp_server_create(const struct gp_server_options *options,
                                    struct gp_error *err)
 {
-    return create(NULL, NULL, options, err);
+    return create_server(NULL, NULL, options, err);
 }
 
 struct gp_server *gp_server_create_function(gp_infer_fn *function, void *self,
                                             const struct gp_server_options *options,
                                             struct gp_error *err)
 {
-    return create(function, self, options, err);
+    return create_server(function, self, options, err);
 }
 
 const char *gp_server_address(const struct gp_server *server, size_t index)

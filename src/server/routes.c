@@ -125,7 +125,7 @@ static const struct route *find_route(const char *target)
     return NULL;
 }
 
-static bool refuse(struct exchange *x, enum gp_status status, const char *message)
+static bool refuse_request(struct exchange *x, enum gp_status status, const char *message)
 {
     gp_error_set(&x->error, status, "%s", message);
     return false;
@@ -136,12 +136,14 @@ static bool check_path(struct exchange *x)
 {
     static const char *const folders[] = {"/metrics", "/v1", "/v2", "/ui"};
     if (is_under(x->target, "/control"))
-        return refuse(x, GP_NOT_FOUND,
-                      "no such route; there are /control/is_ready, /control/is_alive, "
-                      "/control/client_count and /control/shutdown");
+        return refuse_request(
+            x, GP_NOT_FOUND,
+            "no such route; there are /control/is_ready, /control/is_alive, "
+            "/control/client_count and /control/shutdown");
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (is_under(x->target, folders[i]))
-            return refuse(x, GP_NOT_FOUND, "no such route: this path is reserved");
+            return refuse_request(x, GP_NOT_FOUND,
+                                  "no such route: this path is reserved");
     return true;
 }
 
@@ -206,11 +208,11 @@ static bool check_control(struct exchange *x, const char *head, const char *host
                      "a field \"%.*s\")",
                      (int)(trace->size < 64 ? trace->size : 64), head + trace->start);
     else if (!listener->is_local && !x->server->options.allow_remote_control)
-        return refuse(x, GP_FORBIDDEN,
-                      "control through a listener that is not loopback needs "
-                      "--allow-remote-control");
+        return refuse_request(x, GP_FORBIDDEN,
+                              "control through a listener that is not loopback needs "
+                              "--allow-remote-control");
     else if (x->http.is_http10 && is_loopback)
-        return refuse(
+        return refuse_request(
             x, GP_FORBIDDEN,
             "control on a loopback address wants HTTP/1.1: in 1.0 the request may "
             "come from a proxy that does not say so");

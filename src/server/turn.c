@@ -151,7 +151,7 @@ static int64_t head_timeout_ms(const struct connection *c)
 }
 
 /* The timer has shut the socket down: a slow sender is told, the others are closed. */
-static enum step expired(struct connection *c, enum timer_end end)
+static enum step end_expired(struct connection *c, enum timer_end end)
 {
     struct exchange *x = c->x;
     if (end == TIMER_EVICTED) {
@@ -317,7 +317,7 @@ static enum step keep_window(struct worker *worker, struct connection *c, enum s
 
 /* Arms the connection for what it waits for; from then on it may be another thread's. What it holds
  * may be taken back as soon as its timer has started. */
-static bool rest(struct worker *worker, struct connection *c, enum step step)
+static bool rest_connection(struct worker *worker, struct connection *c, enum step step)
 {
     const bool waits_for_head = c->state == CONNECTION_HEAD && !has_request_behind(c);
     start_timer(c);
@@ -338,7 +338,7 @@ static void take_turn(struct worker *worker, struct connection *c, enum step ste
     }
     if (step == STEP_GONE)
         return;
-    if (step == STEP_CLOSE || !rest(worker, c, step))
+    if (step == STEP_CLOSE || !rest_connection(worker, c, step))
         connection_close(c);
     worker->window_start = worker->window_end = 0;
 }
@@ -353,7 +353,7 @@ static void turn_event(struct worker *worker, struct source *source)
     if (end == TIMER_GOES_ON)
         take_turn(worker, c, STEP_NEXT);
     else
-        take_turn(worker, c, expired(c, end));
+        take_turn(worker, c, end_expired(c, end));
 }
 
 /* The inference has come back, or the answer may go. */
