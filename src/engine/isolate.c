@@ -165,8 +165,7 @@ static enum gp_status open_children(struct isolate *isolate,
     char words[PLACE_WORDS_BYTES];
     isolate->supervisor_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (write_open(isolate, options) &&
-        make_children(isolate, options->engine->n_slots) &&
-        isolate->supervisor_fd >= 0)
+        make_children(isolate, options->engine->n_slots) && isolate->supervisor_fd >= 0)
         return GP_OK;
     return gp_error_set(err, GP_NO_MEMORY,
                         "no memory or descriptors for %u children: %s; fewer "

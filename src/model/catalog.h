@@ -21,10 +21,10 @@ struct catalog_version {
     uint64_t number;
     const char *folder;
     bool is_wanted; /* set by policy_choose */
-    /* Set by repository_examine: */
-    const char *path; /* of the model, for engine_guess and engines */
-    uint64_t
-        fingerprint; /* not 0; another one when a file was changed, added or removed */
+    /* Set by repository_examine: the model's path, for engine_guess and engines, and a number
+     * other than 0 that changes when a file is changed, added or removed. */
+    const char *path;
+    uint64_t fingerprint;
 };
 
 struct catalog_model {

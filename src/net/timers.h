@@ -51,8 +51,7 @@ struct timer {
     struct timer_link links[TIMER_N_LISTS]; /* zero: not on the list */
     struct timer_link *idle[TIMER_N_LISTS]; /* its lists while it idles; NULL: none */
     int64_t deadline_ns;
-    int64_t
-        stalled_ns; /* of TIMER_HEAD and TIMER_BODY: from then on it holds others up */
+    int64_t stalled_ns;   /* from when on a TIMER_HEAD or TIMER_BODY counts as stalled */
     enum timer_kind kind; /* TIMER_NONE: on no list */
     enum timer_end end;
     int fd;

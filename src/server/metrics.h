@@ -28,17 +28,15 @@ enum metrics_refusal {
 
 struct metrics {
     atomic_ulong requests[METRICS_N_STATUSES]; /* by HTTP status */
-    struct metrics_histogram
-        request_time;                  /* from the head's arrival to the last byte out */
-    struct metrics_histogram run_time; /* in the engine */
+    struct metrics_histogram request_time;     /* from the head to the last byte sent */
+    struct metrics_histogram run_time;         /* in the engine */
     atomic_ulong received_bytes;
     atomic_ulong sent_bytes;
     atomic_ulong n_accepted;
     atomic_ulong n_evicted;
     atomic_ulong n_revoked;
     atomic_ulong n_refused[METRICS_N_REFUSALS]; /* by what there was no room for */
-    atomic_uint
-        n_in_flight; /* requests whose head is complete and whose answer is not out */
+    atomic_uint n_in_flight;                    /* requests between head and answer */
 };
 
 void metrics_request(struct metrics *metrics, int status, int64_t total_ns);

@@ -10,15 +10,6 @@ import tree
 TAG = re.compile(r"\b(struct|union|enum)\s+(\w+)\s*\{")
 STATIC = re.compile(r"^static\s[^;{}()=]*?[\s*](\w+)\(", re.M)
 
-# Still to be renamed: the list only gets shorter.
-BARE = {
-    "src/base/pool.c": {"create"},
-    "src/server/body.c": {"take"},
-    "src/server/exchange.c": {"create"},
-    "src/server/routes.c": {"refuse"},
-    "src/server/server.c": {"create"},
-}
-
 
 def places(pattern, group, paths):
     """By name, where the pattern finds it: {name: [(path, line), ...]}."""
@@ -40,15 +31,9 @@ def main():
                      for path, line in where[1:]]
     functions = places(STATIC, 1, sources)
     for name, where in sorted(functions.items()):
-        if "_" in name:
-            continue
-        where = [place for place in where if name not in BARE.get(place[0], ())]
-        if len({path for path, _ in where}) > 1:
+        if "_" not in name and len({path for path, _ in where}) > 1:
             problems += [f"{path}:{line}: {name}() needs a noun: several files have one"
                          for path, line in where]
-    problems += [f"tools/check/names.py: {path} has no {name}() any more: take it out of BARE"
-                 for path, names in BARE.items() for name in sorted(names)
-                 if path not in {path for path, _ in functions.get(name, ())}]
     tree.finish("names", problems, f"{len(tags)} tags are unique, and so are "
                 f"{sum('_' not in name for name in functions)} functions of one word")
 
