@@ -1,5 +1,5 @@
-/* Text lines are for people: warnings and errors begin with the time, the lines of the start do
- * not. JSON lines carry the same facts, one object a line. log_thread.c writes them. */
+/* Text lines are for people: warnings and errors begin with the time, lines about the start do
+ * not. JSON lines have the same facts, one object per line. log_thread.c writes them. */
 #include "base/log.h"
 
 #include "base/log_thread.h"

@@ -1,7 +1,7 @@
-/* The thread that writes the log. A descriptor's O_NONBLOCK belongs to everybody who shares it, and
- * a pipe that polls as writable may be filled by somebody else before the write; so this thread
- * just waits, and is cancelled in its wait at the end. It blocks all signals: SIGPIPE and SIGXFSZ go
- * to the thread that wrote, and would end a process that does not expect them. */
+/* The thread that writes the log. O_NONBLOCK is shared by all users of a descriptor, and a pipe
+ * that polls as writable may be full before the write; so this thread just waits, and at the
+ * end is cancelled while it does. It blocks all signals: SIGPIPE and SIGXFSZ go to the thread
+ * that wrote, and would end a process that does not expect them. */
 #include "base/log_thread.h"
 
 #include "base/clock.h"
@@ -14,10 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Any line has room (a target of 64 KiB, escaped), and so have the lines of some seconds. */
+/* Room for any line (a target of 64 KiB, escaped), and for the lines of a few seconds. */
 enum { MOST_BYTES = 512 * 1024, KEPT_BYTES = 64 * 1024 };
 
-/* What a pipe takes as a whole, so that lines of several processes do not mix (PIPE_BUF). */
+/* What a pipe takes at once (PIPE_BUF), so that lines of several processes do not mix. */
 enum { WRITE_BYTES = 4096 };
 
 /* How long the end waits for a reader. */
@@ -31,7 +31,7 @@ static void count_lost(struct log *log, const char *bytes, size_t size_bytes)
     atomic_fetch_add_explicit(&log->n_lost, n, memory_order_relaxed);
 }
 
-/* False: there is no room. */
+/* False if there is no room. */
 static bool add_pending(struct log *log, const struct text *lines)
 {
     struct text *pending = &log->pending;
@@ -41,7 +41,7 @@ static bool add_pending(struct log *log, const struct text *lines)
     if (has_room)
         text_add(pending, lines->data, lines->size_bytes);
     has_room = has_room && !pending->is_short;
-    pending->is_short = false; /* what was there is whole */
+    pending->is_short = false; /* the lines before are whole */
     pthread_mutex_unlock(&log->lock);
     if (has_room && was_empty)
         pthread_cond_signal(&log->added);
@@ -52,13 +52,13 @@ void log_add(struct log *log, const struct text *lines)
 {
     if (log->fd <= 0)
         return;
-    if (lines->is_short) /* its last line is not whole */
+    if (lines->is_short) /* the last line is incomplete */
         atomic_fetch_add_explicit(&log->n_lost, 1, memory_order_relaxed);
     if (lines->is_short || !add_pending(log, lines))
         count_lost(log, lines->data, lines->size_bytes);
 }
 
-/* Whole lines as far as they go into one write. */
+/* As many whole lines as fit into one write. */
 static size_t next_piece(const char *bytes, size_t size_bytes)
 {
     const size_t most = size_bytes < WRITE_BYTES ? size_bytes : WRITE_BYTES;
@@ -66,7 +66,7 @@ static size_t next_piece(const char *bytes, size_t size_bytes)
     return end ? (size_t)(end - bytes) + 1 : most;
 }
 
-/* The only place where the thread can be cancelled. */
+/* The thread can be cancelled only here. */
 static ssize_t write_waiting(int fd, const char *bytes, size_t size_bytes)
 {
     struct pollfd room = {.fd = fd, .events = POLLOUT};
@@ -79,7 +79,7 @@ static ssize_t write_waiting(int fd, const char *bytes, size_t size_bytes)
     return n;
 }
 
-/* A line that was cut, by a full disk for example, does not run into the next one. */
+/* Starts a new line after one that was cut, for example by a full disk. */
 static void write_lines(struct log *log)
 {
     const char *at = log->writing.data;
@@ -133,7 +133,7 @@ static int make_thread(struct log *log)
     return rc;
 }
 
-/* The copy is ours: when the caller closes its own, nothing else gets that number and the lines. */
+/* With a copy, no other file gets the lines if the caller closes its descriptor. */
 static enum gp_status copy_fd(struct log *log, int fd, struct gp_error *err)
 {
     const int flags = fcntl(fd, F_GETFL);
@@ -181,7 +181,7 @@ enum gp_status log_begin(struct log *log, int fd, enum gp_log_level level,
                         place_explain(rc, words));
 }
 
-/* With the lock held. */
+/* Called with the lock held. */
 static void wait_written(struct log *log)
 {
     const int64_t until_ns = clock_now_ns() + FLUSH_NS;

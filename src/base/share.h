@@ -24,13 +24,14 @@ static inline bool share_is_over(enum share_of whose, size_t total, size_t used,
     return (more > share || held > share - more) && (more > left || left - more < kept);
 }
 
-/* An address that takes from several stores of one kind, or a site; zero at first. Any thread. */
+/* An address or a site that takes from several stores of one kind; zero at first. Any thread may
+ * use it. */
 struct share_taker {
     atomic_uint n_held;
-    struct share_taker *site; /* of an address that belongs to one; else NULL */
+    struct share_taker *site; /* of an address that belongs to one; otherwise NULL */
 };
 
-/* True when the taker, or its site, must not have one more of the n_used of n_total. */
+/* True if the taker or its site must not get one more when n_used of n_total are taken. */
 static inline bool share_taker_is_over(const struct share_taker *taker, unsigned n_total,
                                        unsigned n_used)
 {

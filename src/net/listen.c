@@ -19,7 +19,7 @@
 
 enum { BACKLOG = 4096 };
 
-/* When epoll refuses a listener, which would else never be heard of again. */
+/* For a listener that epoll refuses, which would otherwise never accept again. */
 enum { REARM_TRIES = 50, REARM_PAUSE_MS = 10 };
 
 static struct listener *add_listener(int fd, const char *address, struct listener **list)
@@ -38,7 +38,8 @@ static struct listener *add_listener(int fd, const char *address, struct listene
     return listener;
 }
 
-/* "http://127.0.0.1:9000" or "http://[::1]:9000" of a bound socket; returns the port. */
+/* Writes "http://127.0.0.1:9000" or "http://[::1]:9000" for a bound socket; returns the
+ * port. */
 static unsigned format_bound(int fd, char *text, size_t text_size)
 {
     struct sockaddr_in6 bound = {0}; /* has room for IPv4's */
@@ -95,8 +96,8 @@ static enum gp_status open_tcp(const struct addrinfo *info, const char *where,
     return GP_OK;
 }
 
-/* ":PORT" is every address of this machine: one IPv6 socket that takes IPv4 too, else
- * IPv4. */
+/* ":PORT" is every address of this machine: one IPv6 socket that also accepts IPv4, or an
+ * IPv4 socket if there is no IPv6. */
 static enum gp_status open_any(const char *where, const struct addrinfo *infos,
                                unsigned *port, struct listener **list,
                                struct gp_error *err)
@@ -152,7 +153,7 @@ static enum gp_status listen_tcp(const char *where, struct listener **list,
     return status;
 }
 
-/* A socket file that nobody listens on any more is left from a process that died. */
+/* A socket file that nobody listens on was left by a process that died. */
 static void remove_stale(const struct sockaddr_un *address)
 {
     struct stat file;

@@ -6,7 +6,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
-/* Of an IPv6 address: the bits that name a host's network, and those that name its owner's. */
+/* The bits of an IPv6 address that name a host's network, and those that name its owner. */
 enum { HOST_BITS = 64, SITE_BITS = 48 };
 
 struct peer_name peers_name(int fd, const struct sockaddr *from)
@@ -21,10 +21,10 @@ struct peer_name peers_name(int fd, const struct sockaddr *from)
         memcpy(&v4, in6->s6_addr + 12, sizeof v4);
         name.n_bits = HOST_BITS;
         memcpy(&name.value, in6->s6_addr, HOST_BITS / 8);
-        if (IN6_IS_ADDR_V4MAPPED(in6)) /* of a socket that takes both */
+        if (IN6_IS_ADDR_V4MAPPED(in6)) /* from a socket that accepts both */
             name = (struct peer_name){.family = AF_INET, .value = v4};
     } else {
-        struct ucred who = {.uid = UINT32_MAX}; /* those unknown are one */
+        struct ucred who = {.uid = UINT32_MAX}; /* all unknown users are one */
         socklen_t size = sizeof who;
         (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size);
         name.value = who.uid;
@@ -49,7 +49,7 @@ bool peers_is_local(const struct sockaddr *from)
 static struct peer_name site_of(struct peer_name host)
 {
     struct peer_name site = {.family = host.family, .n_bits = SITE_BITS};
-    memcpy(&site.value, &host.value, SITE_BITS / 8); /* in the order of the network */
+    memcpy(&site.value, &host.value, SITE_BITS / 8); /* in network order */
     return site;
 }
 
@@ -58,7 +58,7 @@ static bool is_same(struct peer_name a, struct peer_name b)
     return a.value == b.value && a.family == b.family && a.n_bits == b.n_bits;
 }
 
-/* A salt (where the buckets lie) keeps clients from choosing addresses that meet in one bucket. */
+/* A salt (the address of the buckets) keeps clients from choosing addresses that collide. */
 static struct peer_record **bucket_of(struct peers *peers, struct peer_name name)
 {
     uint64_t hash =
@@ -80,7 +80,7 @@ static void drop_connection(struct peers *peers, struct peer_record *record)
     mem_free(record);
 }
 
-/* The record of a host or of a site, with one connection more. */
+/* The record of a host or a site, with one more connection. */
 static struct peer_record *add_connection(struct peers *peers, struct peer_name name)
 {
     struct peer_record **bucket = bucket_of(peers, name);

@@ -10,11 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long access lines wait for more of them. */
+/* How long access lines wait for more. */
 enum { LINES_WAIT_MS = 10 };
 
-/* While runs are short and compute, a thread beyond the cores costs more than it
- * brings. */
+/* While runs are short and compute, a thread beyond the number of cores costs more than it
+ * gains. */
 static bool is_one_too_many(const struct poller *poller, int n_polling)
 {
     return n_polling > poller->n_cores ||
@@ -23,9 +23,8 @@ static bool is_one_too_many(const struct poller *poller, int n_polling)
                 poller->n_cores);
 }
 
-/* Waits, if there are too many pollers, until the watcher or the end wakes this thread.
- * The test and the decrement are one step, since threads enter engines without the
- * lock. */
+/* If there are too many pollers, waits until the watcher or the end wakes this thread. The
+ * test and the decrement are one step, since threads enter engines without the lock. */
 static void park_if_too_many(struct worker *worker)
 {
     struct poller *poller = worker->poller;
@@ -49,8 +48,8 @@ static void park_if_too_many(struct worker *worker)
     pthread_mutex_unlock(&poller->lock);
 }
 
-/* With the lock held. It counts as a poller at once, so that two needs wake two
- * threads. */
+/* Called with the lock held. The thread counts as a poller at once, so that two needs wake
+ * two threads. */
 static void unpark_worker(struct poller *poller)
 {
     struct worker *worker = poller->parked;
@@ -70,8 +69,8 @@ void poller_unpark(struct poller *poller)
     pthread_mutex_unlock(&poller->lock);
 }
 
-/* The counts change before the pace is read, and the watcher sets its pace before it
- * reads the counts: whichever comes second sees what the other did. */
+/* The counts change before the pace is read, and the watcher sets its pace before it reads
+ * the counts: the second always sees what the first did. */
 static void wake_watcher(struct poller *poller, int n_polling)
 {
     const int pace = atomic_load(&poller->watcher_pace);
@@ -83,7 +82,7 @@ static void wake_watcher(struct poller *poller, int n_polling)
     pthread_mutex_unlock(&poller->lock);
 }
 
-/* Should the last poller go into an engine while a task is ready, another thread takes it. */
+/* If the last poller enters an engine while a task is ready, another thread takes the task. */
 static void poller_engage(struct poller *poller)
 {
     atomic_fetch_add(&poller->n_engaged, 1);
@@ -112,7 +111,7 @@ void poller_forget(struct poller *poller)
     atomic_fetch_sub(&poller->n_engaged, 1);
 }
 
-/* A run that may be long must not hold up the lines of what was answered before it. */
+/* A run that may be long must not delay the log lines of earlier answers. */
 void worker_engage(struct worker *worker)
 {
     struct poller *poller = worker->poller;
@@ -136,12 +135,12 @@ static void signal_event(int event_fd)
 {
     const uint64_t one = 1;
     if (write(event_fd, &one, sizeof one) < 0) {
-        /* Cannot fail: the counter is far from its end. */
+        /* Cannot fail: the counter is far from its maximum. */
     }
 }
 
-/* The count is changed before n_polling is read, and the other way round in poller_engage:
- * whichever comes second sees what the other did. */
+/* The count changes before n_polling is read, and in poller_engage the other way round: the
+ * second always sees what the first did. */
 void poller_ready(struct poller *poller, struct task *task)
 {
     task->next = NULL;
@@ -162,7 +161,7 @@ void worker_share(struct worker *worker)
         poller_ready(worker->poller, task);
 }
 
-/* Takes one task, and has another thread woken for the next: two writes may be one event. */
+/* Takes one task and signals for the next one, since two writes may be one event. */
 static void take_ready(struct worker *worker, struct source *source)
 {
     struct poller *poller = worker->poller;
@@ -182,8 +181,7 @@ static void take_ready(struct worker *worker, struct source *source)
         worker_take(worker, task);
 }
 
-/* The event may come, and its thread close the descriptor, before epoll_ctl has
- * returned here. */
+/* The event may come, and its thread close the descriptor, before epoll_ctl returns. */
 static bool arm_source(struct poller *poller, int operation, struct source *source,
                        uint32_t events)
 {
@@ -243,7 +241,7 @@ static void *worker_main(void *arg)
     struct poller *poller = worker->poller;
     while (!atomic_load(&poller->is_stopping)) {
         park_if_too_many(worker);
-        /* One event at a time: a second one would wait behind the first one's engine. */
+        /* One event at a time: a second would wait for the engine of the first. */
         struct epoll_event event;
         const bool has_lines = worker->lines.text.size_bytes > 0;
         const int n =
@@ -261,7 +259,7 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* With the lock held, or before anything runs. */
+/* Called with the lock held, or before anything runs. */
 static bool make_worker(struct poller *poller, int *error)
 {
     struct worker *worker = worker_create(poller);

@@ -1,10 +1,11 @@
 /* net/poller.h - the epoll set, and the threads that wait for it.
  *
- * Everything in the set but the timers is armed one-shot, so one thread owns a source at a time
- * and a source needs no lock. The watcher (watcher.c) wakes a parked thread when it saw no poller
- * at two looks in a row, unless runs are so short that the pollers come back between them anyway;
- * a task that is ready (poller_ready) wakes one at once. Threads are made
- * before they are needed (poller_need), so waking one cannot fail. docs/decisions/threads.md has the measurements.
+ * Everything in the set except the timers is armed one-shot, so one thread owns a source at a
+ * time and a source needs no lock. The watcher (watcher.c) wakes a parked thread if it has seen
+ * no poller twice in a row, unless runs are so short that pollers come back between them
+ * anyway; a ready task (poller_ready) wakes one at once. Threads are created before they are
+ * needed (poller_need), so waking one cannot fail. docs/decisions/threads.md has the
+ * measurements.
  */
 #ifndef GP_NET_POLLER_H
 #define GP_NET_POLLER_H
@@ -17,33 +18,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What an epoll event points at: the first member of a listener, a connection and so on. */
+/* What an epoll event points to: the first member of a listener, a connection and so on. */
 struct source {
-    void (*serve)(struct worker *worker, struct source *source); /* its event came */
+    void (*serve)(struct worker *worker,
+                  struct source *source); /* called for its event */
     int fd;
-    /* Hands it from the thread that armed it to the one that got the event: the kernel orders the
-     * two, this says so to the language. */
+    /* Hands the source from the thread that armed it to the one that gets the event: the kernel
+     * orders the two, and this tells the compiler. */
     atomic_bool is_armed;
 };
 
 struct poller {
     int epoll_fd;
-    int end_fd;  /* an eventfd that wakes all who poll, at the end */
-    int n_cores; /* how many poll */
+    int end_fd;  /* an eventfd that wakes all polling threads at the end */
+    int n_cores; /* the number of threads that poll */
     struct log *log;
-    void (*watch)(void *context); /* at each look of the watcher */
+    void (*watch)(void *context); /* called at each look of the watcher */
     void *watch_context;
 
-    /* Threads, of workers: n_awake are not parked, of which n_polling are not in an
-     * engine. */
+    /* Workers' threads: n_awake are not parked; of these, n_polling are not in an engine. */
     atomic_int n_awake;
     atomic_int n_polling;
     atomic_int n_engaged;
     atomic_ulong n_runs;        /* ended */
-    atomic_bool has_short_runs; /* the watcher's last finding */
+    atomic_bool has_short_runs; /* as the watcher found last */
     atomic_bool is_stopping;
 
-    struct source ready;        /* an eventfd: there are tasks that are ready */
+    struct source ready;        /* an eventfd: there are ready tasks */
     pthread_mutex_t ready_lock; /* of the list */
     struct task *ready_tasks;
     struct task **ready_end;
@@ -52,7 +53,7 @@ struct poller {
     pthread_mutex_t lock; /* of what follows */
     struct worker *workers;
     unsigned n_workers;
-    unsigned n_needed; /* threads, beside those that poll */
+    unsigned n_needed; /* threads, in addition to those that poll */
     struct worker *parked;
     pthread_cond_t watcher_waked; /* on the monotonic clock */
     atomic_int watcher_pace;      /* enum watcher_pace */
@@ -62,32 +63,32 @@ struct poller {
 
 /* How the watcher waits for its next look. */
 enum watcher_pace {
-    WATCHER_ASLEEP, /* nothing runs: until something does */
-    WATCHER_SLOW,   /* something runs, and somebody polls */
-    WATCHER_FAST    /* no poller is left, or threads beyond the cores are awake */
+    WATCHER_ASLEEP, /* nothing runs: wait until something does */
+    WATCHER_SLOW,   /* something runs, and a thread polls */
+    WATCHER_FAST    /* no poller is left, or more threads than cores are awake */
 };
 
-/* n_cores threads poll. Nothing runs yet. */
+/* Prepares for n_cores polling threads; starts none. */
 enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_cores,
                            struct gp_error *err);
 
-/* Makes the threads that poll, those that are needed beside them, and one more. */
+/* Creates the threads that poll, those needed in addition, and one more. */
 enum gp_status poller_start(struct poller *poller, struct gp_error *err);
 
 /* Ends and joins the threads; none may be in an engine for long. */
 void poller_stop(struct poller *poller);
 
-/* Takes a zeroed one. */
+/* A zeroed poller is allowed. */
 void poller_finish(struct poller *poller);
 
-/* Puts a source into the set, armed for one event, or with EPOLLET for each; false: the
- * system refused. */
+/* Puts a source into the set, armed for one event, or with EPOLLET for every event. False if
+ * the system refused. */
 bool poller_add(struct poller *poller, struct source *source, uint32_t events);
 
 /* Arms a source for one event. From then on it may belong to another thread. */
 bool poller_arm(struct poller *poller, struct source *source, uint32_t events);
 
-/* Wakes the thread that parked last, if one is. */
+/* Wakes the thread that parked last, if any. */
 void poller_unpark(struct poller *poller);
 
 /* The watcher's thread (watcher.c). */

@@ -1,7 +1,7 @@
-/* net/task.h - what a thread goes on with, and what a task may ask of its thread.
+/* net/task.h - what a thread does next, and what a task may ask of its thread.
  *
- * A task lies inside what it goes on with, as its first member, and is in one list at a time.
- * A thread that has served an event carries its tasks, one after the other, until none is left.
+ * A task is the first member of the object that it continues, and is in one list at a time. A
+ * thread that has served an event carries its tasks one by one until none is left.
  */
 #ifndef GP_NET_TASK_H
 #define GP_NET_TASK_H
@@ -18,36 +18,36 @@ struct task {
     void (*go)(struct worker *worker, struct task *task);
 };
 
-/* Puts the task behind those that this thread goes on with. */
+/* Appends the task to this thread's list. */
 void worker_take(struct worker *worker, struct task *task);
 
-/* Gives this thread's tasks to whoever polls: it has something long to do first. */
+/* Gives this thread's tasks to threads that poll: it has something long to do first. */
 void worker_share(struct worker *worker);
 
-/* Around a run of an engine, or any other work that takes long: the watcher looks for a
- * stand-in when no poller is left. */
+/* Around a run of an engine, or any other long work: the watcher finds a stand-in if no poller
+ * is left. */
 void worker_engage(struct worker *worker);
 void worker_disengage(struct worker *worker);
 
-/* Any thread: gives the task to a thread that polls, waking one if none does. */
+/* From any thread: gives the task to a thread that polls, waking one if none does. */
 void poller_ready(struct poller *poller, struct task *task);
 
-/* Any thread: something is in progress that is no run, and the watcher has to look after it. */
+/* From any thread: something other than a run is in progress, which the watcher must check. */
 void poller_expect(struct poller *poller);
 void poller_forget(struct poller *poller);
 
-/* Any thread: that many threads more may be in engines at a time, so there have to be as many more;
- * or less again, when they stay for the next who needs some. Before the poller starts it only
- * counts. When they cannot be made, nothing has changed. */
+/* From any thread: n more threads may be in engines at a time, so creates that many; if it cannot,
+ * nothing has changed. Before the poller starts it only counts. When fewer are needed again,
+ * the threads are kept for the next caller. */
 enum gp_status poller_need(struct poller *poller, unsigned n, struct gp_error *err);
 void poller_need_less(struct poller *poller, unsigned n);
 
-/* A worker for a thread that does not poll, to be used by that thread alone; NULL when memory is
+/* A worker for a thread that does not poll, used only by that thread; NULL if memory is
  * short. */
 struct worker *worker_create(struct poller *poller);
 void worker_destroy(struct worker *worker);
 
-/* In such a thread: carries the task and all that follows from it. */
+/* In such a thread: carries the task and everything that follows from it. */
 void worker_carry(struct worker *worker, struct task *task);
 
 #endif

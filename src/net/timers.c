@@ -15,10 +15,10 @@
 /* The timer need not be exact: it fires at most ten times a second. */
 #define GRAIN_NS (100 * CLOCK_MS)
 
-/* Idle connections that are looked at for one that no byte waits for. */
+/* How many idle connections are checked for one without unread bytes. */
 enum { EVICT_LOOKS = 16 };
 
-/* Connections that have not stalled, which are looked at for one that has. */
+/* How many connections are checked for one that has stalled. */
 enum { REVOKE_LOOKS = 256 };
 
 void timer_list_init(struct timer_link *list)
@@ -26,7 +26,7 @@ void timer_list_init(struct timer_link *list)
     list->prev = list->next = list;
 }
 
-/* Whose link this is. */
+/* The timer that this link is part of. */
 static struct timer *timer_of(struct timer_link *link, enum timer_list list)
 {
     return (struct timer *)(void *)((char *)(link - list) -
@@ -125,7 +125,7 @@ enum timer_end timers_leave(struct timers *timers, struct timer *timer)
     return end;
 }
 
-/* One that can still be answered has its reading side alone shut. */
+/* If the peer can still be answered, only the reading side is shut. */
 static void end_timer(struct timer *timer, enum timer_end end)
 {
     const bool can_answer =
@@ -135,7 +135,7 @@ static void end_timer(struct timer *timer, enum timer_end end)
     shutdown(timer->fd, can_answer ? SHUT_RD : SHUT_RDWR);
 }
 
-/* Expires what is due on one list; the earliest deadline that is left, or INT64_MAX. */
+/* Expires what is due on one list; returns the earliest deadline left, or INT64_MAX. */
 static int64_t expire_list(struct timer_link *list, bool is_ordered, int64_t now)
 {
     int64_t earliest = INT64_MAX;
@@ -154,7 +154,7 @@ static int64_t expire_list(struct timer_link *list, bool is_ordered, int64_t now
     return earliest;
 }
 
-/* True when bytes have come that nobody has read yet: a thread is about to. */
+/* True if bytes have come that a thread is about to read. */
 static bool has_unread(const struct timer *timer)
 {
     int n = 0;
@@ -205,8 +205,7 @@ void timers_expire(struct timers *timers)
 {
     uint64_t n_fired;
     if (read(timers->source.fd, &n_fired, sizeof n_fired) < 0) {
-        /* Set anew by another thread since it fired: the look below is right all the
-         * same. */
+        /* Another thread has set it since it fired: the check below is right all the same. */
     }
     pthread_mutex_lock(&timers->lock);
     const int64_t now = clock_now_ns();

@@ -26,7 +26,7 @@ enum transport_result transport_writev(struct transport *transport,
                                        const struct iovec *parts, size_t n_parts,
                                        size_t *n_moved);
 
-/* True when received bytes wait in the transport, where epoll does not see them. */
+/* True if received bytes wait in the transport, where epoll does not see them. */
 bool transport_has_more(const struct transport *transport);
 
 #endif

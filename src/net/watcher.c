@@ -1,11 +1,10 @@
-/* The watcher: it finds a stand-in when no poller is left, and looks after runs
- * (deadlines, clients that left). docs/decisions/threads.md measures it against waking a
- * thread at entries.
+/* The watcher finds a stand-in when no poller is left, and checks on runs (deadlines, clients
+ * that left). docs/decisions/threads.md compares it with waking a thread whenever one enters
+ * an engine.
  *
- * It wakes nobody while runs are short and compute: pollers then come back between runs,
- * and one thread more would only pass requests from thread to thread. It does when runs
- * are long, and when engines wait for something (a device, another host) rather than
- * compute.
+ * It wakes no thread while runs are short and compute: pollers then come back between runs, and
+ * one more thread would only pass requests around. It does when runs are long, or when engines
+ * wait for something (a device, another host) instead of computing.
  */
 #include "net/poller.h"
 
@@ -17,10 +16,10 @@
 #define SLOW_NS (20 * CLOCK_MS)
 #define LONG_RUN_NS (CLOCK_MS / 2)
 
-/* Looks without need before the pace goes down. */
+/* How many looks without need pass before the pace goes down. */
 enum { PATIENCE = 10 };
 
-/* What the last looks saw; the sums lose an eighth at each look. */
+/* What the last looks saw; the sums decay by an eighth at each look. */
 struct sight {
     unsigned long n_runs;
     int64_t now_ns;
@@ -38,8 +37,8 @@ static int64_t process_cpu_ns(void)
     return (int64_t)used.tv_sec * CLOCK_S + used.tv_nsec;
 }
 
-/* True while runs end at every look, are short on average, and compute: engines that wait
- * use less than a quarter of the time that threads spend in them. */
+/* True while runs end at every look, are short on average, and compute: waiting engines use
+ * less than a quarter of the time that threads spend in them. */
 static bool runs_are_short(const struct poller *poller, struct sight *sight)
 {
     const unsigned long n_runs = atomic_load(&poller->n_runs);
@@ -57,7 +56,7 @@ static bool runs_are_short(const struct poller *poller, struct sight *sight)
            sight->sum_cpu_ns * 4 > sight->sum_engaged_ns;
 }
 
-/* True when a stand-in is due. */
+/* True if a stand-in is needed. */
 static bool look_at_pollers(struct poller *poller, struct sight *sight)
 {
     const bool is_short = runs_are_short(poller, sight);
@@ -76,8 +75,7 @@ static enum watcher_pace wanted_pace(const struct poller *poller)
     return atomic_load(&poller->n_engaged) ? WATCHER_SLOW : WATCHER_ASLEEP;
 }
 
-/* Lowers the pace by one, and waits at it until the time has passed or an engine was
- * entered. */
+/* Lowers the pace by one, and waits until the time has passed or a thread enters an engine. */
 static void wait_slowly(struct poller *poller, enum watcher_pace pace)
 {
     const int64_t until_ns = clock_now_ns() + SLOW_NS;
@@ -101,7 +99,7 @@ void *watcher_main(void *arg)
     struct poller *poller = arg;
     const struct timespec fast = {0, FAST_NS};
     struct sight sight = {0};
-    int n_easy = 0; /* looks in a row that a slower pace would have done for */
+    int n_easy = 0; /* looks in a row for which a slower pace would have done */
     while (!atomic_load(&poller->is_stopping)) {
         const enum watcher_pace pace =
             (enum watcher_pace)atomic_load(&poller->watcher_pace);
@@ -109,7 +107,7 @@ void *watcher_main(void *arg)
             nanosleep(&fast, NULL);
         else
             wait_slowly(poller, pace);
-        if (pace == WATCHER_ASLEEP) { /* what happened meanwhile counts for nothing */
+        if (pace == WATCHER_ASLEEP) { /* what happened meanwhile does not count */
             look_at_pollers(poller, &sight);
             sight.sum_runs = sight.sum_engaged_ns = sight.sum_cpu_ns = 0;
             continue;
