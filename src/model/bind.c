@@ -1,7 +1,6 @@
-/* Matching a request with the model: names to inputs, types and shapes against the
- * description, defaults where the request names nothing. Nothing is copied for a request that
- * does not match; afterwards its inputs are settled, and what the engine then gets needs no
- * more checks. */
+/* Matches a request with the model: names with inputs, types and shapes with the description,
+ * and defaults if the request names nothing. Nothing is copied for a request that does not
+ * match; once the inputs are settled, the engine needs no more checks. */
 #include "model/model.h"
 
 #include "base/names.h"
@@ -11,7 +10,7 @@
 #include <string.h>
 
 /* "image float32[-1,3,224,224], mask bool[-1]": as many as fit into the text. Unlike
- * shape_write_ios it needs no memory, however many inputs a bad request is told about. */
+ * shape_write_ios it allocates nothing, however many inputs there are. */
 static const char *list_io(const struct gp_io *ios, uint32_t n, char *text,
                            size_t text_size)
 {
@@ -33,7 +32,7 @@ static const char *list_io(const struct gp_io *ios, uint32_t n, char *text,
     return text;
 }
 
-/* What the engine will be called with. */
+/* The arguments of the call of the engine. */
 static struct gp_call *call_of(struct inference *inference)
 {
     return &inference->run.engine_run.call;
@@ -51,8 +50,8 @@ static bool fits_shape(const struct gp_io *io, const struct gp_tensor *tensor)
     return true;
 }
 
-/* Checks one tensor against its input, which one of 2018's types may stand for, and adds it to
- * the bound ones. */
+/* Checks a tensor against its input, for whose type one of 2018 may stand in, and adds it to the
+ * bound ones. */
 static bool bind_input(struct inference *inference, const struct gp_io *io,
                        const struct gp_tensor *given)
 {
@@ -85,8 +84,8 @@ static const struct gp_io *find_io(const struct gp_io *ios, uint32_t n, const ch
     return NULL;
 }
 
-/* Which described input each tensor is, by name; positions[i] is the tensor of input
- * i, or -1. */
+/* Finds the described input of each tensor by name; positions[i] becomes the tensor of input i,
+ * or -1. */
 static bool place_by_name(struct model *model, struct inference *inference,
                           int64_t *positions)
 {
@@ -151,7 +150,7 @@ static bool make_inputs(struct inference *inference, uint32_t n)
     return false;
 }
 
-/* As they came, for the engine to check. */
+/* Passes the inputs on as they came, for the engine to check. */
 static bool pass_inputs(struct inference *inference)
 {
     const struct gp_call *call = &inference->request->call;
@@ -165,7 +164,7 @@ static bool pass_inputs(struct inference *inference)
     return true;
 }
 
-/* Names that are not described may yet be what the engine knows. */
+/* The engine may know names that are not described. */
 static bool pass_others(struct inference *inference)
 {
     inference->error.status = GP_OK;
@@ -198,8 +197,8 @@ static bool bind_inputs(struct model *model, struct inference *inference)
     return true;
 }
 
-/* The engine is asked for each output once; output_order says where each wanted one
- * lies. */
+/* The engine is asked for each output once; output_order gives the position of each wanted
+ * output. */
 static bool bind_outputs(struct model *model, struct inference *inference)
 {
     const struct gp_description *d = &model->description;
@@ -249,7 +248,7 @@ bool model_bind(struct inference *inference)
     call_of(inference)->deadline_ns = inference->deadline_ns;
     const uint32_t flags = model->description.flags;
     const bool is_open = flags & GP_OPEN_INPUTS && *call_of(inference)->config;
-    /* Without names, and with none described, the outputs are what the engine gives. */
+    /* If none is named and none described, the engine chooses the outputs. */
     const bool are_all =
         inference->request->call.n_outputs == 0 &&
         (is_open || (flags & GP_ANY_OUTPUT && !model->n_default_outputs));
@@ -264,7 +263,7 @@ bool model_bind(struct inference *inference)
     return bind_outputs(model, inference);
 }
 
-/* What an engine will copy of strings. */
+/* Reserves what the engine needs to copy strings. */
 static bool reserve_strings(struct inference *inference)
 {
     size_t n = 0, size = 0;

@@ -1,4 +1,4 @@
-/* A catalog is small and read rarely: it is searched from its beginning. */
+/* A catalog is small and rarely read: searches are linear. */
 #include "model/catalog.h"
 
 #include <stdlib.h>

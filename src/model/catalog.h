@@ -1,8 +1,8 @@
 /* model/catalog.h - what one look at a repository found: models, their versions, and what cannot be
  * served.
  *
- * What has a problem is not gone: who serves it goes on serving what there is of it. What a look that
- * went well, and the next one too, neither lists nor has a problem with was removed.
+ * Something with a problem is not gone: what is served of it stays served. It was removed if two
+ * successful looks in a row neither list it nor have a problem with it.
  */
 #ifndef GP_MODEL_CATALOG_H
 #define GP_MODEL_CATALOG_H
@@ -35,15 +35,15 @@ struct catalog_model {
 
 /* A folder that cannot be served. */
 struct catalog_problem {
-    const char *name; /* of the model, or of what is none; may hold any bytes */
-    bool has_version; /* else it is the whole model's */
+    const char *name; /* of the model, or of what is not one; may hold any bytes */
+    bool has_version; /* otherwise the whole model has the problem */
     uint64_t version;
     enum gp_status status;
     const char *message;
 };
 
 struct catalog {
-    struct gp_arena *arena; /* where all of it lives */
+    struct gp_arena *arena; /* owns all of it */
     struct listing_root root;
     struct catalog_model *models; /* by name */
     size_t n_models;
@@ -51,20 +51,20 @@ struct catalog {
     size_t n_problems;
 };
 
-/* NULL when there is none of that name and number. */
+/* NULL if there is no version of that name and number. */
 const struct catalog_version *catalog_find(const struct catalog *catalog,
                                            const char *name, uint64_t number);
 
-/* True when the version, which was examined, was the same at the look before: nobody is still copying
- * it. `before` may be NULL. */
+/* True if the version, which was examined, was the same at the previous look: nobody is still
+ * copying it. `before` may be NULL. */
 bool catalog_is_settled(const struct catalog *before, const char *name,
                         const struct catalog_version *version);
 
-/* --- for those who fill it (repository.c) ------------------------------------------------ */
+/* --- for repository.c, which fills it ---------------------------------------------------- */
 
-/* Keeps a failure as a problem of one model, or of one version of it, so that the others go on. Fails
- * only when that cannot be: no memory, or too many. GP_OK is no problem; nor is GP_NOT_FOUND: what
- * vanished since its name was read is gone. */
+/* Records a failure as a problem of one model, or of one of its versions, so that the others go
+ * on. Fails only if it cannot: no memory, or too many problems. GP_OK is not a problem, and
+ * neither is GP_NOT_FOUND: the file vanished after its name was read. */
 enum gp_status catalog_add_problem(struct catalog *catalog, const char *name,
                                    const uint64_t *version, enum gp_status status,
                                    const struct gp_error *reason, struct gp_error *err);
@@ -73,7 +73,7 @@ enum gp_status catalog_add_version(struct catalog *catalog, struct catalog_model
                                    const char *folder, uint64_t number,
                                    struct gp_error *err);
 
-/* Brings versions in order; those that are the same number, as "1" and "01", become a problem. */
+/* Sorts the versions; equal numbers, such as "1" and "01", become a problem. */
 enum gp_status catalog_sort_versions(struct catalog *catalog, struct catalog_model *model,
                                      struct gp_error *err);
 

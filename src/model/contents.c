@@ -1,6 +1,6 @@
-/* The fingerprint reads no contents: a repository may hold terabytes, and is looked at every few
- * seconds. The inode tells apart files that were replaced at the same size and time, as those of
- * archives with one time for all may be. */
+/* The fingerprint reads no contents: a repository may hold terabytes, and is checked every few
+ * seconds. The inode reveals a file that was replaced by one of the same size and time, as from
+ * archives with one time for all files. */
 #include "model/contents.h"
 
 #include "engine/engine.h"
@@ -10,14 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How much speaks for it that a file is the model. */
+/* How likely a file is the model, from least to most. */
 enum rank {
     RANK_NONE,
     RANK_FILE,
-    RANK_CALLED_MODEL, /* but no engine is known for it */
+    RANK_CALLED_MODEL, /* but without a known engine */
     RANK_KNOWN,
     RANK_KNOWN_CALLED_MODEL,
-    RANK_FOLDER /* all of it is one model */
+    RANK_FOLDER /* the whole folder is the model */
 };
 
 /* --- the model ------------------------------------------------------------------------ */
@@ -55,8 +55,8 @@ static bool is_saved_model_folder(const char *path, const char *name)
     return n > n_end && strcmp(name + n - n_end, end) == 0 && is_known(path);
 }
 
-/* Of Triton's folders: NAME.savedmodel, and one with a file of its own name. *path becomes that
- * file's. */
+/* Ranks Triton's folders: NAME.savedmodel, and one with a file of its own name, which *path
+ * becomes. */
 static enum gp_status rank_folder(struct gp_arena *arena, const struct listing_root *root,
                                   const char *name, const char **path, enum rank *rank,
                                   struct gp_error *err)
@@ -98,7 +98,7 @@ static enum gp_status rank_entry(struct gp_arena *arena, const struct listing_ro
     return GP_OK;
 }
 
-/* An entry that cannot be read matters only where there is no model beside it. */
+/* An entry that cannot be read matters only if there is no model beside it. */
 static enum gp_status find_best(struct gp_arena *arena, const struct listing_root *root,
                                 const char *folder, const struct listing *listing,
                                 struct contents *found, enum rank *best,

@@ -1,10 +1,10 @@
-/* model/contents.h - what one version of a model consists of: which of its files is the model, as
- * engine_guess takes it, and what tells that any of them changed.
+/* model/contents.h - the files of one version of a model: which of them is the model, for
+ * engine_guess, and whether any has changed.
  *
- * The model is, in this order: the folder itself where it holds a saved_model.pb; what is called
- * model.EXTENSION; the only one that an engine is known for. Triton's folders, model.savedmodel/ and
- * model.onnx/model.onnx, count as one file. A file that no engine is known for is a model only where
- * it is the only one: an engine that was named may know it. Triton's config.pbtxt never is.
+ * The model is, in this order: the folder itself if it holds a saved_model.pb; the file called
+ * model.EXTENSION; the only file with a known engine. Triton's folders, model.savedmodel/ and
+ * model.onnx/model.onnx, count as one file. A file without a known engine is the model only if
+ * it is the only file: an engine chosen by name may know it. Triton's config.pbtxt never is.
  */
 #ifndef GP_MODEL_CONTENTS_H
 #define GP_MODEL_CONTENTS_H
@@ -18,24 +18,24 @@ enum {
 
 enum contents_kind {
     CONTENTS_NONE,
-    CONTENTS_FILE,  /* a single file, and no engine is known for it */
-    CONTENTS_MODEL, /* an engine is known for it */
+    CONTENTS_FILE,  /* a single file without a known engine */
+    CONTENTS_MODEL, /* with a known engine */
 };
 
 struct contents {
     enum contents_kind kind;
     const char *path;  /* of the model; NULL for CONTENTS_NONE */
-    const char *rival; /* another one that might as well be meant, or NULL */
+    const char *rival; /* another that might be meant as well, or NULL */
 };
 
-/* Looks at a folder of the repository. The folders in the repository's root are models of their own,
- * never parts of one. */
+/* Looks at a folder of the repository. Folders in the root of the repository are models, never
+ * parts of one. */
 enum gp_status contents_find(struct gp_arena *arena, const struct listing_root *root,
                              const char *folder, struct contents *found,
                              struct gp_error *err);
 
-/* A hash of the names, kinds, sizes, times of change and inodes of everything below the folder; never
- * 0. What is written while it is computed makes the next one differ. */
+/* A hash of the names, kinds, sizes, times of change and inodes of everything below the folder;
+ * never 0. Anything written while it is computed makes the next one differ. */
 enum gp_status contents_fingerprint(struct gp_arena *arena,
                                     const struct listing_root *root, const char *folder,
                                     uint64_t *fingerprint, struct gp_error *err);

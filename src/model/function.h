@@ -6,8 +6,8 @@
 
 extern const struct gp_engine function_engine;
 
-/* The handle of a model that is a function; NULL when memory is short. The metadata in
- * the options are borrowed for as long as it lives. */
+/* The handle of a model that is a function; NULL if memory is short. The metadata is borrowed
+ * for as long as the handle lives. */
 void *function_create(gp_infer_fn *call, void *self, uint32_t n_slots,
                       const struct gp_metadata *metadata);
 

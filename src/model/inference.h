@@ -1,8 +1,8 @@
 /* model/inference.h - one inference, and the run of the engine that answers it.
  *
- * Its owner fills in the request, and gets the inference back by its task: on the thread that ran
- * it, or on any that polls, when it ended without a run. In between it belongs to the queue of its
- * model's slots, then to the thread that runs it.
+ * Its owner fills in the request and gets the inference back through its task: on the thread
+ * that ran it, or on any polling thread if it ended without a run. In between it belongs to the
+ * queue of its model's slots, then to the thread that runs it.
  */
 #ifndef GP_MODEL_INFERENCE_H
 #define GP_MODEL_INFERENCE_H
@@ -26,26 +26,26 @@ struct run {
 };
 
 struct inference {
-    struct task task;    /* first: what its owner does when it has ended, well or not */
+    struct task task;    /* first: what its owner does once it has ended, well or not */
     struct model *model; /* held by its owner */
     struct gp_arena *arena;     /* the owner's, of the request */
-    struct share_taker *client; /* who takes places in queues */
-    /* Any thread, under a slot's lock: whether nobody is left who wants the outputs. */
+    struct share_taker *client; /* takes places in queues */
+    /* True if nobody wants the outputs any more. From any thread, under a slot's lock. */
     bool (*is_left)(const struct inference *inference);
 
     const struct gp_request *request;
     int64_t arrived_ns;
     int64_t deadline_ns; /* 0: none */
 
-    struct gp_tensor *inputs; /* bound, and views until they are settled */
+    struct gp_tensor *inputs; /* bound; views until they are settled */
     enum gp_dtype *wanted;    /* the type that each must have */
-    /* Wanted output i is output_order[i] of the run; NULL: all of the run's, in its order. */
+    /* Wanted output i is output_order[i] of the run; NULL: all outputs in the run's order. */
     const uint32_t *output_order;
     uint32_t n_wanted;
     struct run run;
 
-    struct gp_error error; /* why it failed; GP_OK: it has not */
-    int64_t queued_ns;     /* when it joined a queue; 0: it did not */
+    struct gp_error error; /* why it failed; GP_OK if it has not */
+    int64_t queued_ns;     /* when it joined a queue; 0 if it did not */
     int64_t waited_ns;
     int64_t ran_ns;
 };

@@ -1,5 +1,5 @@
-/* Paths are opened as they were named, and realpath() is asked about symbolic links only: what a
- * path is without links need not be a path that this process can open. */
+/* Paths are opened as given, and realpath() is only asked about symbolic links: a path without
+ * links need not be one that this process can open. */
 #include "model/listing.h"
 
 #include <dirent.h>
@@ -149,7 +149,7 @@ enum gp_status listing_read(struct gp_arena *arena, const char *folder,
     return status;
 }
 
-/* True of what lies below the repository, and not of the repository itself. */
+/* True for anything below the repository, but not for the repository itself. */
 static bool is_inside(const struct listing_root *root, const char *real)
 {
     const size_t n = strcmp(root->real, "/") == 0 ? 0 : strlen(root->real);

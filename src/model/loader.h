@@ -1,8 +1,8 @@
 /* model/loader.h - the thread that opens, swaps, retires and closes models.
  *
- * A version is opened beside the one that it replaces, and takes over when it is ready; one that
- * does not load changes nothing but its state. What nobody holds any more is closed here too: a
- * worker never closes a model, whose slots' threads it might be one of.
+ * A version is opened while the one that it replaces is served, and takes over once it is ready;
+ * if it does not load, only its state changes. Models that nobody holds any more are closed here
+ * too: a worker never closes a model, since it might be a thread of the model's slots.
  */
 #ifndef GP_MODEL_LOADER_H
 #define GP_MODEL_LOADER_H
@@ -11,24 +11,24 @@
 #include "model/sync.h"
 
 enum loader_ask {
-    LOADER_LOAD,   /* opens the model anew, whether its files changed or not */
-    LOADER_UNLOAD, /* serves it no longer, until it is loaded */
-    LOADER_RELOAD  /* looks at the files of all models, and opens what changed */
+    LOADER_LOAD,   /* opens the model again, even if its files have not changed */
+    LOADER_UNLOAD, /* stops serving it until it is loaded */
+    LOADER_RELOAD  /* opens the models whose files have changed */
 };
 
-/* Something that the loader is asked to do; the asker's storage until `done` was called. */
+/* A request to the loader, in the caller's storage until `done` has been called. */
 struct loader_command {
     struct loader_command *next;
     enum loader_ask ask;
     const char *name;      /* of the model; NULL with LOADER_RELOAD */
-    struct gp_error error; /* GP_OK: it went well */
+    struct gp_error error; /* GP_OK on success */
     void (*done)(struct loader_command *command); /* on the loader's thread */
 };
 
 struct loader {
     struct models *models;
     struct model_host host; /* of all models */
-    int wake_fd;            /* an eventfd: there is something to do */
+    int wake_fd;            /* an eventfd, written when there is something to do */
     pthread_t thread;
     bool has_thread;
 
@@ -41,12 +41,12 @@ struct loader {
     bool is_ending;
 };
 
-/* `host` but for its function `left`, which is the loader's. */
+/* Copies `host`, but with a function `left` of its own. */
 enum gp_status loader_init(struct loader *loader, struct models *models,
                            const struct model_host *host, struct gp_error *err);
 void loader_finish(struct loader *loader);
 
-/* Opens a model that is declared, before the thread is started; fails when that cannot be. */
+/* Opens a declared model, before the thread is started. */
 enum gp_status loader_open(struct loader *loader, const struct gp_model_options *options,
                            struct gp_error *err);
 
@@ -61,17 +61,17 @@ enum gp_status loader_declare(struct loader *loader,
                               const struct gp_model_options *options,
                               struct gp_error *err);
 
-/* Opens what is in a repository; models that are not declared have the defaults. Fails when it
- * cannot be looked at. */
+/* Opens the models in a repository; those not declared get the defaults. Fails if the repository
+ * cannot be read. */
 enum gp_status loader_open_repository(struct loader *loader, const char *path,
                                       const struct gp_model_options *defaults,
                                       struct gp_error *err);
 
-/* Starts the thread; ends it, when commands that were not begun fail. */
+/* Starts the thread; stops it, and fails the commands that it has not begun. */
 enum gp_status loader_start(struct loader *loader, struct gp_error *err);
 void loader_stop(struct loader *loader);
 
-/* Any thread, but from `done`. */
+/* From any thread, but not from `done`. */
 void loader_command(struct loader *loader, struct loader_command *command);
 
 #endif

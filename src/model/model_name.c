@@ -5,7 +5,7 @@
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-/* First parts of other routes, and "versions", which stands between a name and a version. */
+/* First parts of other routes, and "versions", which separates a name from a version. */
 static const char *const reserved[] = {"control", "metrics", "ui",
                                        "v1",      "v2",      "versions"};
 

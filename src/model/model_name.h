@@ -1,4 +1,4 @@
-/* model/model_name.h - what a model may be called, since its name is a part of its URL. */
+/* model/model_name.h - valid names of models, which are part of their URLs. */
 #ifndef GP_MODEL_MODEL_NAME_H
 #define GP_MODEL_MODEL_NAME_H
 
@@ -6,7 +6,7 @@
 
 enum { MODEL_NAME_MAX_BYTES = 128 };
 
-/* 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or a digit, and no name of a route. */
+/* 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or a digit, and not a route. */
 enum gp_status model_name_check(const char *name, struct gp_error *err);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* True when memory was short, here or before. */
+/* True if memory was short, here or before. */
 static bool copy_bytes(struct gp_arena *arena, const void **at, size_t size_bytes,
                        bool is_short)
 {

@@ -1,11 +1,11 @@
-/* model/models.h - the models that are served, by name and version.
+/* model/models.h - the served models, by name and version.
  *
- * An entry is a name; its versions are numbers, each with a model while it is served. Requests are
- * for a name (its highest version that is ready), a name and a number, or a name and an alias; no
- * name is the default model. Find holds the model under the table's lock, where the table holds it
- * too. What has been taken out of the table goes when its last user lets go of it.
+ * An entry is a name; its versions are numbers, each with a model while it is served. A request is
+ * for a name (its highest ready version), a name and a number, or a name and an alias; without a
+ * name it is for the default model. models_find holds the model under the table's lock, while the
+ * table holds it too. A model taken out of the table is closed after its last user drops it.
  *
- * Threads: any may find and list; the table is changed by one at a time (loader.h).
+ * Threads: any may find and list; only one at a time changes the table (loader.h).
  */
 #ifndef GP_MODEL_MODELS_H
 #define GP_MODEL_MODELS_H
@@ -21,9 +21,9 @@ const char *model_state_name(enum model_state state);
 struct model_version {
     uint64_t number;
     enum model_state state;
-    struct model *model;   /* while it is served, also while another loads in its place */
-    struct gp_error error; /* why the last load failed; GP_OK: it did not */
-    uint64_t fingerprint;  /* of the files that were loaded last, or failed to; 0: none */
+    struct model *model;   /* while it is served, even while its successor loads */
+    struct gp_error error; /* why the last load failed; GP_OK if it did not */
+    uint64_t fingerprint;  /* of the files last loaded, or that failed to; 0: none */
     bool is_wanted;
     struct model_version *next; /* the next lower */
 };
@@ -33,53 +33,53 @@ struct model_entry {
     struct gp_arena *arena;           /* of the entry and its options */
     struct gp_model_options *options; /* a copy */
     struct model_version *versions;   /* the highest first */
-    struct gp_error error; /* why there is no version of it; GP_OK: see the versions */
-    bool is_declared;      /* by options: it stays where the repository lacks it */
-    bool is_unloaded;      /* by control: until it is loaded again */
+    struct gp_error error;            /* why it has no version; GP_OK: see the versions */
+    bool is_declared; /* by options: it stays even if the repository lacks it */
+    bool is_unloaded; /* by control: until it is loaded again */
 };
 
 struct models {
     pthread_mutex_t lock;         /* of what follows */
-    struct model *open;           /* all, also those that no name leads to any more */
+    struct model *open;           /* all, even those that no name leads to any more */
     struct model_entry **entries; /* by name */
     size_t n_entries;
     struct model_entry *by_default; /* or NULL */
-    bool takes_any_path;            /* all paths are the default model's */
+    bool takes_any_path;            /* all paths lead to the default model */
 };
 
 void models_init(struct models *models);
 
-/* Closes all; nothing runs. */
+/* Closes all models; nothing may be running. */
 void models_finish(struct models *models);
 
-/* Adds a name, and copies its options; NULL and *err when it is taken, or memory is short. */
+/* Adds a name and copies its options; NULL and *err if it is taken or memory is short. */
 struct model_entry *models_add(struct models *models,
                                const struct gp_model_options *options,
                                struct gp_error *err);
 
-/* Which one is for the address "/": the one of that name; NULL: the only one, if there is one. */
+/* Sets the model for the address "/" by name; NULL: the only one, if there is just one. */
 enum gp_status models_set_default(struct models *models, const char *name,
                                   struct gp_error *err);
 
-/* Takes a name out, whose versions have been. */
+/* Removes a name without versions. */
 void models_remove(struct models *models, struct model_entry *entry);
 
-/* The entry of that name; NULL when there is none. */
+/* The entry of that name; NULL if there is none. */
 struct model_entry *models_entry(struct models *models, const char *name);
 
-/* The entry's version of that number, made when it is new; NULL when memory is short. */
+/* The entry's version of that number, created if it is new; NULL if memory is short. */
 struct model_version *models_version(struct models *models, struct model_entry *entry,
                                      uint64_t number);
 
 void models_set_state(struct models *models, struct model_version *version,
                       enum model_state state, const struct gp_error *why);
 
-/* Why there is nothing of the entry, or of what its policy names; NULL or GP_OK: there is. */
+/* Says why the entry, or a version that its policy names, is missing; NULL or GP_OK: it is not. */
 void models_set_error(struct models *models, struct model_entry *entry,
                       const struct gp_error *why);
 
-/* Has the version served by this model from now on, in place of the one before, if any; the table
- * takes over its user's hold. */
+/* Serves the version by this model from now on, instead of the previous one, if any. The table
+ * takes over the caller's hold. */
 void models_publish(struct models *models, struct model_version *version,
                     struct model *model);
 
@@ -103,7 +103,7 @@ void models_each_entry(struct models *models,
 void models_each(struct models *models, void (*visit)(struct model *model, void *arg),
                  void *arg);
 
-/* A model that nobody holds is off the list of those that are open, and closed. */
+/* Takes a model that nobody holds off the list of open ones, and closes it. */
 void models_close(struct models *models, struct model *model);
 
 #endif

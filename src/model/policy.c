@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* "3, 4, 5", cut where it does not fit. */
+/* "3, 4, 5", cut if it does not fit. */
 static void add_number(char *list, size_t list_size, uint64_t number)
 {
     const size_t n = strlen(list);
@@ -14,7 +14,7 @@ static void add_number(char *list, size_t list_size, uint64_t number)
         (void)snprintf(list + n, list_size - n, ", ...");
 }
 
-/* True when it is there. */
+/* True if the model has that version. */
 static bool choose_number(struct catalog_model *model, uint64_t number)
 {
     for (size_t i = 0; i < model->n_versions; i++)

@@ -17,8 +17,8 @@ struct model_policy {
     size_t n_versions;
 };
 
-/* Sets is_wanted of each version. GP_NOT_FOUND: some that are named are not there, and the message
- * says which; the others are wanted all the same. */
+/* Sets is_wanted of each version. GP_NOT_FOUND if some of those listed are missing; the message
+ * says which, and the others are wanted all the same. */
 enum gp_status policy_choose(const struct model_policy *policy,
                              struct catalog_model *model, struct gp_error *err);
 

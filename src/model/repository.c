@@ -1,6 +1,7 @@
-/* What lies in the folder tells whether it is a repository or one model. A subfolder with numbered
- * folders is a model for certain. One with a model's file most likely is, but may also be a part of a
- * model that lies around it: then the look fails, since a wrong guess would retire what is served. */
+/* The contents of the folder tell whether it is a repository or one model. A subfolder with
+ * numbered folders certainly is a model. One with a model file most likely is, but may also be
+ * part of a model around it: then the look fails, since a wrong guess would retire what is
+ * served. */
 #include "model/repository.h"
 
 #include "model/contents.h"
@@ -27,7 +28,7 @@ static enum gp_status parse_version(const char *path, const char *digits,
                  : GP_OK;
 }
 
-/* A numbered folder is a version; another one that holds a model was probably meant to be. */
+/* A numbered folder is a version; any other that holds a model was probably meant to be one. */
 static enum gp_status read_subfolder(struct catalog *catalog, struct catalog_model *model,
                                      const char *path, const char *name,
                                      struct gp_error *err)
@@ -61,7 +62,7 @@ static enum gp_status read_entry(struct catalog *catalog, struct catalog_model *
     if (status == GP_OK)
         status = listing_stat(&catalog->root, path, &info, &reason);
     if (status != GP_OK && status != GP_NO_MEMORY && !is_number(name))
-        return GP_OK; /* nothing that is served */
+        return GP_OK; /* nothing to serve */
     if (status == GP_OK && S_ISDIR(info.st_mode))
         status = read_subfolder(catalog, model, path, name, &reason);
     const bool has_number =
@@ -80,7 +81,7 @@ static enum gp_status read_versions(struct catalog *catalog, struct catalog_mode
     return status == GP_OK ? catalog_sort_versions(catalog, model, err) : status;
 }
 
-/* How many numbered folders there are, or symbolic links. */
+/* Counts the numbered folders and symbolic links. */
 static enum gp_status count_numbered(const struct catalog *catalog, const char *folder,
                                      const struct listing *listing, size_t *n,
                                      struct gp_error *err)
@@ -103,7 +104,7 @@ static enum gp_status count_numbered(const struct catalog *catalog, const char *
     return status;
 }
 
-/* The model of a folder without numbered ones is its version 1. */
+/* The model in a folder without numbered folders is version 1. */
 static enum gp_status read_unversioned(struct catalog *catalog,
                                        struct catalog_model *model, const char *folder,
                                        const struct listing *listing,
@@ -127,7 +128,7 @@ static enum gp_status read_unversioned(struct catalog *catalog,
         folder, model->name);
 }
 
-/* A failure is of the whole model. */
+/* A failure concerns the whole model. */
 static enum gp_status read_model(struct catalog *catalog, const char *folder,
                                  struct catalog_model *model, bool *has_numbered,
                                  struct gp_error *err)
@@ -145,7 +146,7 @@ static enum gp_status read_model(struct catalog *catalog, const char *folder,
                       : read_unversioned(catalog, model, folder, &listing, err);
 }
 
-/* Reads a model and adds it, or what is wrong with it. */
+/* Reads a model and adds it, or its problem. */
 static enum gp_status add_model(struct catalog *catalog, const char *folder,
                                 const char *name, bool *has_numbered,
                                 struct gp_error *err)
@@ -162,7 +163,7 @@ static enum gp_status add_model(struct catalog *catalog, const char *folder,
 
 /* --- the repository ------------------------------------------------------------------- */
 
-/* One name in the repository's own folder. Files there, and numbered folders, are of no model. */
+/* Reads a name in the repository's own folder, where files and numbered folders are not models. */
 static enum gp_status read_top(struct catalog *catalog, const char *name,
                                bool *has_numbered, struct gp_error *err)
 {
@@ -192,7 +193,7 @@ static enum gp_status add_stray(struct catalog *catalog, const char *name,
     return catalog_add_problem(catalog, name, NULL, GP_INVALID, &reason, err);
 }
 
-/* What would be a model by itself, or a version of one. */
+/* Adds problems for what would be a model by itself, or a version of one. */
 static enum gp_status add_strays(struct catalog *catalog, const struct listing *listing,
                                  const char *file, struct gp_error *err)
 {
@@ -203,7 +204,7 @@ static enum gp_status add_strays(struct catalog *catalog, const struct listing *
     return status;
 }
 
-/* The name of the file that makes a model of the repository, or NULL. */
+/* The name of the file that makes the repository a model, or NULL. */
 static const char *own_file(const struct catalog *catalog, const struct contents *own)
 {
     const char *root = catalog->root.path;
@@ -217,7 +218,7 @@ static enum gp_status read_as_one_model(struct catalog *catalog, const char *nam
 {
     bool ignored;
     catalog->n_models = 0;
-    catalog->n_problems = 0; /* such as that a part of the model is no model */
+    catalog->n_problems = 0; /* for example that a part of the model is not a model */
     return add_model(catalog, catalog->root.path, name ? name : "model", &ignored, err);
 }
 
@@ -259,7 +260,7 @@ static enum gp_status read_all(struct catalog *catalog, const char *name,
     return read_as_one_model(catalog, name, err);
 }
 
-/* A folder that was unmounted or replaced in the midst of a look seems to have lost its models. */
+/* A folder that was unmounted or replaced during a look seems to have lost its models. */
 static enum gp_status check_same(const struct stat *before, const char *path,
                                  struct gp_error *err)
 {

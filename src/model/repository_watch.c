@@ -1,11 +1,11 @@
-/* One inotify instance watches every folder of the repository: those of models and versions for what
- * is added, those further down for files that are written. Watches belong to inodes, not to paths,
- * so a folder that was moved away keeps its own: then, as when the queue overflowed or the whole
- * repository was replaced, all begin anew in another instance. Watches are set before the look, so
- * what changes during it is news again.
+/* One inotify instance watches every folder of the repository: those of models and versions for
+ * additions, those further down for written files. Watches belong to inodes, not to paths, so a
+ * folder that was moved away keeps its watch. Then, and if the queue overflowed or the whole
+ * repository was replaced, everything starts again with a new instance. Watches are set before
+ * the look, so changes during the look are news again.
  *
- * Files that are open for writing make no news (IN_MODIFY would come with each write): the look that
- * their creation led to is repeated until they rest, and closing them is news.
+ * Files open for writing make no news (IN_MODIFY would come with each write): the look caused by
+ * their creation is repeated until they settle, and closing them is news.
  */
 #include "model/repository_watch.h"
 
@@ -36,7 +36,7 @@ static void close_watches(struct repository_watch *watch)
     watch->n_folders = 0;
 }
 
-/* For good: a limit that was reached is soon reached again. */
+/* Gives up for good: a limit that was reached is soon reached again. */
 static void give_up(struct repository_watch *watch, const char *reason,
                     const char *remedy)
 {
@@ -65,7 +65,7 @@ static void watch_folder(struct repository_watch *watch, const char *path)
         give_up(watch, "it has too many folders", "");
 }
 
-/* What cannot be read is not watched: a look says why. */
+/* Folders that cannot be read are not watched; a look says why. */
 static void watch_tree(struct repository_watch *watch, struct gp_arena *arena,
                        const struct listing_root *root, const char *folder,
                        unsigned depth)
@@ -90,7 +90,7 @@ static void watch_tree(struct repository_watch *watch, struct gp_arena *arena,
         watch->is_stale = true; /* until the next look */
 }
 
-/* Watches the folders that there are now. */
+/* Watches the folders that exist now. */
 static void refresh_watches(struct repository_watch *watch)
 {
     struct listing_root root;

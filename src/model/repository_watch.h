@@ -5,10 +5,10 @@
  *         poll(watch.fd, POLLIN, wait_ms);
  *     look, and then: repository_watch_looked(&watch, clock_now_ns(), are_all_settled);
  *
- * The kernel (inotify) tells what changed on this machine. Network disks tell nothing, so the
- * repository is also looked at every few seconds. Neither says what to do: a look does.
+ * The kernel (inotify) reports changes made on this machine. Network disks report nothing, so the
+ * repository is also looked at every few seconds. Only a look tells what to do.
  *
- * While files change, looks are a second apart: two that see the same say that a copy is complete
+ * While files change, looks are a second apart: a copy is complete once two of them see the same
  * (catalog.h).
  *
  * Threads: none of its own; belongs to one thread at a time.
@@ -29,34 +29,34 @@ enum {
 };
 
 struct repository_watch {
-    int fd; /* to poll for reading; -1: there is only the time. Any call may change it. */
+    int fd; /* to poll for reading; -1: wait for the time only. Any call may change it. */
     const char *path; /* borrowed */
     int64_t poll_ns;
-    int64_t look_ns;   /* when to look next, without news ... */
-    int64_t settle_ns; /* ... and with them */
+    int64_t look_ns;   /* when to look next without news ... */
+    int64_t settle_ns; /* ... and with news */
     bool has_news;
-    bool is_stale; /* some watches may be of folders that are elsewhere now */
+    bool is_stale; /* some watched folders may have moved */
     bool has_given_up;
     size_t n_folders;
-    dev_t device; /* the folder that is watched, 0 for none */
+    dev_t device; /* of the watched folder; 0: none */
     ino_t inode;
-    struct gp_error trouble; /* GP_OK: none, or it was told */
+    struct gp_error trouble; /* GP_OK: none, or already reported */
 };
 
-/* poll_ms: 0 for the default. Does not fail: what does not exist yet is waited for. */
+/* poll_ms: 0 for the default. Cannot fail: it waits for a folder that does not exist yet. */
 void repository_watch_init(struct repository_watch *watch, const char *path,
                            unsigned poll_ms);
 void repository_watch_finish(struct repository_watch *watch);
 
-/* How many ms to wait for fd, at most; then it is called again. 0: look now. */
+/* How many ms to wait for fd at most before calling this again; 0: look now. */
 int repository_watch_wait(struct repository_watch *watch, int64_t now_ns);
 
-/* After each look: whether all that it found was settled. */
+/* Called after each look; is_settled: everything that it found was. */
 void repository_watch_looked(struct repository_watch *watch, int64_t now_ns,
                              bool is_settled);
 
-/* True once after the kernel has refused to watch: from then on there is only the time. *err says why,
- * and what helps. */
+/* True once after the kernel has refused to watch; from then on only the time counts. *err says
+ * why, and what would help. */
 bool repository_watch_has_trouble(struct repository_watch *watch, struct gp_error *err);
 
 #endif

@@ -14,7 +14,7 @@ bool run_is_late(struct inference *inference)
     return true;
 }
 
-/* Too late, or for a client that left while it waited. */
+/* True if it is too late, or the client left while it waited. */
 static bool is_in_vain(struct inference *inference)
 {
     if (run_is_late(inference))
@@ -26,7 +26,7 @@ static bool is_in_vain(struct inference *inference)
     return true;
 }
 
-/* Under the slot's watch. */
+/* Runs the engine while the watcher watches the slot. */
 static void execute_run(struct worker *worker, struct run *run)
 {
     struct inference *inference = run->inference;
@@ -48,7 +48,7 @@ static void execute_run(struct worker *worker, struct run *run)
         gp_error_set(err, GP_CANCELLED, "the run was stopped: its client left");
 }
 
-/* The slot goes on before the answer is written. */
+/* The slot is passed on before the answer is written. */
 static void run_go(struct worker *worker, struct task *task)
 {
     struct run *run = (struct run *)(void *)task; /* its first member */

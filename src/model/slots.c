@@ -1,12 +1,12 @@
-/* Lock order: that of the slots, then one slot's; neither is held while anything is read, written
- * or run, but the watcher asks under a slot's lock whether a client is left. */
+/* Lock order: the lock of the slots, then that of one slot. Neither is held while anything is read,
+ * written or run, except that the watcher asks under a slot's lock whether the client has left. */
 #include "model/slots.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/place.h"
 
-/* A run younger than this is left alone: looking costs more than it could save. */
+/* A run younger than this is left alone: checking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
 
 enum gp_status slots_init(struct slots *slots, uint32_t n, struct gp_error *err)
@@ -38,8 +38,8 @@ void slots_finish(struct slots *slots)
     slots->all = NULL;
 }
 
-/* Whether a run may wait for a slot; else the inference's error says why not. With the lock
- * held. */
+/* Called with the lock held. False if the run may not wait for a slot; the inference's error says
+ * why. */
 static bool may_wait(struct slots *slots, struct inference *inference)
 {
     struct gp_error *err = &inference->error;
@@ -65,7 +65,7 @@ static struct run *run_of(struct task *task)
     return (struct run *)(void *)task; /* its first member */
 }
 
-/* With the lock held. */
+/* Called with the lock held. */
 static void join_queue(struct slots *slots, struct run *run)
 {
     struct inference *inference = run->inference;
@@ -81,7 +81,7 @@ static void join_queue(struct slots *slots, struct run *run)
         slots->queue_deadline_ns = deadline_ns;
 }
 
-/* Unlinks the run at *at. With the lock held. */
+/* Called with the lock held: unlinks the run at *at. */
 static struct run *leave_queue(struct slots *slots, struct task **at)
 {
     struct run *run = run_of(*at);
@@ -94,7 +94,7 @@ static struct run *leave_queue(struct slots *slots, struct task **at)
     return run;
 }
 
-/* The run has its slot: this thread goes on with it, or any that polls, or the slot's own. */
+/* Starts a run that has its slot: on this thread, any that polls, or the slot's own. */
 static void start_run(struct slots *slots, struct worker *worker, struct run *run)
 {
     struct slot *slot = &slots->all[run->slot];
@@ -133,7 +133,7 @@ bool slots_enter(struct slots *slots, struct worker *worker, struct run *run)
 void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
 {
     if (slots->isolate && !isolate_let_go(slots->isolate, slot)) {
-        poller_expect(slots->poller); /* the watcher has to look after those who wait */
+        poller_expect(slots->poller); /* the watcher must check the runs that wait */
         return;
     }
     struct run *run = NULL;
@@ -173,7 +173,7 @@ enum slot_stop slots_run_end(struct slots *slots, struct run *run)
     return stop;
 }
 
-/* With the slot's lock held, so that the run cannot end meanwhile. */
+/* Called with the slot's lock held, so that the run cannot end meanwhile. */
 static void stop_run(struct slot *slot, enum slot_stop why)
 {
     if (!slot->running || slot->stop != SLOT_GOES_ON || why == SLOT_GOES_ON)
@@ -195,7 +195,7 @@ static enum slot_stop why_stop(const struct slot *slot, int64_t now)
                                                                            : SLOT_GOES_ON;
 }
 
-/* Takes out of the queue what is due at `now`; INT64_MAX: all of it. A list. */
+/* Takes the runs due at `now` out of the queue (INT64_MAX: all), and returns them as a list. */
 static struct task *take_due(struct slots *slots, int64_t now)
 {
     struct task *due = NULL;
@@ -268,7 +268,7 @@ unsigned slots_n_waiting(struct slots *slots)
     return n;
 }
 
-/* Takes a slot out of the free ones; false when it is not among them. */
+/* Takes a slot off the free list; false if it is not on it. */
 static bool withdraw_slot(struct slots *slots, uint32_t slot)
 {
     pthread_mutex_lock(&slots->lock);
@@ -315,7 +315,7 @@ void slots_take_news(struct slots *slots)
     } while (news != ISOLATE_NONE);
 }
 
-/* The slot's own thread: runs what it is given, and what waits after that. */
+/* The slot's own thread: carries out the runs it is given, and those that wait after them. */
 static void *slot_main(void *arg)
 {
     struct slot *slot = arg;

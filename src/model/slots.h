@@ -1,9 +1,8 @@
-/* model/slots.h - the slots of a model, each of which runs one at a time, and the queue before
- * them.
+/* model/slots.h - the slots of a model, each for one run at a time, and the queue before them.
  *
- * A run that finds a slot free takes it. When all are taken it joins the queue, holding no thread;
- * the thread that frees a slot gives it to the first run in the queue. The lock decides enter, pass
- * and the end of a wait in one step each: a free slot means that no run waits.
+ * A run that finds a free slot takes it. If all are taken it joins the queue, holding no thread;
+ * the thread that frees a slot gives it to the first run in the queue. Entering, passing a slot
+ * on and leaving the queue are one step each under the lock: if a slot is free, no run waits.
  */
 #ifndef GP_MODEL_SLOTS_H
 #define GP_MODEL_SLOTS_H
@@ -18,7 +17,7 @@
 enum slot_stop { SLOT_GOES_ON, SLOT_LATE, SLOT_LEFT, SLOT_ENDING };
 
 struct slot {
-    pthread_mutex_t lock; /* of what the watcher looks at */
+    pthread_mutex_t lock; /* of what the watcher checks */
     struct run *running;
     enum slot_stop stop;
     atomic_llong began_ns; /* 0: nothing runs */
@@ -36,7 +35,7 @@ struct slots {
     struct slot *all;
     uint32_t n;
     struct poller *poller;
-    struct isolate *isolate; /* whose children the slots are; or NULL */
+    struct isolate *isolate; /* whose children are the slots; or NULL */
     unsigned max_waiting;
 
     pthread_mutex_t lock; /* of what follows */
@@ -47,36 +46,34 @@ struct slots {
     int64_t queue_deadline_ns; /* no later than the earliest in the queue; 0: none */
 };
 
-/* n slots, all free. The other members are the caller's to set. */
+/* Makes n free slots. The caller sets the other members. */
 enum gp_status slots_init(struct slots *slots, uint32_t n, struct gp_error *err);
 void slots_finish(struct slots *slots);
 
-/* Makes a thread for each slot; ends them. */
+/* Creates a thread for each slot; ends these threads. */
 enum gp_status slots_start_threads(struct slots *slots, struct gp_error *err);
 void slots_stop_threads(struct slots *slots);
 
-/* Has the run carried on with a slot, by this thread or the slot's own, at once or when one is
- * free; from then on it is no longer the caller's. False: the inference's error says why it may not
- * wait. */
+/* Continues the run with a slot, now or once one is free, on this thread or the slot's own; it no
+ * longer belongs to the caller. False if it may not wait; the inference's error says why. */
 bool slots_enter(struct slots *slots, struct worker *worker, struct run *run);
 
-/* Gives the slot to the first run in the queue, which this thread goes on with (no worker: any that
- * polls), or frees it. A slot that has lost its child is
- * neither given nor freed. */
+/* Gives the slot to the first run in the queue, which this thread continues (without a worker: any
+ * that polls), or frees it. A slot that has lost its child is neither given nor freed. */
 void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot);
 
-/* Around a run, for the watcher; the end tells whether and why it was asked to stop. */
+/* Around a run, for the watcher; the end says whether and why the run was asked to stop. */
 void slots_run_begin(struct slots *slots, struct run *run);
 enum slot_stop slots_run_end(struct slots *slots, struct run *run);
 
-/* The watcher's look: stops runs that nobody wants or that are late, and ends the wait of those
- * whose deadline is over. */
+/* For the watcher: stops runs that nobody wants or that are late, and takes those whose deadline
+ * has passed out of the queue. */
 void slots_watch(struct slots *slots);
 
-/* Stops all runs and ends all waits. */
+/* Stops all runs and empties the queue. */
 void slots_cancel(struct slots *slots);
 
-/* Takes the news about the children that there are. */
+/* Takes all news about the children. */
 void slots_take_news(struct slots *slots);
 
 unsigned slots_n_waiting(struct slots *slots);

@@ -1,4 +1,4 @@
-/* model/sync.h - keeps what is served as the repository says (docs/repository.md). */
+/* model/sync.h - keeps the served models in step with the repository (docs/repository.md). */
 #ifndef GP_MODEL_SYNC_H
 #define GP_MODEL_SYNC_H
 
@@ -14,22 +14,22 @@ struct sync {
     struct gp_arena *arena;           /* of the path and the defaults */
     struct gp_model_options defaults; /* of models that are not declared */
     struct repository_watch watch;
-    struct gp_arena *arenas[2]; /* of the look before and the present one, in turn */
+    struct gp_arena *arenas[2]; /* of the previous and the current look, in turn */
     struct catalog looks[2];
     unsigned n_looks;
-    struct gp_error trouble; /* what was said last of the whole */
+    struct gp_error trouble; /* last logged about the repository as a whole */
 };
 
-/* Looks at the repository, and opens what is to be served; fails when it cannot be looked at. */
+/* Looks at the repository and opens what it serves; fails if it cannot be read. */
 enum gp_status sync_init(struct sync *sync, struct models *models,
                          const struct model_host *host, const char *path,
                          const struct gp_model_options *defaults, struct gp_error *err);
 void sync_finish(struct sync *sync);
 
-/* How long to wait for sync->watch.fd before the next look; -1: for ever, 0: it is due. */
+/* How long to wait for sync->watch.fd before the next look; -1: forever, 0: look now. */
 int sync_wait_ms(struct sync *sync);
 
-/* Looks again, and loads and retires what that comes to. Of `at_once`, if not NULL, a version need
+/* Looks again, and loads and retires versions accordingly. Versions of `at_once`, if not NULL, need
  * not be settled. */
 void sync_look(struct sync *sync, const struct model_entry *at_once);
 
