@@ -11,7 +11,7 @@
 enum { ACCEPTS_A_TURN = 64 };
 
 /* Accepts up to 64 clients, then arms the listener again. An idle connection that was ended to make
- * room is closed by its own event, which must not wait behind more of them. */
+ * room is closed by its own event, which must not wait for more clients. */
 void accept_clients(struct worker *worker, struct source *source)
 {
     (void)worker;
@@ -46,5 +46,5 @@ void accept_clients(struct worker *worker, struct source *source)
     }
     if (!listen_rearm(listener, &server->poller))
         (void)connections_pause(&server->connections,
-                                listener); /* for the next that goes */
+                                listener); /* until the next connection goes */
 }

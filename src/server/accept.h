@@ -4,7 +4,7 @@
 
 #include "net/poller.h"
 
-/* Serves a listener: accepts what has come, then arms it again. */
+/* Serves a listener: accepts clients, then arms it again. */
 void accept_clients(struct worker *worker, struct source *source);
 
 #endif

@@ -1,4 +1,4 @@
-/* Access lines, as text or JSON, and the counts that go with them. */
+/* Access lines, as text or JSON, and their counts. */
 #include "server/access.h"
 
 #include "base/clock.h"
@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-/* Between two lines about refusals of one kind. */
+/* Between two lines about the same kind of refusal. */
 #define REFUSALS_PAUSE_NS (10 * CLOCK_S)
 
 /* Of a target, before escaping. */
@@ -14,7 +14,7 @@ enum { MAX_TARGET_BYTES = 1024 };
 
 /* One answered request. Times in nanoseconds, sizes in bytes. */
 struct access {
-    const struct sockaddr_in6 *from; /* or another family's, cut */
+    const struct sockaddr_in6 *from; /* or of another family, cut */
     const char *method;
     const char *target;
     const char *note; /* the error's message, or "" */
@@ -83,7 +83,7 @@ static void put_ms(struct text *text, const char *before, int64_t ns)
     text_add(text, digits, sizeof digits);
 }
 
-/* Without printf: with it a line cost a tenth of a small request. */
+/* Without printf, with which a line took a tenth of the time of a small request. */
 static void put_text_access(struct log_lines *lines, const struct access *access)
 {
     struct text *text = &lines->text;

@@ -7,11 +7,11 @@
 /* Appends "127.0.0.1:40000", "[::1]:40000" or "unix". */
 void access_put_client(struct text *text, const struct sockaddr_in6 *from);
 
-/* Counts and logs the answer to x, or (status 499) that nobody was left to take it. */
+/* Counts and logs the answer to x, or (status 499) that the client had left. */
 void access_answered(struct exchange *x, int status, struct log_lines *lines);
 
-/* Counts that a client was refused for want of room, and logs who and why, seldom enough for an
- * attack not to fill the log. */
+/* Counts that a client was refused for lack of room, and logs who and why, but so rarely that an
+ * attack cannot fill the log. */
 void access_refused(struct gp_server *server, enum metrics_refusal what,
                     const struct sockaddr_in6 *from, const char *why);
 

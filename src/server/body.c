@@ -8,8 +8,8 @@
 enum {
     FIRST_CHUNKED_BYTES = 64 * 1024,
     MOST_ROOM_BYTES = 4 << 20, /* made at a time */
-    LONG_COPY_BYTES =
-        1 << 20 /* counts as being in an engine: the watcher finds a stand-in */
+    /* A copy over this counts as being in an engine: the watcher finds a stand-in. */
+    LONG_COPY_BYTES = 1 << 20
 };
 
 uint64_t body_limit(const struct exchange *x)
@@ -18,7 +18,7 @@ uint64_t body_limit(const struct exchange *x)
                                               : BODY_MAX_IGNORED_BYTES;
 }
 
-/* Bytes of an output whose shape is known before the run; 0 when it is not. */
+/* The size of an output whose shape is known before the run; 0 if it is not. */
 static size_t known_bytes(const struct gp_io *io)
 {
     const int64_t n =
@@ -26,7 +26,7 @@ static size_t known_bytes(const struct gp_io *io)
     return n > 0 ? (size_t)n * gp_dtype_stride(io->dtype) : 0;
 }
 
-/* What the answer may take: the described outputs', else as much as the body. */
+/* The size to expect of the answer: that of the described outputs, or that of the body. */
 static size_t expected_answer(const struct exchange *x, size_t body_bytes)
 {
     const struct gp_description *d = &x->model->description;
@@ -40,7 +40,7 @@ static size_t expected_answer(const struct exchange *x, size_t body_bytes)
     return total;
 }
 
-/* No request alone may have more than a quarter of the pool. */
+/* No single request may have more than a quarter of the pool. */
 static bool check_share(struct exchange *x, size_t body, size_t answer)
 {
     const size_t share = pool_share(x->server->pool);
@@ -54,8 +54,8 @@ static bool check_share(struct exchange *x, size_t body, size_t answer)
     return false;
 }
 
-/* Room in the pool for these bytes more of the body, and for the answer: what is promised to
- * requests that have stalled is taken from them when there is no other. */
+/* Reserves room in the pool for so many more bytes of the body, and for the answer. If there is
+ * none, takes back what stalled requests hold. */
 static bool reserve_room(struct exchange *x, size_t body, size_t answer)
 {
     struct pool *pool = x->server->pool;
@@ -81,7 +81,7 @@ static bool reserve_room(struct exchange *x, size_t body, size_t answer)
     return false;
 }
 
-/* A buffer for what was reserved. */
+/* Takes a buffer for what was reserved. */
 static bool take_buffer(struct exchange *x, size_t size_bytes, struct pool_buffer *buffer)
 {
     if (pool_take(x->server->pool, x->inference.run.engine_run.memory.inputs, size_bytes,
@@ -92,7 +92,7 @@ static bool take_buffer(struct exchange *x, size_t size_bytes, struct pool_buffe
     return false;
 }
 
-/* What is promised for the answer to a body of body_bytes. */
+/* The size to promise for the answer to a body of body_bytes. */
 static size_t answer_bytes(const struct exchange *x, size_t body_bytes)
 {
     const bool is_inference = x->http.method == HTTP_METHOD_POST && x->model;
@@ -124,7 +124,7 @@ bool body_begin_chunked(struct exchange *x)
            body_touch(x, FIRST_CHUNKED_BYTES);
 }
 
-/* Twice the room, in another buffer: the one way by which a body's bytes move. */
+/* Doubles the room, in another buffer: the only time that a body's bytes are moved. */
 static bool grow_body(struct worker *worker, struct exchange *x, size_t more)
 {
     struct pool_buffer larger;
@@ -163,8 +163,8 @@ bool body_make_room(struct worker *worker, struct exchange *x, size_t more)
     }
     if (more > MOST_ROOM_BYTES)
         more = MOST_ROOM_BYTES;
-    /* What the window holds needs all its room. A chunk that is being received does with what
-     * is left: growing for all of it at each read would move the body again and again. */
+    /* What the window holds must fit. A chunk being received makes do with what is left: growing
+     * for all of it at each read would move the body again and again. */
     const size_t least = more < WINDOW_BYTES ? more : WINDOW_BYTES;
     if (x->body.size_bytes - x->body_size < least && !grow_body(worker, x, more))
         return false;

@@ -40,7 +40,7 @@ void connection_end_exchange(struct connection *c)
 void connection_close(struct connection *c)
 {
     struct gp_server *server = c->server;
-    /* First of all, or what it holds might be taken back while it is given. */
+    /* First, so that what it holds is not taken back while it is given up. */
     timers_leave(&server->timers, &c->guest.timer);
     if (c->x && c->x->is_counted) {
         struct log_lines lines = {0};
@@ -92,7 +92,7 @@ enum step connection_refuse(struct connection *c)
     }
     x->must_close = true;
     if (!x->arrived_ns)
-        x->arrived_ns = c->since_ns; /* of a head that never became complete */
+        x->arrived_ns = c->since_ns; /* of a head that was never complete */
     x->format = NULL;
     exchange_answer_error(x);
     c->state = CONNECTION_ANSWER;

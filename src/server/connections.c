@@ -50,7 +50,7 @@ void connections_remove(struct connections *connections, struct guest *guest)
     pthread_mutex_unlock(&connections->lock);
 }
 
-/* Where room for a guest has to come from; TIMER_N_LISTS: there is some. With the lock held. */
+/* Called with the lock held: the list that must make room for a guest; TIMER_N_LISTS: none. */
 static enum timer_list find_room(const struct connections *connections,
                                  const struct guest *guest, bool has_descriptors,
                                  const char **why)

@@ -1,8 +1,8 @@
-/* server/connections.h - who is connected, and whether another may be.
+/* server/connections.h - all connections, and whether another is admitted.
  *
- * Beyond the limit, and beyond a client's share of it, the connection that has idled longest makes
- * room; where none is idle the new one is told so. A few are kept for health checks from this
- * machine, and a few descriptors for when there are no others.
+ * Beyond the limit, or a client's share of it, the connection that has idled longest makes room; if
+ * none is idle, the new one is refused with an answer. A few connections are reserved for health
+ * checks from this machine, and a few descriptors for when there are no others.
  */
 #ifndef GP_SERVER_CONNECTIONS_H
 #define GP_SERVER_CONNECTIONS_H
@@ -15,28 +15,28 @@
 
 enum {
     CONNECTIONS_N_SPARES = 8,     /* descriptors */
-    CONNECTIONS_N_FOR_HEALTH = 8, /* beyond the limit, to health checks from here */
-    CONNECTIONS_N_REFUSED = 16    /* beyond it, which linger until a refusal is read */
+    CONNECTIONS_N_FOR_HEALTH = 8, /* beyond the limit, for health checks from here */
+    CONNECTIONS_N_REFUSED = 16 /* beyond the limit, lingering until the refusal is read */
 };
 
 /* What becomes of a new connection. */
 enum admission {
     ADMISSION_GRANTED,
-    ADMISSION_GRANTED_FOR_ANOTHER, /* an idle one has been ended to make room */
+    ADMISSION_GRANTED_FOR_ANOTHER, /* an idle one was ended to make room */
     ADMISSION_FOR_HEALTH,          /* it may ask for health and metrics */
     ADMISSION_REFUSED,             /* it may stay until it has read why */
     ADMISSION_REFUSED_AT_ONCE
 };
 
-/* The part of a connection that says who is at its other end. */
+/* The part of a connection that describes its client. */
 struct guest {
     const struct listener *listener;
-    struct peer_record *peer; /* whose it is, with other connections */
-    struct sockaddr_in6 from; /* or another family's, cut */
+    struct peer_record *peer; /* shared by all connections of the client */
+    struct sockaddr_in6 from; /* or of another family, cut */
     struct timer timer;
     bool is_for_health; /* beyond the limit */
     bool is_refused;    /* likewise, and only lingers */
-    struct guest *prev; /* of all */
+    struct guest *prev; /* in the list of all */
     struct guest *next;
 };
 
@@ -57,11 +57,11 @@ struct connections {
 void connections_init(struct connections *connections, struct timers *timers);
 void connections_finish(struct connections *connections);
 
-/* Adds one from this address, and sets its peer; false when memory is short. */
+/* Adds a connection from this address and sets its peer; false if memory is short. */
 bool connections_add(struct connections *connections, struct guest *guest, int fd,
                      const struct sockaddr *from);
 
-/* Whether it is served: *why says why not. */
+/* Decides whether it is served; if not, *why says why. */
 enum admission connections_admit(struct connections *connections, struct guest *guest,
                                  bool has_descriptors, const char **why);
 
@@ -73,14 +73,14 @@ unsigned connections_count_peers(struct connections *connections);
 /* Fills up the spare descriptors. */
 void connections_keep_spares(struct connections *connections);
 
-/* As accept4, by a descriptor that was kept spare; below 0 and errno. */
+/* Like accept4, with a spare descriptor; below 0 and errno on failure. */
 int connections_accept_by_spare(struct connections *connections, int listen_fd,
                                 struct sockaddr_storage *from, socklen_t *size);
 
-/* Marks a listener as paused, until a connection goes; false when there is none. */
+/* Marks a listener as paused until a connection goes; false if there is no connection. */
 bool connections_pause(struct connections *connections, struct listener *listener);
 
-/* Takes the mark off, and says whether it was there. */
+/* Removes the mark; true if there was one. */
 bool connections_resume(struct connections *connections, struct listener *listener);
 
 #endif

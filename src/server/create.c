@@ -1,4 +1,4 @@
-/* Making, running and freeing a server. */
+/* Makes and frees servers. */
 
 #include "base/clock.h"
 #include "base/fds.h"
@@ -16,7 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* How long unused memory of the pool stays warm, at least. */
+/* The least time that unused memory of the pool stays warm. */
 #define POOL_IDLE_NS (30 * CLOCK_S)
 
 enum { MIB = 1 << 20 };
@@ -69,8 +69,8 @@ static enum gp_status open_listeners(struct gp_server *server,
     return status;
 }
 
-/* Before anything else is opened, so that nothing takes the number of a descriptor that is
- * closed: neither the log's nor one that engines print to. */
+/* Called before anything else is opened, so that nothing takes the number of a closed descriptor:
+ * neither that of the log nor one that engines print to. */
 static bool begin_log(struct gp_server *server, const struct gp_server_options *o,
                       struct gp_error *err)
 {
@@ -88,7 +88,7 @@ static bool begin_log(struct gp_server *server, const struct gp_server_options *
 static enum gp_status fail_pool(uint64_t size_bytes, int error, struct gp_error *err)
 {
     char words[PLACE_WORDS_BYTES], remedy[64] = "";
-    /* an eighth of the addresses is what surely finds a place in them */
+    /* an eighth of the address space surely fits into it */
     const uint64_t most_mib = place_addresses_left() / 8 / MIB;
     if (error == ENOMEM && most_mib && most_mib < size_bytes / MIB)
         (void)snprintf(remedy, sizeof remedy, ", or set --pool %lluMiB",
@@ -111,7 +111,7 @@ static bool open_pool(struct gp_server *server, const struct gp_server_options *
     return server->pool;
 }
 
-/* What both ways of making a server share, before the model is opened. */
+/* The part that both ways of making a server share, before the model is opened. */
 static struct gp_server *create_parts(const struct gp_server_options *options,
                                       struct gp_error *err)
 {
@@ -290,7 +290,7 @@ void gp_server_stop(struct gp_server *server)
 {
     const uint64_t one = 1;
     if (write(server->stop.fd, &one, sizeof one) < 0) {
-        /* Told already. */
+        /* Already reported. */
     }
 }
 

@@ -1,4 +1,4 @@
-/* What a caller leaves open, and what it may not ask for. */
+/* Fills in what a caller leaves open, and refuses what it may not ask for. */
 #include "server/defaults.h"
 
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 enum { RESERVED_DESCRIPTORS = 64 };
 
-/* Of the first layout, whatever is added to the struct later. */
+/* The size of the first layout, whatever is added to the struct later. */
 #define OPTIONS_0_1_BYTES                                                                \
     (offsetof(struct gp_server_options, log_format) + sizeof(enum gp_log_format))
 
@@ -44,7 +44,7 @@ static uint32_t most_connections(void)
                : (uint32_t)(limit.rlim_cur / 2);
 }
 
-/* Copies the names of --allow-host, which may be no URLs. */
+/* Copies the names of --allow-host, which must not be URLs. */
 static enum gp_status keep_hosts(struct gp_server *server, struct gp_error *err)
 {
     struct gp_server_options *o = &server->options;

@@ -1,4 +1,4 @@
-/* server/defaults.h - a server's options: any version of the struct, defaults, limits. */
+/* server/defaults.h - a server's options: versions of the struct, defaults and limits. */
 #ifndef GP_SERVER_DEFAULTS_H
 #define GP_SERVER_DEFAULTS_H
 
@@ -11,7 +11,7 @@ struct gp_server_options defaults_take(const struct gp_server_options *given);
 enum gp_status defaults_set(struct gp_server *server,
                             const struct gp_server_options *given, struct gp_error *err);
 
-/* The size of the pool, and in words where it comes from. */
+/* The size of the pool, and in words its origin. */
 uint64_t defaults_pool_bytes(const struct gp_server *server,
                              char words[PLACE_WORDS_BYTES]);
 

@@ -1,5 +1,4 @@
-/* Lock order: the server's lock is never held while a timer's, the connections' or a model's is
- * taken. */
+/* Lock order: no lock of timers, connections or models is taken while the server's is held. */
 #include "server/drain.h"
 
 #include "base/clock.h"
@@ -7,13 +6,13 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-/* After the drain limit: for the last answers to leave, and for what was cancelled to come back.
- * The process has a second in all (signals.c). */
+/* After the drain limit: time for the last answers to leave, and for cancelled runs to come back.
+ * The process has a second in total (signals.c). */
 #define LAST_ANSWERS_NS (CLOCK_S * 3 / 20)
 #define CANCEL_GRACE_NS (CLOCK_S * 7 / 10)
 #define LOOK_NS (CLOCK_S / 20)
 
-/* Those who asked for the end get their answer when only they are left. With the lock held. */
+/* Called with the lock held: those who asked for the end are answered once only they are left. */
 static struct task *take_shutdown_for(struct gp_server *server, unsigned n_connections,
                                       bool is_over)
 {
@@ -35,7 +34,7 @@ static void make_ready(struct gp_server *server, struct task *list)
     }
 }
 
-/* Whoever comes last sees that nobody is left. */
+/* The last to come sees that nobody is left. */
 static void check_finished(struct gp_server *server)
 {
     const unsigned n = connections_count(&server->connections);
@@ -87,7 +86,7 @@ void drain_begin(struct gp_server *server, struct task *shutdown_for)
     check_finished(server);
 }
 
-/* With the lock held: waits until drained or `deadline_ns`; true when drained. */
+/* Called with the lock held: waits until drained or `deadline_ns`; true if drained. */
 static bool wait_until(struct gp_server *server, int64_t deadline_ns)
 {
     const struct timespec until = {.tv_sec = deadline_ns / CLOCK_S,
@@ -98,8 +97,8 @@ static bool wait_until(struct gp_server *server, int64_t deadline_ns)
     return server->is_finished;
 }
 
-/* With the lock held: true when drained. A connection may come to a new deadline meanwhile, as one
- * that lingers after its answer does: it is hurried too. */
+/* Called with the lock held: true if drained. A connection may get a new deadline meanwhile, for
+ * example one that lingers after its answer: it is hurried too. */
 static bool cut_off(struct gp_server *server)
 {
     const int64_t begin_ns = clock_now_ns();

@@ -90,7 +90,7 @@ static void clear_inference(struct inference *inference)
     inference->error.message[0] = '\0';
 }
 
-/* All but what is kept for the next request: the arena, the run's lock, the server. */
+/* Clears all but what the next request reuses: the arena, the run's lock, the server. */
 static void clear_exchange(struct exchange *x)
 {
     clear_inference(&x->inference);

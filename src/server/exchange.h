@@ -1,9 +1,8 @@
-/* server/exchange.h - one request and its answer: everything that lives as long as they
- * do.
+/* server/exchange.h - one request and its answer, and everything that lives as long.
  *
- * It is made when the first byte of a head arrives and recycled when the last byte of the
- * answer has left, so a connection between requests holds none. It belongs to whichever
- * thread owns its connection, but while its inference waits or runs.
+ * An exchange is made when the first byte of a head arrives and recycled when the last byte of the
+ * answer has left, so a connection between requests has none. It belongs to the thread that owns
+ * its connection, except while its inference waits or runs.
  */
 #ifndef GP_SERVER_EXCHANGE_H
 #define GP_SERVER_EXCHANGE_H
@@ -21,7 +20,7 @@ struct gp_server;
 struct guest;
 struct route;
 
-/* How bodies are read and answers worded. Readers fail with x->error; writers make the answer. */
+/* How bodies are read and answers written. Readers fail with x->error; writers make the answer. */
 struct format {
     bool (*read_request)(struct exchange *x);
     void (*write_metadata)(struct exchange *x);
@@ -31,31 +30,31 @@ struct format {
     void (*write_word)(struct exchange *x, const char *word); /* with x->answer.status */
 };
 
-/* An answer, whatever protocol carries it. What it points at lives as long as the exchange. */
+/* An answer in any protocol. What it points to lives as long as the exchange. */
 struct answer {
     int status; /* of HTTP */
     const char *content_type;
-    const char *fields; /* more of them, each with its "\r\n"; or NULL */
+    const char *fields; /* more header fields, each with its "\r\n"; or NULL */
     const struct iovec *parts;
     size_t n_parts;
     uint64_t size_bytes; /* of the parts */
 };
 
 struct exchange {
-    struct exchange *next; /* in the list of spare ones */
+    struct exchange *next; /* in the list of spares */
     struct connection *connection;
     const struct guest *guest; /* of the connection */
     struct gp_server *server;
     struct exchanges *exchanges; /* where it comes from */
-    struct gp_arena *arena;      /* owns all that is allocated for this request */
+    struct gp_arena *arena;      /* owns everything allocated for this request */
 
     /* The request. */
     struct http_message http;
     size_t head_fed;           /* bytes of an incomplete head that the parser has seen */
     const char *target;        /* path and query, in the arena */
-    const struct route *route; /* NULL: the model's */
+    const struct route *route; /* NULL for a model */
     const struct format *format;
-    struct model *model; /* held; NULL: none is asked for */
+    struct model *model; /* held; NULL if none is requested */
     bool is_counted;     /* in flight */
     struct pool_buffer body;
     size_t body_size;   /* received */
@@ -67,7 +66,7 @@ struct exchange {
     /* The answer. */
     struct gp_error error; /* why it failed, for the peer and the log */
     bool has_failed;
-    bool must_close;  /* the rest of the request is unread, or cannot be trusted */
+    bool must_close;  /* the rest of the request is unread or cannot be trusted */
     struct text text; /* a body made here */
     struct answer answer;
     struct iovec text_parts[2];
@@ -93,21 +92,22 @@ void exchanges_init(struct exchanges *exchanges, struct gp_server *server,
                     struct pool *pool);
 void exchanges_finish(struct exchanges *exchanges);
 
-/* An empty exchange, whose memory is counted as the peer's; NULL when memory is short. */
+/* An empty exchange, whose memory counts as the peer's; NULL if memory is short. */
 struct exchange *exchange_take(struct exchanges *exchanges, struct pool_peer *peer);
 
-/* Drops outputs and body, and makes it spare. Its model is held no longer. */
+/* Drops outputs, body and model, and keeps the exchange as a spare. */
 void exchange_give(struct exchange *x);
 
-/* Make the answer; none of these can fail (short of memory it is 503). The text is x->text; with
- * has_failed the status is that of x->error. The parts of a message belong to the arena. */
+/* These make the answer and cannot fail (if memory is short, the answer is 503). The text is
+ * x->text; with has_failed the status is that of x->error. The parts of a message belong to the
+ * arena. */
 void exchange_answer_text(struct exchange *x, const char *content_type);
 void exchange_answer_message(struct exchange *x, const struct gp_encoding *encoding);
 
-/* The answer is x->error, as x->format words it. */
+/* Answers with x->error in x->format. */
 void exchange_answer_error(struct exchange *x);
 
-/* The same as plain text, which allocates nothing. */
+/* Answers with x->error as plain text, without allocating. */
 void exchange_answer_plainly(struct exchange *x);
 
 #endif

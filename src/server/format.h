@@ -1,4 +1,4 @@
-/* server/format.h - the formats that requests are read in and answers written in. */
+/* server/format.h - the formats of requests and answers. */
 #ifndef GP_SERVER_FORMAT_H
 #define GP_SERVER_FORMAT_H
 
@@ -8,7 +8,7 @@
 extern const struct format format_graphpipe;
 extern const struct format format_2018;
 
-/* What the server says itself, without tensors. */
+/* For what the server says itself, without tensors. */
 extern const struct format format_json;
 
 #endif

@@ -1,5 +1,5 @@
-/* GraphPipe's messages (src/wire/) as a format. An answer to a client of 2018 has stand-ins for
- * the types that it does not know. */
+/* GraphPipe's messages (src/wire/) as a format. Answers to a client of 2018 have stand-ins for the
+ * types that it does not know. */
 #include "server/format.h"
 
 #include "model/model.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Of "HOST", "HOST:PORT" and "[IPV6]:PORT" the host; 0 for anything else. */
+/* The length of the host in "HOST", "HOST:PORT" or "[IPV6]:PORT"; 0 for anything else. */
 static size_t host_size(const char *authority, size_t size)
 {
     const bool is_bracketed = size && *authority == '[';

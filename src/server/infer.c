@@ -9,8 +9,8 @@
 
 #include <stddef.h>
 
-/* A body over this counts as being in an engine while it is read, so that the watcher finds a
- * stand-in. What it stands for may be some eight times as much. */
+/* Reading a body over this counts as being in an engine, so that the watcher finds a stand-in. The
+ * body may expand to some eight times its size. */
 enum { LONG_WORK_BYTES = 128 * 1024 };
 
 struct exchange *infer_exchange(const struct inference *inference)
@@ -59,7 +59,7 @@ bool infer_begin(struct worker *worker, struct exchange *x)
     } else if (enter_model(worker, x)) {
         return false;
     } else {
-        if (x->inference.error.status == GP_BUSY) /* else the engine is down */
+        if (x->inference.error.status == GP_BUSY) /* otherwise the engine is down */
             access_refused(x->server, METRICS_REFUSED_WAITING, &x->guest->from,
                            x->inference.error.message);
         answer_failure(x);
@@ -67,7 +67,7 @@ bool infer_begin(struct worker *worker, struct exchange *x)
     return true;
 }
 
-/* An output may be asked for again, but not so often that the answer is out of proportion. */
+/* An output may be requested repeatedly, but not so often that the answer is out of proportion. */
 static bool check_repeats(struct exchange *x, const struct gp_tensor *wanted, uint32_t n)
 {
     const size_t limit = wire_expansion_limit(x->body_size);
@@ -75,7 +75,7 @@ static bool check_repeats(struct exchange *x, const struct gp_tensor *wanted, ui
     uint32_t n_seen = 0;
     for (uint32_t i = 0; i < n && repeated <= limit; i++)
         if (x->inference.output_order[i] == n_seen)
-            n_seen++; /* for the first time: they are numbered so */
+            n_seen++; /* for the first time: numbers are given in this order */
         else
             repeated += wanted[i].size_bytes;
     if (repeated <= limit)
@@ -88,7 +88,7 @@ static bool check_repeats(struct exchange *x, const struct gp_tensor *wanted, ui
     return false;
 }
 
-/* The outputs in the order that was asked for; GP_ANY_INPUTS engines give them in it. */
+/* The outputs in the requested order, which is the order of GP_ANY_INPUTS engines. */
 static const struct gp_tensor *wanted_outputs(struct exchange *x, uint32_t *n)
 {
     *n = x->inference.output_order ? x->inference.n_wanted
@@ -120,6 +120,6 @@ void infer_answer(struct exchange *x)
         x->format->write_outputs(x, outputs, n);
     else
         exchange_answer_error(x);
-    /* What is left of it goes back now: the answer may take long to leave. */
+    /* The rest goes back now: sending the answer may take long. */
     pool_unreserve(x->server->pool, &inference->run.engine_run.promise);
 }

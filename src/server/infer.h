@@ -4,14 +4,14 @@
 
 #include "server/exchange.h"
 
-/* Begins with a body that is complete. True: the answer is ready to be sent. False: x is no longer
- * the caller's, and comes back by the task of its inference. */
+/* Begins with a complete body. True if the answer is ready to be sent. False if x no longer belongs
+ * to the caller: it comes back through the task of its inference. */
 bool infer_begin(struct worker *worker, struct exchange *x);
 
-/* Makes the answer, once the inference has come back. */
+/* Makes the answer once the inference has come back. */
 void infer_answer(struct exchange *x);
 
-/* Whose inference it is. */
+/* The exchange that the inference is part of. */
 struct exchange *infer_exchange(const struct inference *inference);
 
 #endif

@@ -17,10 +17,10 @@ struct metrics_histogram {
     atomic_ulong sum_us;
 };
 
-/* What a client is refused for want of room, or of a share of it. */
+/* What a client is refused for lack of room, or of a share of it. */
 enum metrics_refusal {
     METRICS_REFUSED_CONNECTION,
-    METRICS_REFUSED_HEAD,    /* what has come of a request, to be kept until more comes */
+    METRICS_REFUSED_HEAD,    /* the received part of a request, kept until more comes */
     METRICS_REFUSED_BODY,    /* with its answer */
     METRICS_REFUSED_WAITING, /* a place in the queue */
     METRICS_N_REFUSALS
@@ -35,14 +35,14 @@ struct metrics {
     atomic_ulong n_accepted;
     atomic_ulong n_evicted;
     atomic_ulong n_revoked;
-    atomic_ulong n_refused[METRICS_N_REFUSALS]; /* by what there was no room for */
+    atomic_ulong n_refused[METRICS_N_REFUSALS]; /* by what lacked room */
     atomic_uint n_in_flight;                    /* requests between head and answer */
 };
 
 void metrics_request(struct metrics *metrics, int status, int64_t total_ns);
 void metrics_observe(struct metrics_histogram *histogram, int64_t ns);
 
-/* What is known elsewhere at the moment of writing. */
+/* Current values that are known elsewhere. */
 struct metrics_gauges {
     unsigned n_connections;
     unsigned n_peers;

@@ -1,7 +1,7 @@
-/* Heads are read into the thread's window, 16 KiB at a time; a body of known length goes
- * straight from the kernel into a pool buffer, but for the bytes that came with the head,
- * which are moved once. A chunk's payload is received in place too, except what came with
- * its size line. */
+/* Heads are read into the thread's window, 16 KiB at a time. A body of known length goes straight
+ * from the kernel into a pool buffer, except for the bytes that came with the head, which are
+ * moved once. The payload of a chunk is received in place too, except what came with its size
+ * line. */
 #include "server/receive.h"
 
 #include "base/clock.h"
@@ -38,7 +38,7 @@ static enum transport_result fill_window(struct worker *worker, struct connectio
     return result;
 }
 
-/* Exact room for the body, and the bytes that came with the head. */
+/* Takes exact room for the body, and moves the bytes that came with the head. */
 static bool begin_body(struct worker *worker, struct exchange *x)
 {
     const size_t here = window_size(worker);
@@ -51,8 +51,8 @@ static bool begin_body(struct worker *worker, struct exchange *x)
     return true;
 }
 
-/* Tells a client that asked to go on. When the send buffer has no room for it the client goes on
- * after its own time-out, as it must; a part of it would spoil the answer. */
+/* Tells a client that asked to continue. If the send buffer has no room, nothing is sent, since a
+ * part would corrupt the answer: the client must continue after a timeout of its own. */
 static enum step send_continue(struct connection *c)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -95,7 +95,7 @@ static bool check_head(struct exchange *x)
     return false;
 }
 
-/* X-GraphPipe-Timeout-Ms, capped by the server's own limit. */
+/* X-GraphPipe-Timeout-Ms, capped by the server's limit. */
 static bool read_deadline(struct exchange *x, const char *base)
 {
     const uint32_t cap_ms = x->server->options.timeout_ms;
@@ -125,7 +125,7 @@ static bool read_deadline(struct exchange *x, const char *base)
     return true;
 }
 
-/* By Accept. What a request is read in is settled by its route. */
+/* The format of the answer, by Accept. The route decides the format of the request. */
 static void choose_format(struct exchange *x, const char *base)
 {
     size_t size;
@@ -140,7 +140,7 @@ static void choose_format(struct exchange *x, const char *base)
         x->format = &format_json;
 }
 
-/* What the complete head says beyond HTTP's own: Accept, the deadline. */
+/* Reads what concerns us in a complete head: Accept and the deadline. */
 static bool read_head(struct exchange *x, const char *base)
 {
     choose_format(x, base);
@@ -162,14 +162,14 @@ static enum step request_complete(struct connection *c)
     return STEP_NEXT;
 }
 
-/* Of a request that its route refuses: a small body is dropped first, so that the connection can
- * be kept; none is waited for that is large, or of unknown size. */
+/* True if a request refused by its route is answered before its body: one that is large or of
+ * unknown size. A small body is dropped first, so that the connection can be kept. */
 static bool is_refused_early(const struct http_message *http)
 {
     return http->is_chunked || http->content_length > BODY_MAX_IGNORED_BYTES;
 }
 
-/* The head is complete and stands at the window's start. */
+/* Handles a complete head, which is at the start of the window. */
 static enum step head_done(struct worker *worker, struct connection *c, size_t head_size)
 {
     struct exchange *x = c->x;
@@ -255,8 +255,7 @@ enum step receive_body(struct connection *c)
     return request_complete(c);
 }
 
-/* Receives into the body, or, between chunks, into the window; *fresh are the new
- * bytes. */
+/* Receives into the body or, between chunks, into the window; *fresh are the new bytes. */
 static enum transport_result read_chunk(struct worker *worker, struct connection *c,
                                         struct iovec *fresh)
 {

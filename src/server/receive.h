@@ -1,4 +1,4 @@
-/* server/receive.h - the receiving half of a connection: heads and bodies. */
+/* server/receive.h - the receiving side of a connection: heads and bodies. */
 #ifndef GP_SERVER_RECEIVE_H
 #define GP_SERVER_RECEIVE_H
 

@@ -131,7 +131,7 @@ static bool refuse_request(struct exchange *x, enum gp_status status, const char
     return false;
 }
 
-/* False for what lies where routes are, and is none. */
+/* False for a path among the routes that is not one. */
 static bool check_path(struct exchange *x)
 {
     static const char *const folders[] = {"/metrics", "/v1", "/v2", "/ui"};
@@ -159,8 +159,8 @@ static bool check_method(struct exchange *x)
     return false;
 }
 
-/* The names that --allow-host gives hold for every route. What comes by a unix socket was let in
- * by the socket's file. */
+/* The names of --allow-host apply to every route. A client of a unix socket was let in by the
+ * permissions of the socket's file. */
 static bool check_host(struct exchange *x, const char *host, size_t size)
 {
     const struct gp_server_options *o = &x->server->options;
@@ -176,8 +176,8 @@ static bool check_host(struct exchange *x, const char *host, size_t size)
     return is_allowed;
 }
 
-/* A field that browsers add for pages, or proxies for their clients; NULL: there is none. One
- * that ends in "-" stands for all that begin so. */
+/* A field that browsers add for pages, or proxies for their clients; NULL if there is none. A name
+ * that ends in "-" stands for all that begin with it. */
 static const struct http_span *find_trace(const struct exchange *x, const char *head)
 {
     static const char *const traces[] = {"Origin",    "Referer", "Sec-Fetch-",

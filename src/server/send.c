@@ -1,4 +1,4 @@
-/* An answer's way out: its head is written when it is first sent. */
+/* Sends answers; the head is written when sending begins. */
 #include "server/send.h"
 
 #include "server/access.h"
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* While the server drains, a request that was received behind this one is still answered. */
+/* While the server drains, requests already received behind this one are still answered. */
 static bool may_keep_alive(const struct worker *worker, const struct connection *c)
 {
     const bool has_more = c->pending_size || worker->window_end > worker->window_start;
@@ -14,7 +14,7 @@ static bool may_keep_alive(const struct worker *worker, const struct connection 
            (has_more || !server_is_draining(c->server));
 }
 
-/* NULL when memory is short. */
+/* NULL if memory is short. */
 static char *write_head(struct exchange *x, size_t *size)
 {
     const struct answer *answer = &x->answer;
@@ -32,7 +32,7 @@ static char *write_head(struct exchange *x, size_t *size)
     return text;
 }
 
-/* The head in front of the parts; false when memory is short. */
+/* Puts the head in front of the parts; false if memory is short. */
 static bool begin_answer(struct worker *worker, struct connection *c)
 {
     struct exchange *x = c->x;
@@ -70,7 +70,7 @@ static void drop_sent(struct exchange *x, size_t n)
     }
 }
 
-/* The answer has left: ready for the next request, or for the end. */
+/* After the answer has left: prepares for the next request, or for the end. */
 static enum step end_answer(struct worker *worker, struct connection *c)
 {
     struct exchange *x = c->x;
@@ -121,8 +121,6 @@ enum step send_answer(struct worker *worker, struct connection *c)
     return end_answer(worker, c);
 }
 
-/* Reads and drops what the peer still sends, so that closing does not reset it before it
- * has read the answer. */
 enum step send_linger(struct worker *worker, struct connection *c)
 {
     size_t dropped = 0, n = 0;

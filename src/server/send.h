@@ -1,4 +1,4 @@
-/* server/send.h - the sending half of a connection: answers, and the end. */
+/* server/send.h - the sending side of a connection: answers, and the end. */
 #ifndef GP_SERVER_SEND_H
 #define GP_SERVER_SEND_H
 
@@ -8,7 +8,7 @@
 enum step send_answer(struct worker *worker, struct connection *c);
 
 /* In CONNECTION_LINGER: reads and drops what the peer still sends, so that closing does not reset
- * it before it has read the answer. */
+ * the connection before the peer has read the answer. */
 enum step send_linger(struct worker *worker, struct connection *c);
 
 #endif

@@ -1,7 +1,7 @@
 /* server/server.h - what the parts of a server share.
  *
- * Nothing in this file does anything: create.c makes a server of its parts, accept.c lets clients
- * in, turn.c takes a connection through its states, drain.c is the way to the end.
+ * create.c makes a server of its parts, accept.c lets clients in, turn.c takes a connection through
+ * its states, and drain.c ends it gracefully.
  */
 #ifndef GP_SERVER_SERVER_H
 #define GP_SERVER_SERVER_H
@@ -19,16 +19,16 @@
 
 #include <graphpipe/server.h>
 
-/* One kind of refusals, for the log. */
+/* One kind of refusal, for the log. */
 struct refusals {
-    atomic_llong said_ns;  /* when the last line was written */
+    atomic_llong said_ns;  /* when the last line was logged */
     atomic_ulong n_unsaid; /* since then */
 };
 
 struct gp_server {
-    struct gp_server_options options; /* defaults filled in; its pointers are not kept */
+    struct gp_server_options options; /* with defaults; its pointers are not kept */
     struct gp_arena *arena;           /* of what lives as long as the server */
-    struct place place;               /* that it runs in */
+    struct place place;               /* where it runs */
     struct pool *pool;
     struct log log;
     struct metrics metrics;
@@ -40,13 +40,13 @@ struct gp_server {
     struct models models;
     struct loader loader;
     struct listener *listeners;
-    struct source stop; /* an eventfd: gp_server_stop writes it */
+    struct source stop; /* an eventfd that gp_server_stop writes */
     int64_t created_ns;
     atomic_bool is_draining;
 
-    pthread_mutex_t lock; /* of what follows: the way to the end */
+    pthread_mutex_t lock; /* of what follows, for the end */
     pthread_cond_t changed;
-    struct task *shutdown_for; /* who asked for it, to be answered at its end */
+    struct task *shutdown_for; /* those who asked for it, answered at the end */
     unsigned n_shutdown_for;
     bool is_finished; /* drained */
 };

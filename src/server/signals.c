@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* From the drain limit to the end by force; the rest of that second is for saying so. */
+/* From the drain limit to the end by force; the rest of that second is for logging it. */
 #define LAST_NS (CLOCK_S * 4 / 5)
 
 struct service {
@@ -52,8 +52,8 @@ static void *serve_main(void *arg)
     return NULL;
 }
 
-/* The kernel gives orphans to the first thread of a process. Nothing is started by that thread
- * here, and __WNOTHREAD leaves alone the children of others, which wait for their own. */
+/* The kernel gives orphans to the first thread of a process. That thread starts no children here,
+ * and __WNOTHREAD spares those of other threads, which wait for their own. */
 static void reap_orphans(void)
 {
     int is_subreaper = 0;
@@ -63,7 +63,7 @@ static void reap_orphans(void)
             ;
 }
 
-/* When the process has to have ended, after its first SIGTERM or SIGINT. With the lock held. */
+/* Called with the lock held: when the process must have ended after its first SIGTERM or SIGINT. */
 static int64_t begin_end(struct service *service)
 {
     const int64_t now = clock_now_ns();
@@ -107,7 +107,7 @@ static void take_signal(struct service *service, int number, int64_t *end_ns)
     pthread_mutex_unlock(&service->lock);
 }
 
-/* The next signal; 0: `end_ns`, unless it is 0, has come first. */
+/* The next signal; 0 if `end_ns`, unless it is 0, comes first. */
 static int wait_signal(const sigset_t *set, int64_t end_ns)
 {
     for (;;) {

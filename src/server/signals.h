@@ -1,9 +1,9 @@
-/* server/signals.h - the signals of a process that serves and does nothing else.
+/* server/signals.h - the signals of a process that only serves.
  *
- * The caller's thread takes them while the server is made and runs in another, so that no handler
- * runs anywhere. The first SIGTERM or SIGINT drains the server; a second one, or one while the
- * model loads, ends the process at once with 128 + its number. A process that has not ended by a
- * second after the drain limit is ended, whatever holds it up. SIGHUP, SIGUSR1 and SIGUSR2 do
+ * The caller's thread takes them while the server is made and runs in another, so there are no
+ * handlers. The first SIGTERM or SIGINT drains the server; a second one, or one while the model
+ * loads, ends the process at once with 128 + its number. A process that has not ended a second
+ * after the drain limit is ended, whatever holds it up. SIGHUP, SIGUSR1 and SIGUSR2 do
  * nothing. As process 1 of a container, or as a subreaper, the process waits for the orphans that
  * the kernel gives it.
  */
@@ -12,16 +12,16 @@
 
 #include <graphpipe/server.h>
 
-/* Makes a server, runs it until a signal, and frees it. `create` gives NULL and *err. On
- * GP_DEADLINE a run never came back: what it uses is not freed, and the process has to end by
- * _exit. SIGPIPE and SIGXFSZ are ignored from now on unless the process has handlers for them, and
- * the signals that are taken stay blocked. */
+/* Makes a server, runs it until a signal, and frees it. `create` returns NULL and sets *err on
+ * failure. On GP_DEADLINE a run never came back: what it uses is not freed, and the process must
+ * end by _exit. SIGPIPE and SIGXFSZ are ignored from now on unless the process has handlers for
+ * them, and the signals taken here stay blocked. */
 enum gp_status signals_serve(struct gp_server *(*create)(const void *arg,
                                                          struct gp_error *err),
                              const void *arg, struct gp_error *err);
 
-/* Has a write to a pipe without a reader, or over the limit on a file's size, fail rather than end
- * the process. */
+/* Makes a write to a pipe without a reader, or beyond the limit on a file's size, fail instead of
+ * ending the process. */
 void signals_ignore_writes(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* Running a server, and what it says about itself at the start. */
+/* Runs a server, and logs a description of it at the start. */
 #include "base/clock.h"
 #include "server/defaults.h"
 #include "server/drain.h"
@@ -62,7 +62,7 @@ static void log_start(struct gp_server *server)
                  l->address, l->address);
 }
 
-/* Once, however many listeners there are. */
+/* Warns once, however many listeners there are. */
 static void warn_of_listeners(struct gp_server *server)
 {
     const struct listener *l = server->listeners;
@@ -109,7 +109,7 @@ enum gp_status gp_server_run(struct gp_server *server, struct gp_error *err)
         poller_stop(&server->poller);
         loader_stop(&server->loader);
         models_each(&server->models, stop_threads, NULL);
-        turn_close_all(server); /* where it did not start as a whole */
+        turn_close_all(server); /* if it did not start completely */
     } else {
         log_flush(&server->log); /* the end may be near */
     }

@@ -1,4 +1,4 @@
-/* The way of a connection through its states. */
+/* Takes a connection through its states. */
 #include "server/turn.h"
 
 #include "base/mem.h"
@@ -14,23 +14,23 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How long a connection that is kept for health checks waits for a head. */
+/* How long a connection reserved for health checks waits for a head. */
 enum { HEALTH_HEAD_MS = 1000 };
 
-/* While the pool is short, a head may take this long, a body wait for its next bytes, and be behind
- * the least rate. */
+/* While the pool is short: how long a head may take, a body may wait for its next bytes, and be
+ * behind the minimum rate. */
 #define STALL_NS (2 * CLOCK_S)
 
-/* Beside the time that a transfer takes at the least rate. */
+/* In addition to the time of a transfer at the minimum rate. */
 #define TRANSFER_GRACE_NS (10 * CLOCK_S)
 
-/* An answer over this is not written while another run waits for this thread. */
+/* A larger answer is not written while another run waits for this thread. */
 enum { LONG_ANSWER_BYTES = 64 * 1024 };
 
 static const char no_memory[] = "the server is out of memory; try again later";
 
-/* For a socket that is closed next: what has come is read, so that closing does not reset it before
- * the peer has read the answer. */
+/* Refuses a socket that is closed next. Reads what has come, so that closing does not reset it
+ * before the peer has read the answer. */
 static void refuse_socket(int fd, const char *why)
 {
     char dropped[4096];
@@ -42,7 +42,7 @@ static void refuse_socket(int fd, const char *why)
 static void turn_event(struct worker *worker, struct source *source);
 static void turn_goes_on(struct worker *worker, struct task *task);
 
-/* Sets the state and the timer that it starts with; false: it has been told why not. */
+/* Sets the initial state and timer; false if the client has been refused. */
 static bool start_connection(struct connection *c, enum admission admission,
                              const char *why)
 {
@@ -106,8 +106,7 @@ bool turn_begin(struct gp_server *server, const struct listener *listener, int f
         connections_admit(&server->connections, &c->guest, has_descriptors, &why);
     count_admission(c, admission, why);
     const bool is_started = start_connection(c, admission, why);
-    /* The drain ends idle connections by their timers: one that joins after that sees
-     * it here. */
+    /* The drain ends idle connections through their timers: one that joins later is caught here. */
     const bool is_late = server_is_draining(server);
     if (is_started && !is_late && poller_add(&server->poller, &c->source, EPOLLIN))
         return admission != ADMISSION_GRANTED_FOR_ANOTHER;
@@ -123,7 +122,7 @@ void turn_close_all(struct gp_server *server)
         connection_close(connection_of(server->connections.first));
 }
 
-/* The owner sees that it has been revoked before it looks for what it held. */
+/* The owner learns that it was revoked before it uses what it held. */
 size_t turn_take_back(struct timer *timer)
 {
     struct guest *guest =
@@ -150,12 +149,12 @@ static int64_t head_timeout_ms(const struct connection *c)
     return c->guest.is_for_health ? HEALTH_HEAD_MS : c->server->options.head_timeout_ms;
 }
 
-/* The timer has shut the socket down: a slow sender is told, the others are closed. */
+/* After the timer has shut the socket down: a slow sender is told, others are just closed. */
 static enum step end_expired(struct connection *c, enum timer_end end)
 {
     struct exchange *x = c->x;
     if (end == TIMER_EVICTED) {
-        if (c->is_fresh) /* one that has had an answer knows that it may be closed when idle */
+        if (c->is_fresh) /* after an answer, clients expect that idle connections are closed */
             connection_send_refusal(c->source.fd,
                                     "this connection was idle, and another needed its "
                                     "place; try again later");
@@ -187,8 +186,8 @@ static enum step end_expired(struct connection *c, enum timer_end end)
     return connection_refuse(c);
 }
 
-/* Once an inference is begun its exchange may be another thread's, so what comes behind the request
- * is kept with the connection. */
+/* Once an inference has begun, its exchange may belong to another thread, so what comes behind the
+ * request is kept with the connection. */
 static enum step serve_request(struct worker *worker, struct connection *c)
 {
     struct exchange *x = c->x;
@@ -227,8 +226,8 @@ static enum step take_step(struct worker *worker, struct connection *c)
     return send_linger(worker, c);
 }
 
-/* By what has been moved, not by what was announced: a stalled peer is cut off after the
- * grace, whatever the length. */
+/* Depends on what has been moved, not on what was announced: a stalled peer is cut off after the
+ * grace period, whatever the length. */
 static int64_t transfer_deadline(const struct connection *c, uint64_t moved_bytes)
 {
     return c->since_ns + TRANSFER_GRACE_NS +
@@ -236,14 +235,14 @@ static int64_t transfer_deadline(const struct connection *c, uint64_t moved_byte
                      1e9);
 }
 
-/* True when bytes have come of which none was parsed: not the beginning of a head that lacks its
- * end. */
+/* True if bytes have come and none has been parsed: they are not the beginning of an incomplete
+ * head. */
 static bool has_request_behind(const struct connection *c)
 {
     return c->pending_size && !c->x;
 }
 
-/* A body has stalled when nothing has come for a while, or too little since it began. */
+/* A body has stalled if nothing has come for a while, or too little since it began. */
 static void start_body_timer(struct connection *c)
 {
     const int64_t deadline = transfer_deadline(c, c->x->body_size);
@@ -278,7 +277,7 @@ static void start_timer(struct connection *c)
         timers_join(timers, &c->guest.timer, TIMER_SEND,
                     transfer_deadline(c, x->sent_bytes));
         break;
-    case CONNECTION_REQUEST: /* on no list while it is somebody else's */
+    case CONNECTION_REQUEST: /* on no list while another thread has it */
         break;
     case CONNECTION_LINGER:
         timers_join(timers, &c->guest.timer, TIMER_LINGER, c->since_ns);
@@ -286,7 +285,7 @@ static void start_timer(struct connection *c)
     }
 }
 
-/* One that yields goes on at once: it is writable, unless an answer before the body fills
+/* A connection that yields goes on at once: it is writable, unless an answer before the body fills
  * the socket's buffer; then it is readable, or will be. */
 static uint32_t events_for(const struct connection *c, enum step step)
 {
@@ -298,8 +297,8 @@ static uint32_t events_for(const struct connection *c, enum step step)
     return step == STEP_YIELD && is_reading ? EPOLLIN | EPOLLOUT : EPOLLOUT;
 }
 
-/* Keeps what the window holds until the next turn. Without room for it the request that it is
- * of is refused, behind the answer that is being sent. */
+/* Keeps what the window holds until the next turn. If there is no room, that request is refused,
+ * behind the answer being sent. */
 static enum step keep_window(struct worker *worker, struct connection *c, enum step step)
 {
     const size_t size = worker->window_end - worker->window_start;
@@ -315,19 +314,19 @@ static enum step keep_window(struct worker *worker, struct connection *c, enum s
     return step;
 }
 
-/* Arms the connection for what it waits for; from then on it may be another thread's. What it holds
- * may be taken back as soon as its timer has started. */
+/* Arms the connection for what it waits for; from then on it may belong to another thread. What it
+ * holds may be taken back as soon as its timer has started. */
 static bool rest_connection(struct worker *worker, struct connection *c, enum step step)
 {
     const bool waits_for_head = c->state == CONNECTION_HEAD && !has_request_behind(c);
     start_timer(c);
-    /* As in turn_begin. A request that was received behind the last one is still answered. */
+    /* As in turn_begin. A request received behind the last one is still answered. */
     if (waits_for_head && server_is_draining(c->server))
         return false;
     return poller_arm(worker->poller, &c->source, events_for(c, step));
 }
 
-/* To the next thing to wait for. */
+/* Takes steps until the connection must wait. */
 static void take_turn(struct worker *worker, struct connection *c, enum step step)
 {
     connection_load_window(worker, c);
@@ -343,7 +342,7 @@ static void take_turn(struct worker *worker, struct connection *c, enum step ste
     worker->window_start = worker->window_end = 0;
 }
 
-/* Its event came. */
+/* Serves its event. */
 static void turn_event(struct worker *worker, struct source *source)
 {
     struct connection *c = (struct connection *)(void *)source; /* its first member */
@@ -356,7 +355,7 @@ static void turn_event(struct worker *worker, struct source *source)
         take_turn(worker, c, end_expired(c, end));
 }
 
-/* The inference has come back, or the answer may go. */
+/* Goes on after the inference has come back, or once the answer may be sent. */
 static void turn_goes_on(struct worker *worker, struct task *task)
 {
     struct exchange *x = infer_exchange((struct inference *)(void *)task);
