@@ -68,34 +68,35 @@ static void close_left(struct loader *loader)
     }
 }
 
-static struct model_version *declare_version(struct loader *loader,
-                                             const struct gp_model_options *options,
-                                             struct gp_model_options *kept,
-                                             struct gp_error *err)
+/* Puts an open model into the table, by the name that was given, or its own. */
+static enum gp_status add_model(struct loader *loader,
+                                const struct gp_model_options *options,
+                                struct model *model, struct gp_error *err)
 {
-    struct model_entry *entry = models_add(loader->models, options, err);
+    struct gp_model_options named = *options;
+    if (!named.name)
+        named.name = model->metadata.name;
+    struct model_entry *entry = models_add(loader->models, &named, err);
     struct model_version *version =
         entry ? models_version(loader->models, entry, 1) : NULL;
-    if (entry && !version)
-        gp_error_set(err, GP_NO_MEMORY, "no memory for a model's version");
-    if (version) {
-        entry->is_declared = true;
-        *kept = *entry->options;
+    if (!version) {
+        if (entry)
+            gp_error_set(err, GP_NO_MEMORY, "no memory for a model's version");
+        atomic_store(&model->n_users, 0);
+        model_close(model);
+        return err->status;
     }
-    return version;
+    entry->is_declared = true;
+    version->fingerprint = options->path ? load_fingerprint(options->path) : 0;
+    models_publish(loader->models, version, model);
+    return GP_OK;
 }
 
 enum gp_status loader_open(struct loader *loader, const struct gp_model_options *options,
                            struct gp_error *err)
 {
-    struct gp_model_options kept;
-    struct model_version *version = declare_version(loader, options, &kept, err);
-    struct model *model = version ? model_open(&loader->host, &kept, 1, err) : NULL;
-    if (!model)
-        return err->status;
-    version->fingerprint = kept.path ? load_fingerprint(kept.path) : 0;
-    models_publish(loader->models, version, model);
-    return GP_OK;
+    struct model *model = model_open(&loader->host, options, 1, err);
+    return model ? add_model(loader, options, model, err) : err->status;
 }
 
 enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function,
@@ -103,15 +104,9 @@ enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function
                                     const struct gp_metadata *metadata,
                                     struct gp_error *err)
 {
-    struct gp_model_options kept;
-    struct model_version *version = declare_version(loader, options, &kept, err);
     struct model *model =
-        version ? model_open_function(&loader->host, function, self, &kept, metadata, err)
-                : NULL;
-    if (!model)
-        return err->status;
-    models_publish(loader->models, version, model);
-    return GP_OK;
+        model_open_function(&loader->host, function, self, options, metadata, err);
+    return model ? add_model(loader, options, model, err) : err->status;
 }
 
 enum gp_status loader_declare(struct loader *loader,

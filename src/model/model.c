@@ -139,11 +139,12 @@ static enum gp_status open_memory(struct model *model, struct gp_error *err)
     return GP_OK;
 }
 
-/* There are news; not when it is being closed. */
+/* There are news, which are nobody's while the model is opened or closed. */
 static void news_came(void *context)
 {
     struct model *model = context;
-    if (!atomic_exchange(&model->has_news, true) && model_hold(model))
+    if (atomic_load(&model->takes_news) && !atomic_exchange(&model->has_news, true) &&
+        model_hold(model))
         poller_ready(model->host->poller, &model->news);
 }
 
@@ -192,6 +193,14 @@ static enum gp_status prepare_model(struct model *model,
     if (status == GP_OK)
         model->n_threads = d->n_slots;
     return status;
+}
+
+/* Children may have ended since they opened the model. */
+static void begin_news(struct model *model)
+{
+    atomic_store(&model->takes_news, true);
+    if (model->isolate)
+        news_came(model);
 }
 
 /* Settles what the options leave open: which engine it is, and that one which is a Python program is
@@ -322,6 +331,7 @@ struct model *model_open(const struct model_host *host,
         model, &options, &engine_options, err);
     model = prepare_or_close(model, status, &options, NULL, err);
     if (model) {
+        begin_news(model);
         model->version = version;
         model->load_ns = clock_now_ns() - began_ns;
     }

@@ -47,6 +47,7 @@ struct model {
 
     struct task news; /* about the children, taken by a thread that polls */
     atomic_bool has_news;
+    atomic_bool takes_news; /* it has slots */
 };
 
 /* Opens the model that the options name, with its engine, slots and threads; the caller holds it.

@@ -315,7 +315,7 @@ static const struct model_version *choose_version(const struct model_entry *entr
 }
 
 /* The highest that is ready, else the highest. */
-static const struct model_version *newest_version(const struct model_entry *entry)
+const struct model_version *models_newest(const struct model_entry *entry)
 {
     const struct model_version *version = entry->versions;
     while (version && !version->model)
@@ -359,7 +359,7 @@ static struct model *find_model(const struct models *models,
     const struct model_version *version =
         address->version_size
             ? choose_version(entry, address->version, address->version_size)
-            : newest_version(entry);
+            : models_newest(entry);
     if (!version && address->version_size)
         return fail_version(entry, address->version, address->version_size, err);
     return version && version->model ? version->model : fail_ready(entry, version, err);
@@ -391,7 +391,7 @@ bool models_are_ready(struct models *models, struct gp_error *err)
     const bool has_some = models->n_entries;
     for (size_t i = 0; i < models->n_entries && !missing; i++) {
         const struct model_entry *entry = models->entries[i];
-        const struct model_version *version = newest_version(entry);
+        const struct model_version *version = models_newest(entry);
         if (!entry->is_unloaded && !(version && version->model)) {
             missing = entry;
             fail_ready(entry, version, err);
@@ -406,6 +406,23 @@ void models_each_entry(struct models *models,
 {
     for (size_t i = models->n_entries; i-- > 0;) /* what it removes, lies behind */
         visit(models->entries[i], arg);
+}
+
+bool models_is_lone(struct models *models)
+{
+    pthread_mutex_lock(&models->lock);
+    const bool is_lone = models->n_entries == 1 && models->by_default;
+    pthread_mutex_unlock(&models->lock);
+    return is_lone;
+}
+
+void models_list(struct models *models,
+                 void (*visit)(const struct model_entry *entry, void *arg), void *arg)
+{
+    pthread_mutex_lock(&models->lock);
+    for (size_t i = 0; i < models->n_entries; i++)
+        visit(models->entries[i], arg);
+    pthread_mutex_unlock(&models->lock);
 }
 
 /* The next that can be held, from this on. With the lock held. */

@@ -92,12 +92,23 @@ void models_retire(struct models *models, struct model_entry *entry,
  * ready. */
 struct model *models_find(struct models *models, const char *path, struct gp_error *err);
 
+/* The version that answers for the name alone: the highest that is ready, else the highest; NULL:
+ * there is none. Under the table's lock. */
+const struct model_version *models_newest(const struct model_entry *entry);
+
 /* True when every name has a version that is ready. *err says which has not. */
 bool models_are_ready(struct models *models, struct gp_error *err);
+
+/* True when there is one model, and that is the default. */
+bool models_is_lone(struct models *models);
 
 /* Calls visit for each entry, which may be removed by it. For whoever changes the table. */
 void models_each_entry(struct models *models,
                        void (*visit)(struct model_entry *entry, void *arg), void *arg);
+
+/* Calls visit for each entry, by name, under the table's lock: for whoever tells about it. */
+void models_list(struct models *models,
+                 void (*visit)(const struct model_entry *entry, void *arg), void *arg);
 
 /* Calls visit for each model that is open and not about to be closed, held meanwhile. */
 void models_each(struct models *models, void (*visit)(struct model *model, void *arg),

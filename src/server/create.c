@@ -182,20 +182,6 @@ static enum gp_status create_threads(struct gp_server *server, struct gp_error *
                            : status;
 }
 
-/* The name of a lone model is what its address may be, where it can be one. */
-static enum gp_status open_lone(struct gp_server *server,
-                                const struct gp_model_options *given,
-                                struct gp_error *err)
-{
-    struct gp_model_options model = *given;
-    char name[MODEL_NAME_MAX_BYTES + 1];
-    if (!model.name && model.path)
-        model.name = engine_model_name(model.path, name, sizeof name);
-    else if (!model.name)
-        model.name = model.engine;
-    return loader_open(&server->loader, &model, err);
-}
-
 /* One that has no path is in the repository. */
 static enum gp_status open_named(struct gp_server *server,
                                  const struct gp_server_options *options,
@@ -222,7 +208,9 @@ static enum gp_status open_models(struct gp_server *server,
     }
     if (status == GP_OK && options->repository)
         return loader_open_repository(&server->loader, options->repository, &lone, err);
-    return status == GP_OK && !options->n_models ? open_lone(server, &lone, err) : status;
+    return status == GP_OK && !options->n_models
+               ? loader_open(&server->loader, &lone, err)
+               : status;
 }
 
 static enum gp_status open_function(struct gp_server *server, gp_infer_fn *function,
@@ -234,8 +222,6 @@ static enum gp_status open_function(struct gp_server *server, gp_infer_fn *funct
     if (options->isolate)
         return gp_error_set(err, GP_INVALID,
                             "a function of this process cannot be isolated from it");
-    if (!model.name)
-        model.name = metadata && metadata->name ? metadata->name : "function";
     return loader_open_function(&server->loader, function, self, &model, metadata, err);
 }
 

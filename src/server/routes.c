@@ -11,6 +11,7 @@
 #include "server/format.h"
 #include "server/host.h"
 #include "server/infer.h"
+#include "server/models_json.h"
 
 #include <string.h>
 #include <strings.h>
@@ -20,12 +21,6 @@ static bool is_under(const char *target, const char *folder)
 {
     const size_t n = strlen(folder);
     return strncmp(target, folder, n) == 0 && (!target[n] || strchr("/?", target[n]));
-}
-
-static bool is_path(const char *target, const char *path)
-{
-    const size_t n = strlen(path);
-    return strncmp(target, path, n) == 0 && (!target[n] || target[n] == '?');
 }
 
 static void answer_word(struct exchange *x, int status, const char *word)
@@ -100,8 +95,85 @@ static enum served shut_down(struct exchange *x)
     return SERVED_LATER;
 }
 
+/* What the loader is asked to do for a request, which is the loader's meanwhile. */
+struct order {
+    struct loader_command command; /* first */
+    struct exchange *x;
+};
+
+static void end_order(struct loader_command *command)
+{
+    struct exchange *x = ((struct order *)command)->x;
+    x->error = command->error;
+    if (x->error.status == GP_OK)
+        answer_word(x, 200, "ok");
+    else
+        exchange_answer_error(x);
+    poller_ready(&x->server->poller, &x->inference.task);
+}
+
+/* The name in "/control/models/NAME/...", in the arena; NULL when memory is short. */
+static char *name_in(struct exchange *x)
+{
+    const char *name = x->target + sizeof "/control/models/" - 1;
+    const size_t size = strcspn(name, "/");
+    char *copy = gp_arena_alloc(x->arena, size + 1);
+    if (!copy) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for the model's name");
+        return NULL;
+    }
+    memcpy(copy, name, size);
+    copy[size] = '\0';
+    return copy;
+}
+
+static enum served order_loader(struct exchange *x, enum loader_ask ask)
+{
+    char *name = name_in(x);
+    struct order *order = name ? gp_arena_alloc(x->arena, sizeof *order) : NULL;
+    if (!order) {
+        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for an order to the loader");
+        exchange_answer_error(x);
+        return SERVED_ANSWER;
+    }
+    *order = (struct order){{.ask = ask, .name = name, .done = end_order}, x};
+    loader_command(&x->server->loader, &order->command);
+    return SERVED_LATER;
+}
+
+static enum served load_model(struct exchange *x)
+{
+    return order_loader(x, LOADER_LOAD);
+}
+
+static enum served unload_model(struct exchange *x)
+{
+    return order_loader(x, LOADER_UNLOAD);
+}
+
+static enum served get_model_is_ready(struct exchange *x)
+{
+    const char *name = name_in(x);
+    struct model *model = name ? models_find(&x->server->models, name, &x->error) : NULL;
+    if (model)
+        answer_word(x, 200, "ok");
+    else
+        exchange_answer_error(x);
+    if (model)
+        model_drop(model);
+    return SERVED_ANSWER;
+}
+
+static enum served get_models(struct exchange *x)
+{
+    models_write_json(x->server, &x->text);
+    exchange_answer_text(x, "application/json");
+    return SERVED_ANSWER;
+}
+
 #define ANY_METHOD "Allow: GET, HEAD, POST\r\n"
 
+/* In a path "*" is one part of it. */
 struct route {
     const char *path;
     const char *allow; /* the methods, as 405 tells them */
@@ -114,15 +186,43 @@ static const struct route routes[] = {
     {"/control/is_alive", ANY_METHOD, false, get_is_alive},
     {"/control/client_count", ANY_METHOD, false, get_client_count},
     {"/control/shutdown", "Allow: POST\r\n", true, shut_down},
+    {"/control/models/*/is_ready", ANY_METHOD, false, get_model_is_ready},
+    {"/control/models/*/load", "Allow: POST\r\n", true, load_model},
+    {"/control/models/*/unload", "Allow: POST\r\n", true, unload_model},
     {"/metrics", "Allow: GET, HEAD\r\n", false, get_metrics},
 };
 
-static const struct route *find_route(const char *target)
+/* GET of "/" where there are several models. */
+static const struct route list_route = {"/", ANY_METHOD, false, get_models};
+
+static bool is_path(const char *target, const char *path)
+{
+    for (; *path; path++) {
+        if (*path != '*' && *target++ != *path)
+            return false;
+        if (*path == '*') {
+            const size_t n = strcspn(target, "/?");
+            if (!n)
+                return false;
+            target += n;
+        }
+    }
+    return !*target || *target == '?';
+}
+
+static bool is_list(const struct exchange *x)
+{
+    struct gp_server *server = x->server;
+    return x->http.method != HTTP_METHOD_POST && is_path(x->target, "/") &&
+           (server->loader.sync.path || !models_is_lone(&server->models));
+}
+
+static const struct route *find_route(const struct exchange *x)
 {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        if (is_path(target, routes[i].path))
+        if (is_path(x->target, routes[i].path))
             return &routes[i];
-    return NULL;
+    return is_list(x) ? &list_route : NULL;
 }
 
 static bool refuse_request(struct exchange *x, enum gp_status status, const char *message)
@@ -139,7 +239,8 @@ static bool check_path(struct exchange *x)
         return refuse_request(
             x, GP_NOT_FOUND,
             "no such route; there are /control/is_ready, /control/is_alive, "
-            "/control/client_count and /control/shutdown");
+            "/control/client_count, /control/shutdown, and "
+            "/control/models/NAME/ with is_ready, load and unload");
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (is_under(x->target, folders[i]))
             return refuse_request(x, GP_NOT_FOUND,
@@ -247,7 +348,7 @@ bool routes_find(struct exchange *x, const char *head)
     const char *host = head + authority->start;
     if (!check_host(x, host, authority->size))
         return false;
-    x->route = find_route(x->target);
+    x->route = find_route(x);
     if (!x->route)
         return check_path(x) && find_model(x);
     return check_method(x) &&

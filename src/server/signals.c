@@ -1,6 +1,7 @@
 #include "server/signals.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/place.h"
 #include "server/server.h"
 
@@ -84,12 +85,22 @@ static void end_by_force(struct service *service)
     _exit(1);
 }
 
-static void explain_hangup(struct service *service)
+static void end_reload(struct loader_command *command)
 {
-    if (service->server)
-        log_line(&service->server->log, GP_LOG_WARNING,
-                 "SIGHUP: this release reloads nothing; start it again to serve another "
-                 "model");
+    mem_free(command);
+}
+
+/* The files of models are looked at again; which, is in the log. With the lock held. */
+static void begin_reload(struct service *service)
+{
+    struct loader_command *command = service->server ? mem_zalloc(sizeof *command) : NULL;
+    if (!command)
+        return;
+    log_line(&service->server->log, GP_LOG_INFO,
+             "SIGHUP: looking at the models' files again");
+    command->ask = LOADER_RELOAD;
+    command->done = end_reload;
+    loader_command(&service->server->loader, command);
 }
 
 static void take_signal(struct service *service, int number, int64_t *end_ns)
@@ -102,7 +113,7 @@ static void take_signal(struct service *service, int number, int64_t *end_ns)
             _exit(128 + number);
         *end_ns = begin_end(service);
     } else if (number == SIGHUP) {
-        explain_hangup(service);
+        begin_reload(service);
     }
     pthread_mutex_unlock(&service->lock);
 }

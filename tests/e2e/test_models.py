@@ -1,0 +1,145 @@
+"""Several models of one server: their addresses, what is said about them, loading by control."""
+import json
+import subprocess
+
+import pytest
+
+from harness import (PROGRAM, SMALL, Server, begun, echoed, encode, eventually, held, http,
+                     plugin, uint8)
+
+
+def serve(*arguments, **keywords):
+    return Server("a=x", "b=y", *arguments, **keywords)
+
+
+def post(server, target, tensor=SMALL):
+    return server.ask("POST", target, encode(tensor))
+
+
+def models(server):
+    return {m["name"]: m for m in json.loads(server.ask("GET", "/").text)["models"]}
+
+
+def control(server, name, what):
+    return server.ask("POST", f"/control/models/{name}/{what}")
+
+
+def test_each_has_its_address():
+    with serve() as server:
+        for target in ("/a", "/b", "/a?x=1", "/b/versions/1", "/b/versions/1?x"):
+            assert echoed(post(server, target)) == b"small"
+            assert json.loads(server.ask("GET", target).text)["name"] == target[1]
+
+
+@pytest.mark.parametrize("target, said", [
+    ("/c", 'no model is named "c"; there are: a, b'),
+    ("/aa", 'no model is named "aa"; there are: a, b'),
+    ("/", 'none of the models is the one for "/" (default-model); ask for /NAME of: a, b'),
+    ("/a/versions/2", 'model "a" has no version or alias "2"; there are: 1'),
+    ("/a/versions/18446744073709551617", 'has no version or alias'),
+    ("/a/versions/stable", 'model "a" has no version or alias "stable"; there are: 1'),
+    ("/a/versions/", "no such path; a model is at /NAME, /NAME/versions/N"),
+    ("/a/b", "no such path; a model is at /NAME, /NAME/versions/N"),
+    ("/a/versions/1/x", "no such path"), ("//a", "no such path"), ("/../a", "no such path"),
+])
+def test_other_addresses_are_not_found(target, said):
+    """Before the body: one that never comes is not waited for."""
+    with serve() as server, server.connect() as connection:
+        connection.send(http("POST", target, fields={"Content-Length": "100000000"}))
+        answer = connection.answer()
+        assert answer.status == 404 and said in answer.text, answer
+        assert_serves_a(server)
+
+
+def assert_serves_a(server):
+    assert echoed(post(server, "/a")) == b"small"
+
+
+def test_default_model():
+    with serve("--default-model", "b") as server:
+        assert echoed(post(server, "/")) == b"small"
+        assert json.loads(server.ask("GET", "/").text)["default"] == "b"
+    assert 'no model is called "c"' in start_error("a=x", "b=y", "--default-model", "c")
+
+
+def test_lone_model_is_named_and_default():
+    with Server("a=x") as server:
+        assert echoed(post(server, "/")) == echoed(post(server, "/a")) == b"small"
+        assert json.loads(server.ask("GET", "/").text)["name"] == "a"
+        assert post(server, "/x").status == 404
+
+
+def test_list_of_models():
+    with serve() as server:
+        answer = server.ask("GET", "/")
+        assert answer.fields["content-type"] == "application/json"
+        both = models(server)
+        assert list(both) == ["a", "b"]
+        assert both["a"]["state"] == "ready" and both["a"]["version"] == 1
+        assert both["a"]["inputs"] == [{"name": "input0", "type": "null", "shape": [-1]}]
+        assert both["a"]["versions"][0]["state"] == "ready"
+
+
+def test_unloaded_and_loaded_again():
+    with serve() as server:
+        assert control(server, "a", "unload").text == "ok\n"
+        assert post(server, "/a").status == 503
+        assert models(server)["a"]["state"] == "unloaded"
+        assert server.ask("GET", "/control/models/a/is_ready").status == 503
+        assert server.ask("GET", "/control/models/b/is_ready").status == 200
+        assert server.ask("GET", "/control/is_ready").status == 200
+        assert echoed(post(server, "/b")) == b"small"
+        assert control(server, "a", "load").text == "ok\n"
+        assert_serves_a(server)
+        assert server.ask("GET", "/control/models/a/is_ready").status == 200
+
+
+@pytest.mark.parametrize("what", ["load", "unload"])
+def test_control_of_models_is_guarded(what):
+    with serve() as server:
+        assert control(server, "c", what).status == 404
+        assert server.ask("GET", f"/control/models/a/{what}").status == 405
+        path = f"/control/models/a/{what}"
+        assert server.ask("POST", path, fields={"Origin": "http://localhost"}).status == 403
+        assert server.ask("POST", path, fields={"Host": "example.com"}).status == 403
+        assert server.ask("POST", "/control/models//load").status == 404
+        assert server.ask("POST", "/control/models/a/load/x").status == 404
+        assert_serves_a(server)
+
+
+def test_what_has_begun_ends_with_the_model_that_it_began_with(tmp_path):
+    """One runs, one waits for a slot: both are answered though their model is unloaded."""
+    gate = tmp_path / "gate"
+    with Server("a=x", "b=y", "--instances", 1, engine=plugin("slow")) as server:
+        with server.connect() as running, server.connect() as waiting:
+            for connection in (running, waiting):
+                connection.send(held(gate).replace(b"POST / ", b"POST /a ", 1))
+            begun(server, 2)
+            eventually(lambda: server.metrics()["waiting"] == 1)
+            assert control(server, "a", "unload").status == 200
+            assert post(server, "/a").status == 503
+            gate.touch()
+            assert running.answer().status == waiting.answer().status == 200
+        eventually(lambda: "a version 1 is closed" in server.stderr)
+        assert control(server, "a", "load").status == 200
+
+
+def test_two_of_one_name_are_refused():
+    assert "two" in start_error("a=x", "a=y")
+    assert "cannot be a model's name" in start_error("a/b=x", "c=y")
+    assert "route" in start_error("control=x", "c=y")
+
+
+def start_error(*words):
+    run = subprocess.run([PROGRAM, "serve", "--engine", "echo", *words], capture_output=True,
+                         text=True, timeout=60)
+    assert run.returncode in (1, 2)
+    return run.stderr
+
+
+def test_pipelined_requests_to_several():
+    with serve() as server, server.connect() as connection:
+        body = encode(uint8(b"1"))
+        connection.send(b"".join(http("POST", target, body)
+                                 for target in ("/a", "/b", "/c", "/a/versions/1")))
+        assert [connection.answer().status for _ in range(4)] == [200, 200, 404, 200]

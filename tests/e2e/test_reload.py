@@ -1,0 +1,269 @@
+"""A repository whose versions change while clients ask: nobody notices but by the answers."""
+import json
+import os
+import shutil
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from harness import PATIENCE, Server, encode, eventually, start_fails
+from python_models import PYTHON, floats, write
+
+SAYS = """
+    import numpy
+    def infer(inputs):
+        return numpy.float32([{}])
+"""
+BROKEN = "raise RuntimeError('not this one')\n"
+
+
+def version(repository, name, number, says=None, source=None):
+    """A version that answers with a number, copied in one step."""
+    folder = repository / f".{name}.{number}"
+    folder.mkdir()
+    write(folder, source or SAYS.format(number if says is None else says))
+    target = repository / name / str(number)
+    target.parent.mkdir(exist_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    folder.rename(target)
+    return target
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    version(folder, "m", 1)
+    return folder
+
+
+def serve(repository, *arguments, n=1, **keywords):
+    return Server("--repository", repository, "--instances", n, "--pool", "256MiB", *PYTHON,
+                  *arguments, engine="auto", **keywords)
+
+
+def ask(server, target="/m"):
+    answer = server.ask("POST", target, encode(floats(0)))
+    if answer.status != 200:
+        return answer
+    return float(np.frombuffer(answer.tensors[0].data, "float32")[0])
+
+
+def says(server, number, target="/m"):
+    eventually(lambda: ask(server, target) == number, 20, f"the answer {number}")
+
+
+def entry(server, name="m"):
+    (found,) = [m for m in json.loads(server.ask("GET", "/").text)["models"] if m["name"] == name]
+    return found
+
+
+def test_newest_version_is_served(repository):
+    version(repository, "m", 2)
+    version(repository, "other", 7)
+    with serve(repository) as server:
+        assert ask(server) == 2 and ask(server, "/other") == 7
+        assert ask(server, "/m/versions/2") == 2
+        assert ask(server, "/m/versions/1").status == 404
+        assert [v["version"] for v in entry(server)["versions"]] == [2]
+
+
+def test_new_version_takes_over(repository):
+    with serve(repository) as server:
+        assert ask(server) == 1
+        version(repository, "m", 2)
+        says(server, 2)
+        eventually(lambda: "m version 1 is closed" in server.stderr)
+        assert ask(server, "/m/versions/1").status == 404
+
+
+def test_named_and_several_versions(repository):
+    version(repository, "m", 2)
+    version(repository, "m", 3)
+    with serve(repository, "--versions", "newest:2") as server:
+        assert ask(server, "/m/versions/2") == 2 and ask(server) == 3
+        assert ask(server, "/m/versions/1").status == 404
+    with serve(repository, "--versions", "1,3") as server:
+        assert ask(server, "/m/versions/1") == 1 and ask(server) == 3
+        assert ask(server, "/m/versions/2").status == 404
+
+
+def test_broken_version_changes_nothing(repository):
+    with serve(repository) as server:
+        version(repository, "m", 2, source=BROKEN)
+        eventually(lambda: "m version 2 does not load" in server.stderr, 20)
+        assert ask(server) == 1
+        found = {v["version"]: v for v in entry(server)["versions"]}
+        assert found[2]["state"] == "failed" and "not this one" in found[2]["error"]
+        assert found[1]["state"] == "ready" and entry(server)["version"] == 1
+        assert server.ask("GET", "/control/is_ready").status == 200
+        answer = ask(server, "/m/versions/2")
+        assert answer.status == 503 and "not this one" in answer.text
+        version(repository, "m", 2)  # mended in place
+        says(server, 2)
+        assert server.stderr.count("m version 2 does not load") == 1
+
+
+def test_half_copied_version_is_waited_for(repository):
+    """A copy that goes on is never loaded."""
+    with serve(repository) as server:
+        target = repository / "m" / "2"
+        target.mkdir()
+        path = target / "model.py"
+        for n in range(12):
+            path.write_text("import numpy\n" + "#" * n)
+            assert ask(server) == 1
+            threading.Event().wait(0.25)
+        write(target, SAYS.format(2))
+        says(server, 2)
+        assert "does not load" not in server.stderr
+
+
+def test_deleted_version_and_model(repository):
+    version(repository, "m", 2)
+    version(repository, "other", 1)
+    with serve(repository, "--versions", "newest:2") as server:
+        shutil.rmtree(repository / "m" / "2")
+        says(server, 1)
+        shutil.rmtree(repository / "other")
+        eventually(lambda: ask(server, "/other").status == 404 if ask(server, "/other") != 1
+                   else False, 20)
+        assert ask(server) == 1
+
+
+def test_repository_that_goes_and_returns(repository):
+    with serve(repository) as server:
+        repository.rename(repository.with_name("away"))
+        eventually(lambda: "what is served stays" in server.stderr, 20)
+        assert ask(server) == 1
+        repository.with_name("away").rename(repository)
+        version(repository, "m", 2)
+        says(server, 2)
+
+
+def test_problem_of_one_leaves_the_others(repository, tmp_path):
+    version(repository, "good", 1)
+    (tmp_path / "outside").mkdir()
+    write(tmp_path / "outside", SAYS.format(9))
+    (repository / "link").mkdir()
+    (repository / "link" / "1").symlink_to(tmp_path / "outside")
+    (repository / "bad name").mkdir()
+    write(repository / "bad name", SAYS.format(1))
+    with serve(repository) as server:
+        assert ask(server) == 1 and ask(server, "/good") == 1
+        assert ask(server, "/link").status in (404, 503)
+        assert "link" in server.stderr and "bad name" in server.stderr
+
+
+def test_start_without_models(tmp_path):
+    assert str(tmp_path / "none") in start_fails("--repository", tmp_path / "none")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert str(empty) in start_fails("--repository", empty)
+
+
+def test_load_and_unload(repository):
+    with serve(repository) as server:
+        assert server.ask("POST", "/control/models/m/unload").status == 200
+        assert ask(server).status == 503
+        version(repository, "m", 2)
+        assert server.ask("POST", "/control/models/m/load").status == 200
+        assert ask(server) == 2
+        assert server.ask("POST", "/control/models/no/load").status == 404
+        version(repository, "late", 4)
+        assert server.ask("POST", "/control/models/late/load").status == 200
+        assert ask(server, "/late") == 4
+
+
+def test_hangup_reloads_a_file(tmp_path):
+    path = write(tmp_path, SAYS.format(1))
+    with Server("--pool", "256MiB", "--instances", 1, *PYTHON, f"m={path}", engine="auto") as server:
+        assert ask(server) == 1
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "looking at the models' files again" in server.stderr)
+        write(tmp_path, SAYS.format(2))
+        server.signal(signal.SIGHUP)
+        says(server, 2)
+        write(tmp_path, BROKEN)
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "does not load, and the one before goes on" in server.stderr, 20)
+        assert ask(server) == 2
+
+
+def measures(server):
+    status = open(f"/proc/{server.pid}/status").read()
+    threads = int(status.split("Threads:")[1].split()[0])
+    memory = int(status.split("RssAnon:")[1].split()[0])
+    return {"descriptors": server.descriptors(), "threads": threads, "memory": memory}
+
+
+class Traffic:
+    """Clients that ask without a pause; what was no answer."""
+
+    def __init__(self, server, target, n=8):
+        self.wrong, self.n_asked, self.is_over = [], 0, False
+        self.threads = [threading.Thread(target=self.run, args=(server, target)) for _ in range(n)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over = True
+        for thread in self.threads:
+            thread.join(30 * PATIENCE)
+            assert not thread.is_alive()
+
+    def run(self, server, target):
+        body = encode(floats(0))
+        with server.connect() as connection:
+            while not self.is_over:
+                answer = connection.ask("POST", target, body)
+                self.n_asked += 1
+                if answer.status != 200:
+                    self.wrong.append(answer)
+                    return
+
+
+N_RELOADS = int(os.environ.get("GP_RELOADS", "60"))
+
+
+@pytest.mark.parametrize("engine", ["echo", "python"])
+def test_reloads_under_load(engine, tmp_path):
+    """Not one request fails, and nothing is left of the models before. GP_RELOADS makes it long."""
+    n = N_RELOADS if engine == "echo" else max(N_RELOADS // 6, 5)
+    model = write(tmp_path, SAYS.format(1)) if engine == "python" else "x"
+    arguments = PYTHON if engine == "python" else ()
+    with Server("--pool", "256MiB", "--instances", 2, *arguments, f"m={model}", "o=" + str(model),
+                engine="auto" if engine == "python" else "echo") as server:
+        def reload(times):
+            for _ in range(times):
+                assert server.ask("POST", "/control/models/m/load").status == 200
+        with Traffic(server, "/m") as traffic:
+            reload(5)
+            eventually(lambda: server.stderr.count("m version 1 is closed") >= 5, 20)
+            before = measures(server)
+            reload(n)
+            eventually(lambda: server.stderr.count("m version 1 is closed") >= n + 5, 20)
+            after = measures(server)
+        assert not traffic.wrong and traffic.n_asked > n
+        assert after["descriptors"] <= before["descriptors"] + 2
+        assert after["threads"] <= before["threads"] + 2  # of one generation more at a time
+        assert after["memory"] <= before["memory"] * 1.1 + 2048
+
+
+def test_child_that_is_killed_while_a_version_loads(repository):
+    with serve(repository, n=2) as server, Traffic(server, "/m", 4) as traffic:
+        version(repository, "m", 2)
+        children = [int(p) for p in open(f"/proc/{server.pid}/task/{server.pid}/children")
+                    .read().split()]
+        for child in children[:1]:
+            os.kill(child, signal.SIGKILL)
+        says(server, 2)
+        # the requests that ran in that child may fail, and no others
+        assert all(answer.status == 502 for answer in traffic.wrong) or len(traffic.wrong) <= 1
+
