@@ -133,7 +133,7 @@ def test_every_setting_has_its_variable():
 
 def test_serve_misuse():
     assert "which model?" in fails(2, "serve")
-    assert "2 are named: a, b" in fails(2, "serve", "-m", "a=x", "b=y")
+    assert 'two models are called "a"' in fails(2, "serve", "-m", "a=x", "a=y")
     assert "--max-body wants a size" in fails(2, "serve", "--max-body", "3GiB", "m")
     assert "GP_IDLE_TIMEOUT wants a duration" in fails(2, "serve", "m",
                                                        env={"GP_IDLE_TIMEOUT": "10"})

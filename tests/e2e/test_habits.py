@@ -13,7 +13,7 @@ from harness import (PROGRAM, SMALL, Connection, Server, begun, echoed, encode, 
                      plugin, serve_slow, slow, uint8)
 from python_models import PYTHON, refused, serve, strings, words, write  # noqa: F401
 
-LONG = "/" + "x" * 1500  # a line of the log that is cut, at a KiB of it
+LONG = "/?" + "x" * 1500  # a line of the log that is cut, at a KiB of it
 STALL = 1200  # such lines are more than a pipe and the log's buffer hold
 
 
@@ -155,7 +155,7 @@ def test_log_reader_that_comes_back_gets_whole_lines(tmp_path, pipe):
             """Each was read or counted; a worker keeps its last few for a while."""
             server.ask("GET", "/control/is_alive")
             read.extend(os.read(pipe[0], 1 << 20))
-            lines = [line for line in read.split(b"\n")[:-1] if b" GET /x" in line]
+            lines = [line for line in read.split(b"\n")[:-1] if b" GET /?x" in line]
             return lines if len(lines) >= STALL - lost(server) > 0 else None
 
         lines = eventually(lines_of_all)
@@ -300,7 +300,7 @@ def test_signals_that_do_nothing():
                        signal.SIGXFSZ, signal.SIGCHLD):
             server.signal(number)
             assert echoed(server.infer(SMALL)) == b"small"
-        eventually(lambda: "SIGHUP: this release reloads nothing" in server.stderr)
+        eventually(lambda: "SIGHUP: looking at the models' files again" in server.stderr)
 
 
 def ignore_and_block():

@@ -43,7 +43,7 @@ def test_head_is_get_without_the_body(echo):
         get = connection.ask("GET")
         head = connection.ask("HEAD")
         assert (head.status, head.fields, head.body) == (200, get.fields, b"")
-        assert connection.ask("HEAD", "/nothing/under/v1").status == 200
+        assert connection.ask("HEAD", "/echo").status == 200
         missing = connection.ask("HEAD", "/v1/models")
         assert missing.status == 404 and missing.body == b""
         assert echoed(connection.ask("POST", "/", encode(SMALL))) == SMALL.data
@@ -63,11 +63,13 @@ def test_allow_of_metrics_has_no_post(echo):
     assert sorted(answer.fields["allow"].split(", ")) == ["GET", "HEAD"]
 
 
-def test_post_goes_to_any_path(echo):
-    for target in ("/", "/model", "/a/b/c?x=y", "/v10", "/metricsx", "/controls", "/uix",
-                   "http://example/absolute"):
+def test_post_goes_to_the_model(echo):
+    for target in ("/", "/?x=y", "/echo", "/echo?x", "/echo/versions/1", "http://example/",
+                   "http://example/echo"):
         answer = echo.ask("POST", target, encode(SMALL))
         assert echoed(answer) == SMALL.data, target
+    for target in ("/model", "/a/b/c?x=y", "/v10", "/metricsx", "/controls", "/uix"):
+        assert echo.ask("POST", target, encode(SMALL)).status == 404, target
 
 
 @pytest.mark.parametrize("target", ["/v1", "/v1/models", "/v2/health/ready", "/ui/", "/ui?x",

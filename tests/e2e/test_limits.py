@@ -69,7 +69,7 @@ def test_affinity():
         assert all_.n_cores <= N_CORES
         assert n_threads(all_) > n_threads(one)
     with Server("--instances", 1, **one_core()) as server:
-        assert n_threads(server) == 1 + 1 + 1 + 4  # a poller, a slot, one more; watcher, log, server, signals
+        assert n_threads(server) == 1 + 1 + 1 + 5  # a poller, a slot, one more; watcher, loader, log, server, signals
 
 
 # --- addresses --------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_limit_on_file_sizes_forbids_sharing():
 def test_any_number_of_descriptors(arguments):
     """From too few for the plug-in's file to enough."""
     n_refused = n_served = 0
-    for n in range(5, 40):
+    for n in range(5, 44):
         command = [BUILD / "bin/graphpipe", "serve", "--engine", "echo", "--listen", "127.0.0.1:0",
                    *map(str, arguments)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
@@ -227,7 +227,7 @@ def test_cpu_quota(group):
     set_quota(cpu, cpu.outer, 0.6)
     with Server("--instances", 1, **cpu.place()) as server:
         assert re.match(r"1 of \d+ cores \(cgroup quota\), pool", server.place)
-        assert n_threads(server) == 1 + 1 + 1 + 4
+        assert n_threads(server) == 1 + 1 + 1 + 5
         assert_serves(server)
     with Server("--isolate", **cpu.place()) as server:  # a process for each core
         children = [pathlib.Path(f"/proc/{server.pid}/task/{task}/children").read_text().split()

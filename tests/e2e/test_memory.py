@@ -312,7 +312,7 @@ def test_long_targets():
         body = encode(uint8(b"x"), config="sleep-ms=20000")
         clients = [server.connect() for _ in range(600)]
         for client in clients:
-            client.send(http("POST", "/" + "t" * 60_000, body))
+            client.send(http("POST", "/?" + "t" * 60_000, body))
         eventually(lambda: server.metrics()["in_flight"] > 300)
         assert resident(server.pid) - server.metrics()['pool_bytes{state="used"}'] < \
             before + 600 * 32_000

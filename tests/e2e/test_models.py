@@ -126,8 +126,8 @@ def test_what_has_begun_ends_with_the_model_that_it_began_with(tmp_path):
 
 def test_two_of_one_name_are_refused():
     assert "two" in start_error("a=x", "a=y")
-    assert "cannot be a model's name" in start_error("a/b=x", "c=y")
-    assert "route" in start_error("control=x", "c=y")
+    assert "has none" in start_error("a/b=x", "c=y")
+    assert "uses that address itself" in start_error("control=x", "c=y")
 
 
 def start_error(*words):

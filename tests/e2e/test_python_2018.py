@@ -4,7 +4,7 @@ import pytest
 import requests
 from graphpipe import convert, remote
 
-from harness import Server, plugin
+from harness import BUILD, Server, plugin
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16",
           "float32", "float64"]
@@ -90,9 +90,14 @@ def test_metadata_of_echo(echo):
     assert remote.get_input_shapes(echo.url) == remote.get_output_shapes(echo.url) == [[None]]
 
 
-def test_any_path(echo):
+def test_any_path():
+    """Of the program of 2018; graphpipe serve knows its models by their names."""
     array = some("float32", (3,))
-    assert same(remote.execute(echo.url + "some/path?query", array), array)
+    program = Server()
+    program.command = [str(BUILD / "bin/graphpipe-echo"), "--listen", "127.0.0.1:0"]
+    with program as server:
+        for path in ("", "echo", "some/path?query"):
+            assert same(remote.execute(server.url + path, array), array)
 
 
 # --- a model ----------------------------------------------------------------------------

@@ -310,7 +310,7 @@ def with_descriptors(soft, hard):
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("limit", [32, 48, 64])
+@pytest.mark.parametrize("limit", [36, 48, 64])
 def test_without_descriptors_idle_connections_make_room(limit):
     """What is allowed is more than there are descriptors for."""
     with Server(preexec_fn=with_descriptors(limit, limit)) as server:

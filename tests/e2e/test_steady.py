@@ -94,8 +94,8 @@ def counted(tmp_path, monkeypatch, **options):
 
 
 def is_steady(grown):
-    """No memory for tensors, and no pages but what threads that first come to work need."""
-    return grown.large == grown.mapped == 0 and grown.faults < N_REQUESTS / 4
+    """No memory for tensors, and no more than what threads that first come to work need."""
+    return grown.large_bytes < 16_384 and grown.mapped == 0 and grown.faults < N_REQUESTS / 4
 
 
 @pytest.mark.parametrize("size", [1000, 5 * MIB])
