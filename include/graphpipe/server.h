@@ -110,11 +110,13 @@ struct gp_server_options {
     size_t n_allow_hosts;
 
     /* Several models, each at /NAME. Without models and repository, the fields at the top
-     * are the model; otherwise they are the settings of models that are in the repository
-     * but not listed here. A listed model takes nothing from them. */
+     * are the model. */
     const struct gp_model_options *models; /* all of the size that models[0] states */
     size_t n_models;
-    const char *repository;    /* a folder of models: NAME/VERSION/files or NAME/files */
+    const char *repository; /* a folder of models: NAME/VERSION/files or NAME/files */
+    /* The settings of models that are in the repository but not listed; default: the fields
+     * at the top. A listed model takes nothing from them. */
+    const struct gp_model_options *model_defaults;
     const char *default_model; /* the one at "/"; default: the only one */
     /* The default model answers on every path, as in 2018; default: on "/" and its name. */
     int takes_any_path;

@@ -66,5 +66,8 @@ enum gp_status config_fill(struct config *config, struct gp_server_options *serv
     if (options_join(settings, err) != GP_OK)
         return err->status;
     fill_server(server, settings->values);
+    if (server->repository &&
+        models_fill_defaults(settings, config->options.arena, server, err) != GP_OK)
+        return err->status;
     return models_fill(models, config->options.arena, server, err);
 }

@@ -59,4 +59,11 @@ void models_print(struct text *text, const struct models_settings *models);
 enum gp_status models_fill(struct models_settings *models, struct gp_arena *arena,
                            struct gp_server_options *options, struct gp_error *err);
 
+/* Sets what models in a repository get that have no settings of their own, by settings that are
+ * joined. */
+enum gp_status models_fill_defaults(const struct options *settings,
+                                    struct gp_arena *arena,
+                                    struct gp_server_options *options,
+                                    struct gp_error *err);
+
 #endif

@@ -40,12 +40,13 @@ static enum gp_status refuse_item(const struct options *options, const char *nam
                         gp_cut(item, 60), item);
 }
 
-static enum gp_status fill_versions(const struct model_settings *model,
+static enum gp_status fill_versions(const struct options *settings,
                                     struct gp_arena *arena,
                                     struct gp_model_options *options,
                                     struct gp_error *err)
 {
-    const struct option_list *list = &model->shared_values.versions;
+    const struct serve_values *values = settings->values;
+    const struct option_list *list = &values->versions;
     if (list->n == 1 && read_newest(list->items[0], &options->n_newest))
         return GP_OK;
     uint64_t *versions = gp_arena_alloc(arena, list->n * sizeof *versions);
@@ -53,7 +54,7 @@ static enum gp_status fill_versions(const struct model_settings *model,
         return gp_error_set(err, GP_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < list->n; i++)
         if (!read_version(list->items[i], &versions[i]))
-            return refuse_item(&model->shared, "versions",
+            return refuse_item(settings, "versions",
                                "newest, newest:N or the numbers of versions",
                                list->items[i], err);
     options->versions = versions;
@@ -100,16 +101,15 @@ static enum gp_status fill_aliases(const struct model_settings *model,
     return GP_OK;
 }
 
-static enum gp_status fill_model(struct model_settings *model, struct gp_arena *arena,
-                                 struct gp_model_options *options, struct gp_error *err)
+/* What the settings, which are joined, say of a model. */
+static enum gp_status fill_settings(const struct options *settings,
+                                    struct gp_arena *arena,
+                                    struct gp_model_options *options,
+                                    struct gp_error *err)
 {
-    const struct serve_values *values = &model->shared_values;
-    if (options_join(&model->shared, err) != GP_OK)
-        return err->status;
+    const struct serve_values *values = settings->values;
     *options = (struct gp_model_options){
         .size_bytes = sizeof *options,
-        .name = model->name,
-        .path = model->own_values.path,
         .engine = values->engine,
         .engine_options = values->engine_options.items,
         .n_engine_options = values->engine_options.n,
@@ -126,8 +126,30 @@ static enum gp_status fill_model(struct model_settings *model, struct gp_arena *
         .timeout_ms = values->timeout_ms,
         .warm_up = values->warm_up,
     };
-    const enum gp_status status = fill_versions(model, arena, options, err);
-    return status == GP_OK ? fill_aliases(model, arena, options, err) : status;
+    return fill_versions(settings, arena, options, err);
+}
+
+static enum gp_status fill_model(struct model_settings *model, struct gp_arena *arena,
+                                 struct gp_model_options *options, struct gp_error *err)
+{
+    if (options_join(&model->shared, err) != GP_OK ||
+        fill_settings(&model->shared, arena, options, err) != GP_OK)
+        return err->status;
+    options->name = model->name;
+    options->path = model->own_values.path;
+    return fill_aliases(model, arena, options, err);
+}
+
+enum gp_status models_fill_defaults(const struct options *settings,
+                                    struct gp_arena *arena,
+                                    struct gp_server_options *options,
+                                    struct gp_error *err)
+{
+    struct gp_model_options *defaults = gp_arena_alloc(arena, sizeof *defaults);
+    if (!defaults)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    options->model_defaults = defaults;
+    return fill_settings(settings, arena, defaults, err);
 }
 
 /* The server makes up the name of a lone model, so that one goes by the fields for it alone. */

@@ -331,6 +331,8 @@ struct model *model_open(const struct model_host *host,
         model, &options, &engine_options, err);
     model = prepare_or_close(model, status, &options, NULL, err);
     if (model) {
+        model->max_body_bytes = options.max_body_bytes;
+        model->timeout_ms = options.timeout_ms;
         begin_news(model);
         model->version = version;
         model->load_ns = clock_now_ns() - began_ns;

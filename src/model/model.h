@@ -42,6 +42,8 @@ struct model {
     const uint32_t *default_inputs; /* indexes into the description, in order */
     const char *const *default_outputs;
     uint32_t n_default_outputs;
+    uint64_t max_body_bytes; /* limits of its own; 0: the server's hold */
+    uint32_t timeout_ms;
     unsigned n_threads; /* needed for its runs */
     struct slots slots;
 

@@ -14,6 +14,10 @@ enum {
 
 uint64_t body_limit(const struct exchange *x)
 {
+    const uint64_t own = x->model ? x->model->max_body_bytes : 0;
+    if (own && own < x->server->options.max_body_bytes &&
+        x->http.method == HTTP_METHOD_POST)
+        return own;
     return x->http.method == HTTP_METHOD_POST ? x->server->options.max_body_bytes
                                               : BODY_MAX_IGNORED_BYTES;
 }

@@ -207,7 +207,9 @@ static enum gp_status open_models(struct gp_server *server,
         at += options->models->size_bytes;
     }
     if (status == GP_OK && options->repository)
-        return loader_open_repository(&server->loader, options->repository, &lone, err);
+        return loader_open_repository(
+            &server->loader, options->repository,
+            options->model_defaults ? options->model_defaults : &lone, err);
     return status == GP_OK && !options->n_models
                ? loader_open(&server->loader, &lone, err)
                : status;

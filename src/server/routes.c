@@ -7,6 +7,7 @@
  * for. */
 #include "server/routes.h"
 
+#include "base/clock.h"
 #include "server/drain.h"
 #include "server/format.h"
 #include "server/host.h"
@@ -327,6 +328,15 @@ static bool check_control(struct exchange *x, const char *head, const char *host
     return false;
 }
 
+/* To the model's own limit. */
+static void shorten_deadline(struct exchange *x)
+{
+    const int64_t most_ns = x->arrived_ns + x->model->timeout_ms * CLOCK_MS;
+    int64_t *deadline_ns = &x->inference.deadline_ns;
+    if (x->model->timeout_ms && (!*deadline_ns || *deadline_ns > most_ns))
+        *deadline_ns = most_ns;
+}
+
 /* POST is an inference, whatever else is accepted; GET is the metadata for people. */
 static bool find_model(struct exchange *x)
 {
@@ -335,6 +345,7 @@ static bool find_model(struct exchange *x)
         return false;
     x->inference.model = x->model;
     x->inference.run.engine_run.memory = x->model->memory;
+    shorten_deadline(x);
     if (x->http.method != HTTP_METHOD_POST)
         x->format = &format_json;
     else if (x->format != &format_graphpipe)

@@ -80,6 +80,21 @@ def test_list_of_models():
         assert both["a"]["versions"][0]["state"] == "ready"
 
 
+def test_limits_of_one_model(tmp_path):
+    """Its own, where they are lower than the server's."""
+    gate = tmp_path / "gate"
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"models": {
+        "a": {"path": "x", "max-body": "1KiB", "timeout": "50ms"}, "b": {"path": "y"}}}))
+    with Server("--config", config, engine=plugin("slow")) as server:
+        large = encode(uint8(bytes(5000)))
+        assert server.ask("POST", "/a", large).status == 413
+        assert server.ask("POST", "/b", large).status == 200
+        with server.connect() as connection:
+            connection.send(held(gate).replace(b"POST / ", b"POST /a ", 1))
+            assert connection.answer().status == 504
+
+
 def test_unloaded_and_loaded_again():
     with serve() as server:
         assert control(server, "a", "unload").text == "ok\n"
