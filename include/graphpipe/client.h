@@ -16,8 +16,9 @@
  *     gp_result_destroy(result);
  *     gp_client_destroy(client);
  *
- * Addresses: "http://HOST[:PORT][/PATH]" (default port: 9000) or "unix:/path/of/socket";
- * IPv6 hosts in brackets. The first call connects, and later calls use the same
+ * Addresses: "http://HOST[:PORT][/PATH]" (default port: 9000) or
+ * "unix:/path/of/socket[:/PATH]"; IPv6 hosts in brackets. The path is that of a model where
+ * the server has several: "/NAME" or "/NAME/versions/N". The first call connects, and later calls use the same
  * connection; when the server has closed it in between, the client silently reconnects.
  * Threads: a client may be used by one thread at a time; make one for each thread.
  * Ownership: inputs are sent from the caller's memory, which must not change before the

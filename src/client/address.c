@@ -16,21 +16,42 @@ static enum gp_status refuse_address(struct gp_error *err, const char *text,
                         why);
 }
 
+/* The socket's path ends where ":/" begins that of the model. */
+static size_t socket_path_size(const char *path)
+{
+    const char *target = strstr(path, ":/");
+    return target ? (size_t)(target - path) : strlen(path);
+}
+
 static bool unix_init(struct client_address *address, const char *text, const char *path,
                       struct gp_error *err)
 {
     struct sockaddr_un *name = &address->unix_path;
-    if (!*path || strlen(path) >= sizeof name->sun_path) {
+    const size_t size = socket_path_size(path);
+    if (!size || size >= sizeof name->sun_path) {
         refuse_address(err, text,
-                       *path ? "has a path over 107 bytes" : "has no path after unix:");
+                       size ? "has a path over 107 bytes" : "has no path after unix:");
+        return false;
+    }
+    if (strchr(path + size, ' ')) {
+        refuse_address(err, text, "has blanks behind the socket's path");
         return false;
     }
     address->is_unix = true;
     name->sun_family = AF_UNIX;
-    memcpy(name->sun_path, path, strlen(path) + 1);
+    memcpy(name->sun_path, path, size); /* zeroed before */
     snprintf(address->host_field, sizeof address->host_field, "localhost");
-    snprintf(address->label, sizeof address->label, "unix:%s", path);
+    snprintf(address->label, sizeof address->label, "unix:%s", name->sun_path);
     return true;
+}
+
+/* "/path?query" of what follows unix: or http://; "" if there is none. */
+static const char *find_target(const struct client_address *address, const char *rest)
+{
+    if (!address->is_unix)
+        return rest + strcspn(rest, "/?#");
+    const char *end = rest + socket_path_size(rest);
+    return *end ? end + 1 : end;
 }
 
 /* Splits off the host from what follows it, "" or ":PORT"; NULL if they make no sense. */
@@ -111,7 +132,7 @@ static bool host_init(struct client_address *address, const char *text, const ch
 /* "/path?query" of the address, "/" if it has none. A fragment is not sent. */
 static bool target_init(struct client_address *address, const char *rest)
 {
-    const char *path = address->is_unix ? "" : rest + strcspn(rest, "/?#");
+    const char *path = find_target(address, rest);
     const size_t size = strcspn(path, "#");
     address->target = mem_alloc(size + 2);
     if (!address->target)

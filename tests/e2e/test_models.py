@@ -158,3 +158,17 @@ def test_pipelined_requests_to_several():
         connection.send(b"".join(http("POST", target, body)
                                  for target in ("/a", "/b", "/c", "/a/versions/1")))
         assert [connection.answer().status for _ in range(4)] == [200, 200, 404, 200]
+
+
+def test_commands_take_addresses_of_models(tmp_path):
+    listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
+    with serve(listen=listen) as server:
+        for address in (server.url + "a", server.url + "b/versions/1",
+                        f"unix:{tmp_path}/socket:/a"):
+            for command in (["inspect", address], ["infer", address, "-i", "float32[1]:1"],
+                            ["bench", address, "-i", "float32[1]:1", "--requests", "5", "--warm-up", "10ms"]):
+                run = subprocess.run([PROGRAM, *command], capture_output=True, text=True, timeout=60)
+                assert run.returncode == 0, (command, run.stderr)
+        run = subprocess.run([PROGRAM, "infer", server.url + "c", "-i", "float32[1]:1"],
+                             capture_output=True, text=True, timeout=60)
+        assert run.returncode != 0 and "there are: a, b" in run.stderr

@@ -53,15 +53,22 @@ static void good_ones(void **state)
 static void sockets(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"unix:/run/a b.sock", "unix:///run/a b.sock"};
-    for (size_t i = 0; i < 2; i++) {
+    static const struct {
+        const char *text, *target;
+    } cases[] = {
+        {"unix:/run/a b.sock", "/"},
+        {"unix:///run/a b.sock", "/"},
+        {"unix:/run/a b.sock:/", "/"},
+        {"unix:/run/a b.sock:/cat/versions/3?x#y", "/cat/versions/3?x"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct client_address address;
-        assert_int_equal(client_address_init(&address, texts[i], NULL), GP_OK);
+        assert_int_equal(client_address_init(&address, cases[i].text, NULL), GP_OK);
         assert_true(address.is_unix);
         assert_string_equal(address.unix_path.sun_path, "/run/a b.sock");
         assert_string_equal(address.host_field, "localhost");
         assert_string_equal(address.label, "unix:/run/a b.sock");
-        assert_string_equal(address.target, "/");
+        assert_string_equal(address.target, cases[i].target);
         client_address_finish(&address);
     }
 }
@@ -99,6 +106,8 @@ static void bad_ones(void **state)
         {"http://a\r\nX: y", "blanks"},
         {"http://a/\x7f", "blanks"},
         {"unix:", "no path"},
+        {"unix::/cat", "no path"},
+        {"unix:/a:/cat b", "has blanks behind the socket's path"},
         {"unix:/a\nb", "control"},
         {"unix:/1234567890123456789012345678901234567890123456789012345678901234567890"
          "1234567890123456789012345678901234567890",
