@@ -8,8 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from harness import PATIENCE, Server, encode, eventually, start_fails
-from python_models import PYTHON, floats, write
+from harness import MODELS, PATIENCE, Server, encode, eventually, start_fails
+from needs import need
+from python_models import PYTHON, floats, tensor, write
 
 SAYS = """
     import numpy
@@ -203,8 +204,9 @@ def measures(server):
 class Traffic:
     """Clients that ask without a pause; what was no answer."""
 
-    def __init__(self, server, target, n=8):
+    def __init__(self, server, target, n=8, question=None):
         self.wrong, self.n_asked, self.is_over = [], 0, False
+        self.question = encode(question or floats(0))
         self.threads = [threading.Thread(target=self.run, args=(server, target)) for _ in range(n)]
 
     def __enter__(self):
@@ -219,37 +221,47 @@ class Traffic:
             assert not thread.is_alive()
 
     def run(self, server, target):
-        body = encode(floats(0))
         with server.connect() as connection:
             while not self.is_over:
-                answer = connection.ask("POST", target, body)
+                answer = connection.ask("POST", target, self.question)
                 self.n_asked += 1
                 if answer.status != 200:
                     self.wrong.append(answer)
                     return
 
 
-N_RELOADS = int(os.environ.get("GP_RELOADS", "60"))
+N_RELOADS = {"echo": 60, "onnx": 20, "python": 10}
 
 
-@pytest.mark.parametrize("engine", ["echo", "python"])
+@pytest.mark.parametrize("engine", N_RELOADS)
 def test_reloads_under_load(engine, tmp_path):
     """Not one request fails, and nothing is left of the models before. GP_RELOADS makes it long."""
-    n = N_RELOADS if engine == "echo" else max(N_RELOADS // 6, 5)
-    model = write(tmp_path, SAYS.format(1)) if engine == "python" else "x"
-    arguments = PYTHON if engine == "python" else ()
-    with Server("--pool", "256MiB", "--instances", 2, *arguments, f"m={model}", "o=" + str(model),
-                engine="auto" if engine == "python" else "echo") as server:
+    n = int(os.environ.get("GP_RELOADS", N_RELOADS[engine]))
+    model, question, arguments = "x", floats(0), ()
+    if engine == "onnx":
+        need("onnx")
+        model, question = MODELS / "mlp.onnx", tensor("float32", [[1, 2, 3, 4]])
+    elif engine == "python":
+        model, arguments = write(tmp_path, SAYS.format(1)), PYTHON
+    with Server("--pool", "256MiB", "--instances", 2, *arguments, f"m={model}", f"o={model}",
+                engine="auto" if engine == "python" else engine) as server:
         def reload(times):
             for _ in range(times):
                 assert server.ask("POST", "/control/models/m/load").status == 200
-        with Traffic(server, "/m") as traffic:
+            return eventually(lambda: n_closed() if n_opened() == n_closed() else None, 20)
+
+        def n_closed():
+            return server.stderr.count("m version 1 is closed")
+
+        def n_opened():
+            return server.stderr.count("m version 1 is ready")
+
+        with Traffic(server, "/m", 8, question) as traffic:
             reload(5)
-            eventually(lambda: server.stderr.count("m version 1 is closed") >= 5, 20)
             before = measures(server)
-            reload(n)
-            eventually(lambda: server.stderr.count("m version 1 is closed") >= n + 5, 20)
+            assert reload(n) == n + 5
             after = measures(server)
+        print(engine, n, "reloads,", traffic.n_asked, "requests:", before, after)
         assert not traffic.wrong and traffic.n_asked > n
         assert after["descriptors"] <= before["descriptors"] + 2
         assert after["threads"] <= before["threads"] + 2  # of one generation more at a time
