@@ -14,6 +14,8 @@
 
 enum share_of { SHARE_OF_ADDRESS, SHARE_OF_SITE };
 
+enum { SHARE_LEAST_TOTAL = 4 };
+
 /* True if a taker that holds `held` of the `used` must not get `more`. */
 static inline bool share_is_over(enum share_of whose, size_t total, size_t used,
                                  size_t held, size_t more)
@@ -21,7 +23,8 @@ static inline bool share_is_over(enum share_of whose, size_t total, size_t used,
     const size_t share = whose == SHARE_OF_SITE ? total / 2 : total / 4;
     const size_t kept = whose == SHARE_OF_SITE ? total / 8 : total / 4;
     const size_t left = used < total ? total - used : 0;
-    return (more > share || held > share - more) && (more > left || left - more < kept);
+    return total >= SHARE_LEAST_TOTAL && (more > share || held > share - more) &&
+           (more > left || left - more < kept);
 }
 
 /* An address or a site that takes from several stores of one kind; zero at first. Any thread may

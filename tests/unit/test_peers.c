@@ -188,13 +188,17 @@ static void places_in_the_queue_have_shares(void **state)
     peers_leave(&peers, other);
 }
 
-/* One who is alone may have all of what is too little to be shared. */
+/* One who is alone may have all of what is too little to be shared; when it is used up, a newcomer is
+ * not the one who has had too much. */
 static void little_is_not_shared(void **state)
 {
     (void)state;
     for (size_t total = 1; total < 4; total++)
-        for (size_t used = 0; used < total; used++)
-            assert_false(share_is_over(SHARE_OF_ADDRESS, total, used, used, 1));
+        for (size_t used = 0; used <= total; used++)
+            for (size_t held = 0; held <= used; held++) {
+                assert_false(share_is_over(SHARE_OF_ADDRESS, total, used, held, 1));
+                assert_false(share_is_over(SHARE_OF_SITE, total, used, held, 1));
+            }
     assert_true(share_is_over(SHARE_OF_ADDRESS, 4, 3, 3, 1));
     assert_false(share_is_over(SHARE_OF_ADDRESS, 4, 3, 0, 1));
     assert_true(
