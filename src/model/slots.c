@@ -94,11 +94,13 @@ static struct run *leave_queue(struct slots *slots, struct task **at)
     return run;
 }
 
-/* Starts a run that has its slot: on this thread, any that polls, or the slot's own. */
+/* Starts a run that has its slot: on this thread, or any that polls. A slot with a thread of its own
+ * has it run there and nowhere else, so such a run is never among the tasks that a thread may
+ * share. */
 static void start_run(struct slots *slots, struct worker *worker, struct run *run)
 {
     struct slot *slot = &slots->all[run->slot];
-    if (!slot->worker || slot->worker == worker) {
+    if (!slot->worker) {
         if (worker)
             worker_take(worker, &run->task);
         else

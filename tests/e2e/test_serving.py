@@ -58,11 +58,14 @@ def test_as_many_runs_at_a_time_as_slots():
 
 
 @pytest.mark.tsan
-def test_engine_that_asks_for_it_runs_each_slot_on_one_thread():
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_engine_that_asks_for_it_runs_each_slot_on_one_thread(size):
+    """Before a long answer a thread shares what it has to do: not the next run of its slot."""
+    value = b"x" * size
     with Server("--instances", 2, engine=plugin("pinned")) as server:
         with ThreadPoolExecutor(16) as pool:
-            for answer in pool.map(lambda _: server.infer(SMALL), range(400)):
-                assert echoed(answer) == b"small"
+            for answer in pool.map(lambda _: server.infer(uint8(value)), range(400)):
+                assert echoed(answer) == value
         assert server.metrics()["run_seconds_count"] == 400
 
 
