@@ -97,8 +97,14 @@ static bool wait_until(struct gp_server *server, int64_t deadline_ns)
     return server->is_finished;
 }
 
-/* Called with the lock held: true if drained. A connection may get a new deadline meanwhile, for
- * example one that lingers after its answer: it is hurried too. */
+static void cancel_model(struct model *model, void *arg)
+{
+    (void)arg;
+    slots_cancel(&model->slots);
+}
+
+/* Called with the lock held: true if drained. Some begin while others end: a run that had only just got
+ * its slot, a connection that lingers after its answer. They are cut off at the next look. */
 static bool cut_off(struct gp_server *server)
 {
     const int64_t begin_ns = clock_now_ns();
@@ -106,6 +112,7 @@ static bool cut_off(struct gp_server *server)
     for (int64_t now = begin_ns; !is_drained && now < begin_ns + CANCEL_GRACE_NS;
          now = clock_now_ns()) {
         pthread_mutex_unlock(&server->lock);
+        models_each(&server->models, cancel_model, NULL);
         for (int kind = 0; kind < TIMER_N_KINDS; kind++)
             timers_hurry(&server->timers, (enum timer_kind)kind,
                          begin_ns + LAST_ANSWERS_NS);
@@ -113,12 +120,6 @@ static bool cut_off(struct gp_server *server)
         is_drained = wait_until(server, now + LOOK_NS);
     }
     return is_drained;
-}
-
-static void cancel_model(struct model *model, void *arg)
-{
-    (void)arg;
-    slots_cancel(&model->slots);
 }
 
 enum gp_status drain_wait(struct gp_server *server, struct gp_error *err)
@@ -136,7 +137,6 @@ enum gp_status drain_wait(struct gp_server *server, struct gp_error *err)
                  "the drain limit of %u ms is over: cutting off %u connection%s",
                  server->options.drain_timeout_ms, n, n == 1 ? "" : "s");
         make_ready(server, answered);
-        models_each(&server->models, cancel_model, NULL);
         pthread_mutex_lock(&server->lock);
         is_drained = cut_off(server);
     }
