@@ -228,18 +228,19 @@ void models_retire(struct models *models, struct model_entry *entry,
 /* "a, b, c, ...": with the lock held. */
 static void list_names(const struct models *models, struct text *text)
 {
-    for (size_t i = 0; i < models->n_entries && text->size_bytes < LIST_BYTES; i++)
+    size_t i = 0;
+    for (; i < models->n_entries && text->size_bytes < LIST_BYTES; i++)
         text_printf(text, "%s%s", i ? ", " : "", models->entries[i]->name);
-    if (text->size_bytes >= LIST_BYTES)
+    if (i < models->n_entries)
         text_puts(text, ", ...");
 }
 
 static void list_versions(const struct model_entry *entry, struct text *text)
 {
-    for (const struct model_version *v = entry->versions;
-         v && text->size_bytes < LIST_BYTES; v = v->next)
+    const struct model_version *v = entry->versions;
+    for (; v && text->size_bytes < LIST_BYTES; v = v->next)
         text_printf(text, "%s%" PRIu64, v == entry->versions ? "" : ", ", v->number);
-    if (text->size_bytes >= LIST_BYTES)
+    if (v)
         text_puts(text, ", ...");
 }
 
@@ -291,17 +292,25 @@ static struct model *fail_ready(const struct model_entry *entry,
     return NULL;
 }
 
+static bool read_number(const char *text, size_t size, uint64_t *number)
+{
+    *number = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < '0' || text[i] > '9' ||
+            __builtin_mul_overflow(*number, 10, number) ||
+            __builtin_add_overflow(*number, (unsigned)(text[i] - '0'), number))
+            return false;
+    }
+    return size > 0;
+}
+
 /* A number, or an alias. */
 static const struct model_version *choose_version(const struct model_entry *entry,
                                                   const char *text, size_t size)
 {
     const struct gp_model_options *options = entry->options;
     uint64_t number = 0;
-    bool is_number = size > 0 && size < 20;
-    for (size_t i = 0; i < size && is_number; i++) {
-        is_number = text[i] >= '0' && text[i] <= '9';
-        number = number * 10 + (uint64_t)(text[i] - '0');
-    }
+    bool is_number = read_number(text, size, &number);
     for (size_t i = 0; i < options->n_aliases && !is_number; i++)
         if (strncmp(options->aliases[i].name, text, size) == 0 &&
             !options->aliases[i].name[size]) {
@@ -341,7 +350,7 @@ static bool read_address(const char *path, struct address *address)
         address->version = rest + sizeof versions - 1;
         address->version_size = strcspn(address->version, "/?");
         rest = address->version + address->version_size;
-        if (!address->version_size)
+        if (!address->name_size || !address->version_size)
             return false;
     }
     return !*rest || *rest == '?';
