@@ -1,0 +1,205 @@
+/* The threads that poll and the watcher beside them, which is what cannot be tested without threads:
+ * a stand-in while the only poller is in an engine, and when the watcher looks and when it sleeps.
+ * Every wait is for a condition, with a limit that only a hang reaches. */
+#include "net/poller.h"
+
+#include <poll.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WAIT_MS = 20000, MANY_LOOKS = 30 };
+
+struct fixture {
+    struct poller poller;
+    atomic_int n_looks;
+    struct source held, other; /* eventfds */
+    sem_t is_held, may_go, is_served;
+};
+
+static void look(void *arg)
+{
+    atomic_fetch_add(&((struct fixture *)arg)->n_looks, 1);
+}
+
+static void await(sem_t *semaphore)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WAIT_MS / 1000;
+    assert_int_equal(sem_timedwait(semaphore, &until), 0);
+}
+
+static struct fixture *fixture_of_held(struct source *source)
+{
+    return (struct fixture *)(void *)((char *)source - offsetof(struct fixture, held));
+}
+
+/* A long run. */
+static void hold(struct worker *worker, struct source *source)
+{
+    struct fixture *f = fixture_of_held(source);
+    worker_engage(worker);
+    sem_post(&f->is_held);
+    sem_wait(&f->may_go);
+    worker_disengage(worker);
+}
+
+static void serve(struct worker *worker, struct source *source)
+{
+    struct fixture *f =
+        (struct fixture *)(void *)((char *)source - offsetof(struct fixture, other));
+    (void)worker;
+    sem_post(&f->is_served);
+}
+
+static void begin(struct fixture *f, unsigned n_needed)
+{
+    *f = (struct fixture){.held.serve = hold, .other.serve = serve};
+    assert_int_equal(poller_init(&f->poller, NULL, 1, NULL), GP_OK);
+    assert_int_equal(poller_need(&f->poller, n_needed, NULL), GP_OK);
+    f->poller.watch = look;
+    f->poller.watch_context = f;
+    f->held.fd = eventfd(0, EFD_NONBLOCK);
+    f->other.fd = eventfd(0, EFD_NONBLOCK);
+    sem_init(&f->is_held, 0, 0);
+    sem_init(&f->may_go, 0, 0);
+    sem_init(&f->is_served, 0, 0);
+    assert_true(poller_add(&f->poller, &f->held, EPOLLIN | EPOLLET));
+    assert_true(poller_add(&f->poller, &f->other, EPOLLIN | EPOLLET));
+    assert_int_equal(poller_start(&f->poller, NULL), GP_OK);
+}
+
+static void end(struct fixture *f)
+{
+    poller_stop(&f->poller);
+    poller_finish(&f->poller);
+    close(f->held.fd);
+    close(f->other.fd);
+    sem_destroy(&f->is_held);
+    sem_destroy(&f->may_go);
+    sem_destroy(&f->is_served);
+}
+
+static void signal_source(const struct source *source)
+{
+    assert_int_equal(eventfd_write(source->fd, 1), 0);
+}
+
+#define AWAIT(condition)                                                                 \
+    for (int n_ms = 0; !(condition); n_ms++) {                                           \
+        assert_true(n_ms < WAIT_MS);                                                     \
+        poll(NULL, 0, 1);                                                                \
+    }
+
+/* Until one thread polls, and the others are parked. */
+static void await_rest(const struct fixture *f)
+{
+    AWAIT(atomic_load(&f->poller.n_polling) == 1 && atomic_load(&f->poller.n_awake) == 1)
+}
+
+static void await_pace(const struct fixture *f, enum watcher_pace pace)
+{
+    AWAIT(atomic_load(&f->poller.watcher_pace) == (int)pace)
+}
+
+static void await_looks(const struct fixture *f, int n)
+{
+    const int from = atomic_load(&f->n_looks);
+    AWAIT(atomic_load(&f->n_looks) - from >= n)
+}
+
+/* An event comes while the only poller is in an engine, and again while the stand-in is. Nobody
+ * says that it has come: the watcher has to see that nobody polls. */
+static void a_stand_in_is_found(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 1);
+    await_rest(&f);
+    signal_source(&f.held);
+    await(&f.is_held);
+    signal_source(&f.other);
+    await(&f.is_served);
+    signal_source(&f.held);
+    await(&f.is_held);
+    signal_source(&f.other);
+    await(&f.is_served);
+    sem_post(&f.may_go);
+    sem_post(&f.may_go);
+    await_rest(&f);
+    signal_source(&f.other);
+    await(&f.is_served);
+    end(&f);
+}
+
+/* A slot whose child is lost is no run, but somebody may wait for it, with a deadline. */
+static void it_looks_while_something_is_expected(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 0);
+    await_rest(&f);
+    await_pace(&f, WATCHER_ASLEEP);
+    poller_expect(&f.poller);
+    await_pace(&f, WATCHER_SLOW); /* somebody polls */
+    await_looks(&f, MANY_LOOKS);
+    poller_forget(&f.poller);
+    await_pace(&f, WATCHER_ASLEEP);
+    const int n_looks = atomic_load(&f.n_looks);
+    signal_source(&f.other); /* what is served meanwhile wakes nobody */
+    await(&f.is_served);
+    assert_true(atomic_load(&f.n_looks) <= n_looks + 1);
+    end(&f);
+}
+
+static void it_looks_while_something_runs(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 0);
+    await_rest(&f);
+    await_pace(&f, WATCHER_ASLEEP);
+    signal_source(&f.held);
+    await(&f.is_held);
+    await_looks(&f, MANY_LOOKS);
+    sem_post(&f.may_go);
+    await_pace(&f, WATCHER_ASLEEP);
+    end(&f);
+}
+
+/* Where there is no other stand-in it goes on looking, for a thread that may park again. */
+static void it_looks_fast_while_nobody_polls(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 0);
+    for (int i = 0; i < 2; i++) { /* the poller, and its only stand-in */
+        signal_source(&f.held);
+        await(&f.is_held);
+    }
+    await_looks(&f, MANY_LOOKS);
+    assert_int_equal(atomic_load(&f.poller.watcher_pace), WATCHER_FAST);
+    sem_post(&f.may_go);
+    sem_post(&f.may_go);
+    await_pace(&f, WATCHER_ASLEEP);
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stand_in_is_found),
+        cmocka_unit_test(it_looks_while_something_is_expected),
+        cmocka_unit_test(it_looks_while_something_runs),
+        cmocka_unit_test(it_looks_fast_while_nobody_polls),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
