@@ -67,6 +67,7 @@ foreach(source ${sources})
     string(REGEX REPLACE ".*/([a-z]+)/[^/]*$" "\\1" folder ${source})
     gp_test_program(${name} ${source} ${shared} ${gp_core} ${gp_server})
     target_link_libraries(${name} PRIVATE ${CMOCKA})
+    target_link_options(${name} PRIVATE -Wl,--wrap=clock_now_ns) # turned_clock.c
     add_test(NAME ${name} COMMAND ${name})
     set(labels ${folder} tsan)
     if(name MATCHES "onnx|refusals") # frameworks that are not instrumented
@@ -84,7 +85,7 @@ list(FILTER parts EXCLUDE REGEX "/test_[^/]*$")
 set(wrapped mem_alloc mem_zalloc mem_array mem_resize mem_strdup mem_free gp_arena_alloc
     aligned_alloc free mmap munmap madvise memfd_create read write recv readv sendmsg accept4
     epoll_ctl epoll_wait epoll_create1 eventfd timerfd_create socket bind listen connect poll
-    open pthread_create inotify_init1 inotify_add_watch)
+    open pthread_create inotify_init1 inotify_add_watch clock_now_ns)
 list(TRANSFORM wrapped PREPEND -Wl,--wrap=)
 if(NOT CMOCKA OR NOT gp_server)
     set(sources "")
