@@ -68,6 +68,9 @@ foreach(source ${sources})
     gp_test_program(${name} ${source} ${shared} ${gp_core} ${gp_server})
     target_link_libraries(${name} PRIVATE ${CMOCKA})
     target_link_options(${name} PRIVATE -Wl,--wrap=clock_now_ns) # turned_clock.c
+    if(name STREQUAL test_interleavings)
+        target_link_options(${name} PRIVATE -Wl,--wrap=pthread_mutex_lock)
+    endif()
     add_test(NAME ${name} COMMAND ${name})
     set(labels ${folder} tsan)
     if(name MATCHES "onnx|refusals") # frameworks that are not instrumented

@@ -1,0 +1,395 @@
+/* Entries, ends of waits, passes, cancels and lost slots at random, on several threads, for what the
+ * tests of single steps cannot reach: two steps at once. Worth most under ThreadSanitizer.
+ *
+ * A few dozen inferences go round: each enters, comes back, and enters again on whichever thread it
+ * has come to, until so many have. The test's thread meanwhile turns the clock, has clients leave,
+ * looks as the watcher does, cancels all, plays the supervisor of children, and checks what has to
+ * hold at any moment. GP_SEED repeats the choices, though not the threads' order. */
+#include "engine/isolate_child.h"
+#include "fake_model.h"
+#include "net/poller.h"
+#include "turned_clock.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { N = 24, N_CLIENTS = 3, MAX_SLOTS = 3, MAX_WAITING = 16, N_ENTRIES = 10000 };
+
+/* In real time: far more than it takes, so that only a hang reaches it. */
+enum { LIMIT_S = 120 };
+
+enum kind { PLAIN, SLOT_THREADS, CHILDREN };
+
+struct rounder {
+    struct fake_inference fake; /* first */
+    struct task again;
+    struct world *world;
+    atomic_bool is_away; /* entered, and not back yet */
+    atomic_int n_cancels;
+    int n_ends; /* that were over in the world when it entered */
+};
+
+struct world {
+    struct poller poller;
+    struct fake_model model;
+    struct slots *slots;
+    struct rounder rounders[N];
+    struct share_taker clients[N_CLIENTS];
+    atomic_int n_entered;
+    atomic_int n_going;      /* rounders */
+    atomic_int n_ends_begun; /* of all that enters */
+    atomic_int n_ends_over;
+    unsigned n_runs[MAX_SLOTS]; /* not atomic: a slot has one run at a time */
+    pthread_t threads[MAX_SLOTS];
+    enum kind kind;
+
+    struct isolate isolate;
+    struct child children[MAX_SLOTS];
+    struct task news;
+    atomic_bool has_news; /* the task is under way */
+};
+
+static unsigned long seed;
+
+/* Asserts of cmocka are for the test's own thread. */
+#define CHECK(condition)                                                                 \
+    do                                                                                   \
+        if (!(condition)) {                                                              \
+            (void)fprintf(stderr, "%s:%d: %s does not hold (GP_SEED=%lu)\n", __FILE__,   \
+                          __LINE__, #condition, seed);                                   \
+            abort();                                                                     \
+        }                                                                                \
+    while (0)
+
+/* 0 to n - 1; each thread has a sequence of its own. */
+static unsigned any(unsigned n)
+{
+    static atomic_ulong n_threads;
+    static _Thread_local unsigned long at;
+    if (!at)
+        at = (seed + atomic_fetch_add_explicit(&n_threads, 1, memory_order_relaxed)) *
+                 0x9e3779b97f4a7c15u |
+             1;
+    at ^= at << 13;
+    at ^= at >> 7;
+    at ^= at << 17;
+    return (unsigned)(at >> 33) % n;
+}
+
+/* The linker puts it in the place of pthread_mutex_lock: threads meet more often where one could have
+ * gone on and yields instead. */
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+    if (any(4) == 0)
+        sched_yield();
+    return __real_pthread_mutex_lock(mutex);
+}
+
+/* --- the engine --- */
+
+/* Left registered: it may come until the run's result has been taken, and not when it is back. */
+static void cancel_run(void *arg)
+{
+    struct rounder *rounder = arg;
+    CHECK(atomic_load(&rounder->is_away));
+    CHECK(atomic_fetch_add(&rounder->n_cancels, 1) == 0);
+}
+
+static void check_slot(struct world *world, uint32_t slot)
+{
+    if (!world->n_runs[slot]++)
+        world->threads[slot] = pthread_self();
+    CHECK(world->kind != SLOT_THREADS ||
+          pthread_equal(world->threads[slot], pthread_self()));
+}
+
+static enum gp_status run_anyhow(void *handle, uint32_t slot, const struct gp_call *call,
+                                 struct gp_outputs *outputs, struct gp_error *err)
+{
+    struct world *world = handle;
+    struct rounder *rounder = (struct rounder *)(void *)fake_inference_of(call);
+    (void)outputs;
+    check_slot(world, slot);
+    atomic_store(&rounder->n_cancels, 0);
+    bool is_stopped = any(2) && gp_call_on_cancel(call, cancel_run, rounder) != GP_OK;
+    for (unsigned i = any(4) ? any(4) : any(200); i > 0 && !is_stopped; i--) {
+        sched_yield();
+        is_stopped = atomic_load(&rounder->n_cancels) > 0;
+    }
+    if (world->kind == CHILDREN && any(8) == 0)
+        world->children[slot].is_late = true; /* the slot is lost, for a while */
+    return is_stopped || any(4) == 0 ? gp_error_set(err, GP_ENGINE, "it gave up") : GP_OK;
+}
+
+/* --- the inferences --- */
+
+static void go_on(struct rounder *rounder, struct worker *worker)
+{
+    struct task *again = &rounder->again;
+    if (any(2))
+        worker_take(worker, again);
+    else
+        poller_ready(&rounder->world->poller, again);
+    if (any(8) == 0)
+        worker_share(worker);
+}
+
+static void enter(struct worker *worker, struct task *task)
+{
+    struct rounder *rounder =
+        (struct rounder *)(void *)((char *)task - offsetof(struct rounder, again));
+    struct world *world = rounder->world;
+    struct inference *inference = &rounder->fake.inference;
+    if (atomic_fetch_add(&world->n_entered, 1) >= N_ENTRIES) {
+        atomic_fetch_sub(&world->n_going, 1);
+        return;
+    }
+    fake_inference_renew(&rounder->fake,
+                         any(2) ? clock_now_ns() + any(20) * CLOCK_MS : 0);
+    inference->client = &world->clients[any(N_CLIENTS)];
+    rounder->n_ends = atomic_load(&world->n_ends_over);
+    CHECK(!atomic_exchange(&rounder->is_away, true));
+    if (run_enter(worker, inference))
+        return; /* it is another's from now on */
+    CHECK(atomic_exchange(&rounder->is_away, false));
+    CHECK(inference->error.status == GP_BUSY);
+    go_on(rounder, worker);
+}
+
+/* It failed for no reason but what has happened to it. */
+static bool is_explained(struct rounder *rounder)
+{
+    const struct inference *inference = &rounder->fake.inference;
+    switch (inference->error.status) {
+    case GP_OK:
+    case GP_ENGINE:
+        return true;
+    case GP_CANCELLED:
+        return atomic_load(&rounder->fake.is_left);
+    case GP_DEADLINE:
+        return inference->deadline_ns && inference->deadline_ns <= clock_now_ns();
+    case GP_UNAVAILABLE:
+        return rounder->n_ends != atomic_load(&rounder->world->n_ends_begun);
+    default:
+        return false;
+    }
+}
+
+static void come_back(struct worker *worker, struct task *task)
+{
+    struct rounder *rounder = (struct rounder *)(void *)task;
+    CHECK(atomic_exchange(&rounder->is_away, false));
+    CHECK(is_explained(rounder));
+    go_on(rounder, worker);
+}
+
+/* --- the world --- */
+
+static void take_news(struct worker *worker, struct task *task)
+{
+    struct world *world =
+        (struct world *)(void *)((char *)task - offsetof(struct world, news));
+    (void)worker;
+    atomic_store(&world->has_news, false);
+    slots_take_news(world->slots);
+}
+
+static void begin_children(struct world *world)
+{
+    struct isolate *isolate = &world->isolate;
+    world->slots->isolate = isolate;
+    isolate->children = world->children;
+    isolate->n_children = world->slots->n;
+    isolate->supervisor_fd = eventfd(0, EFD_NONBLOCK);
+    for (uint32_t i = 0; i < isolate->n_children; i++)
+        world->children[i] =
+            (struct child){.isolate = isolate, .slot = i, .pid = INT_MAX, .link.fd = -1};
+}
+
+static struct world *begin(enum kind kind, uint32_t n_slots, int n_rounders)
+{
+    struct world *world = calloc(1, sizeof *world);
+    assert_non_null(world);
+    turned_clock_end();
+    turned_clock_set(clock_now_ns() + 3600 * CLOCK_S); /* no wait ends by it */
+    world->kind = kind;
+    world->news.go = take_news;
+    assert_int_equal(poller_init(&world->poller, NULL, 2, NULL), GP_OK);
+    assert_int_equal(poller_need(&world->poller, 1, NULL), GP_OK);
+    fake_model_begin(&world->model, &world->poller, n_slots, MAX_WAITING);
+    fake_model_run_with(&world->model, run_anyhow, world);
+    world->slots = &world->model.model.slots;
+    pthread_mutex_init(&world->isolate.lock, NULL);
+    if (kind == CHILDREN)
+        begin_children(world);
+    if (kind == SLOT_THREADS)
+        assert_int_equal(slots_start_threads(world->slots, NULL), GP_OK);
+    for (int i = 0; i < N; i++) {
+        struct rounder *rounder = &world->rounders[i];
+        fake_inference_begin(&rounder->fake, &world->model);
+        rounder->fake.inference.task.go = come_back;
+        rounder->again.go = enter;
+        rounder->world = world;
+    }
+    world->n_going = n_rounders;
+    assert_int_equal(poller_start(&world->poller, NULL), GP_OK);
+    for (int i = 0; i < n_rounders; i++)
+        poller_ready(&world->poller, &world->rounders[i].again);
+    return world;
+}
+
+/* Children that the supervisor has are started again. */
+static void supervise(struct world *world)
+{
+    bool has_news = false;
+    pthread_mutex_lock(&world->isolate.lock);
+    for (uint32_t i = 0; i < world->isolate.n_children; i++) {
+        struct child *child = &world->children[i];
+        if (!child->is_supervised)
+            continue;
+        child->is_late = false;
+        child->state = ISOLATE_READY;
+        child->is_supervised = false;
+        child->is_usable_news = true;
+        has_news = true;
+    }
+    pthread_mutex_unlock(&world->isolate.lock);
+    if (has_news && !atomic_exchange(&world->has_news, true))
+        poller_ready(&world->poller, &world->news);
+}
+
+/* What holds at any moment. */
+static void check_queue(struct world *world)
+{
+    struct slots *slots = world->slots;
+    unsigned n = 0, n_held = 0;
+    pthread_mutex_lock(&slots->lock);
+    struct task **at = &slots->queue;
+    for (; *at; at = &(*at)->next, n++) {
+        const int64_t deadline_ns = ((struct run *)(void *)*at)->inference->deadline_ns;
+        CHECK(!deadline_ns ||
+              (slots->queue_deadline_ns && slots->queue_deadline_ns <= deadline_ns));
+    }
+    for (int i = 0; i < N_CLIENTS; i++)
+        n_held += world->clients[i].n_held;
+    CHECK(slots->queue_end == at);
+    CHECK(slots->n_waiting == n);
+    CHECK(n_held == n);
+    CHECK(n <= MAX_WAITING);
+    CHECK(n == 0 || slots->first_free >= slots->n);
+    pthread_mutex_unlock(&slots->lock);
+}
+
+/* One step of the test's thread. */
+static void meddle(struct world *world)
+{
+    switch (any(8)) {
+    case 0:
+        turned_clock_add(any(30) * CLOCK_MS);
+        break;
+    case 1:
+        atomic_store(&world->rounders[any(N)].fake.is_left, true);
+        break;
+    case 2:
+    case 3:
+        slots_watch(world->slots);
+        break;
+    case 4:
+        if (any(16))
+            break;
+        atomic_fetch_add(&world->n_ends_begun, 1);
+        slots_cancel(world->slots);
+        atomic_fetch_add(&world->n_ends_over, 1);
+        break;
+    case 5:
+        supervise(world);
+        break;
+    case 6:
+        sched_yield();
+        break;
+    default:
+        check_queue(world);
+    }
+}
+
+static void end(struct world *world)
+{
+    poller_stop(&world->poller);
+    slots_stop_threads(world->slots);
+    assert_null(world->poller.ready_tasks);
+    assert_int_equal(world->poller.n_ready, 0);
+    assert_int_equal(world->poller.n_engaged, 0);
+    for (int i = 0; i < N_CLIENTS; i++)
+        assert_int_equal(world->clients[i].n_held, 0);
+    for (int i = 0; i < N; i++) {
+        assert_false(world->rounders[i].is_away);
+        fake_inference_end(&world->rounders[i].fake);
+    }
+    if (world->kind == CHILDREN)
+        close(world->isolate.supervisor_fd);
+    pthread_mutex_destroy(&world->isolate.lock);
+    fake_model_end(&world->model); /* every slot is free */
+    poller_finish(&world->poller);
+    free(world);
+    turned_clock_end();
+}
+
+/* Until all are back for good, and no slot is lost any more. */
+static void explore(enum kind kind, uint32_t n_slots, int n_rounders)
+{
+    struct world *world = begin(kind, n_slots, n_rounders);
+    const time_t limit = time(NULL) + LIMIT_S;
+    while (atomic_load(&world->n_going) || atomic_load(&world->poller.n_engaged) ||
+           atomic_load(&world->has_news)) {
+        meddle(world);
+        CHECK(time(NULL) < limit);
+    }
+    end(world);
+}
+
+static void runs_on_the_threads_that_poll(void **state)
+{
+    (void)state;
+    explore(PLAIN, 1, 2);
+    explore(PLAIN, 2, 3);
+    explore(PLAIN, 3, N);
+}
+
+static void runs_on_threads_of_their_own(void **state)
+{
+    (void)state;
+    explore(SLOT_THREADS, 2, 3);
+    explore(SLOT_THREADS, 3, N);
+}
+
+static void slots_that_are_lost_for_a_while(void **state)
+{
+    (void)state;
+    explore(CHILDREN, 2, 3);
+    explore(CHILDREN, 3, N);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(runs_on_the_threads_that_poll),
+        cmocka_unit_test(runs_on_threads_of_their_own),
+        cmocka_unit_test(slots_that_are_lost_for_a_while),
+    };
+    const char *wanted = getenv("GP_SEED");
+    seed = wanted ? strtoul(wanted, NULL, 10) : (unsigned long)time(NULL);
+    (void)printf("GP_SEED=%lu\n", seed);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
