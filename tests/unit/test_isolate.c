@@ -36,6 +36,7 @@ struct fixture {
     const char *config;   /* of the run; NULL: "config" */
     struct gp_tensor got; /* the input that the child was sent */
     uint64_t got_offset;
+    bool is_stopped; /* in play_brief */
 };
 
 static pid_t start_process(void)
@@ -458,6 +459,35 @@ static char *long_config(void)
     return config;
 }
 
+/* It may be told to stop when it is about to answer. */
+static void play_brief(struct fixture *f)
+{
+    hear_run(f);
+    if (f->is_stopped)
+        engine_run_cancel(&f->run);
+    begin_done(f, 0);
+    say(f);
+}
+
+/* Of what the child, and the thread that waits for it, are told nothing is left for the next run. */
+static void test_a_stop_is_not_the_next_runs(void **state)
+{
+    struct fixture *f = *state;
+    eventfd_t told;
+    for (int i = 0; i < 4; i++) {
+        f->is_stopped = i % 2 == 0;
+        run(f, &(struct script){f, play_brief, 0}, 0);
+        assert_int_equal(f->status, GP_OK);
+        pool_give(f->pool, &f->body);
+        if (i == 2) /* unless the child reads it */
+            assert_int_equal(eventfd_read(f->child.cancel_fd, &told), 0);
+        if (i % 2) {
+            assert_int_equal(eventfd_read(f->child.cancel_fd, &told), -1);
+            assert_int_equal(eventfd_read(f->child.wake_fd, &told), -1);
+        }
+    }
+}
+
 /* It reads nothing. */
 static void play_deaf(struct fixture *f)
 {
@@ -555,6 +585,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_child_is_not_ended_where_memory_is_short,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_late_child_keeps_its_buffers, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_stop_is_not_the_next_runs, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_child_that_does_not_read_delays_nothing,
                                         set_up, tear_down),
