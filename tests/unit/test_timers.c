@@ -1,12 +1,13 @@
 /* Which connection is ended when one has to go, and which when its time is over. */
-#include "base/clock.h"
 #include "net/timers.h"
+#include "turned_clock.h"
 
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -168,6 +169,275 @@ static void hurried_kinds_do_not_delay_each_other(void **state)
     end(&f);
 }
 
+/* --- by a clock that the test turns --- */
+
+#define BEGIN_NS (1000 * CLOCK_S)
+
+static void join_at(struct fixture *f, int i, enum timer_kind kind, int64_t ms)
+{
+    timers_join(&f->timers, &f->timer[i], kind, BEGIN_NS + ms * CLOCK_MS);
+}
+
+static void expire_at(struct fixture *f, int64_t ms)
+{
+    turned_clock_set(BEGIN_NS + ms * CLOCK_MS);
+    timers_expire(&f->timers);
+}
+
+static void each_kind_at_its_deadline(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < TIMER_N_KINDS; kind++) {
+        struct fixture f;
+        turned_clock_set(BEGIN_NS);
+        begin(&f);
+        for (int i = 0; i < 3; i++) /* those of the long lists join in order */
+            join_at(&f, i, (enum timer_kind)kind, 1000 + 10 * i);
+        expire_at(&f, 999);
+        assert_int_equal(f.timer[0].end, TIMER_GOES_ON);
+        expire_at(&f, 1010);
+        assert_int_equal(f.timer[0].end, TIMER_EXPIRED);
+        assert_int_equal(f.timer[1].end, TIMER_EXPIRED);
+        assert_int_equal(f.timer[2].end, TIMER_GOES_ON);
+        expire_at(&f, 1020);
+        assert_int_equal(f.timer[2].end, TIMER_EXPIRED);
+        /* whoever can still be told may be written to */
+        const bool can_answer = kind == TIMER_HEAD || kind == TIMER_BODY;
+        assert_int_equal(send(f.here[0], "x", 1, MSG_NOSIGNAL), can_answer ? 1 : -1);
+        assert_int_equal(timers_leave(&f.timers, &f.timer[0]), TIMER_EXPIRED);
+        assert_int_equal(timers_leave(&f.timers, &f.timer[0]), TIMER_GOES_ON); /* once */
+        end(&f);
+        turned_clock_end();
+    }
+}
+
+/* Those that depend on what has come are in no order. */
+static void short_lists_are_looked_through(void **state)
+{
+    static const enum timer_kind kinds[] = {TIMER_HEAD, TIMER_BODY, TIMER_SEND,
+                                            TIMER_LINGER};
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        struct fixture f;
+        turned_clock_set(BEGIN_NS);
+        begin(&f);
+        static const int64_t deadlines_ms[] = {3000, 4000, 1000, 2000};
+        for (int i = 0; i < 4; i++)
+            join_at(&f, i, kinds[k], deadlines_ms[i]);
+        expire_at(&f, 2000);
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(f.timer[i].end, i < 2 ? TIMER_GOES_ON : TIMER_EXPIRED);
+        assert_int_equal(f.timers.wake_ns, BEGIN_NS + 3000 * CLOCK_MS);
+        end(&f);
+        turned_clock_end();
+    }
+}
+
+/* The earliest of all wakes, but not for every little. */
+static void when_it_wakes(void **state)
+{
+    struct fixture f;
+    (void)state;
+    turned_clock_set(BEGIN_NS);
+    begin(&f);
+    join_at(&f, 0, TIMER_IDLE, 5000);
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 5000 * CLOCK_MS);
+    join_at(&f, 1, TIMER_BODY, 4900); /* so exact it need not be */
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 5000 * CLOCK_MS);
+    join_at(&f, 2, TIMER_HEAD, 3000);
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 3000 * CLOCK_MS);
+    join_at(&f, 3, TIMER_SEND, 3010);
+    expire_at(&f, 3000);
+    assert_int_equal(f.timer[2].end, TIMER_EXPIRED);
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 3100 * CLOCK_MS); /* not at 3010 */
+    expire_at(&f, 3100);
+    assert_int_equal(f.timer[3].end, TIMER_EXPIRED);
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 4900 * CLOCK_MS);
+    expire_at(&f, 5000);
+    assert_int_equal(f.timers.wake_ns, 0);
+    struct itimerspec left;
+    assert_int_equal(timerfd_gettime(f.timers.source.fd, &left), 0);
+    assert_int_equal(left.it_value.tv_sec + left.it_value.tv_nsec, 0);
+    join_at(&f, 4, TIMER_IDLE, 9000); /* it was disarmed */
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 9000 * CLOCK_MS);
+    end(&f);
+    turned_clock_end();
+}
+
+static void hurrying_only_brings_forward(void **state)
+{
+    struct fixture f;
+    (void)state;
+    turned_clock_set(BEGIN_NS);
+    begin(&f);
+    timers_hurry(&f.timers, TIMER_SEND, BEGIN_NS);
+    assert_int_equal(f.timers.wake_ns, 0); /* for nobody */
+    join_at(&f, 0, TIMER_SEND, 100);
+    join_at(&f, 1, TIMER_SEND, 900);
+    join_at(&f, 2, TIMER_BODY, 900);
+    timers_hurry(&f.timers, TIMER_SEND, BEGIN_NS + 500 * CLOCK_MS);
+    assert_int_equal(f.timer[0].deadline_ns, BEGIN_NS + 100 * CLOCK_MS);
+    assert_int_equal(f.timer[1].deadline_ns, BEGIN_NS + 500 * CLOCK_MS);
+    assert_int_equal(f.timer[2].deadline_ns, BEGIN_NS + 900 * CLOCK_MS);
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 100 * CLOCK_MS);
+    timers_hurry(&f.timers, TIMER_BODY, BEGIN_NS + 50 * CLOCK_MS);
+    assert_int_equal(f.timers.wake_ns, BEGIN_NS + 50 * CLOCK_MS);
+    end(&f);
+    turned_clock_end();
+}
+
+/* It is idle on all three lists, and has left all of them when it has left one way or another. */
+static void each_list_of_the_idle(void **state)
+{
+    static const enum timer_list lists[] = {TIMER_IDLE_OF_ALL, TIMER_IDLE_OF_PEER,
+                                            TIMER_IDLE_OF_SITE};
+    (void)state;
+    for (int k = 0; k < 6; k++) {
+        struct fixture f;
+        turned_clock_set(BEGIN_NS);
+        begin(&f);
+        join_at(&f, 3, k % 2 ? TIMER_FRESH : TIMER_IDLE, 10);
+        for (int i = 0; i < 3; i++)
+            assert_ptr_not_equal(f.timer[0].idle[lists[i]]->next,
+                                 f.timer[0].idle[lists[i]]);
+        if (k / 2 == 0)
+            timers_leave(&f.timers, &f.timer[3]);
+        else if (k / 2 == 1)
+            expire_at(&f, 10);
+        else
+            assert_true(evict(&f, 0, TIMER_IDLE_OF_PEER));
+        if (k / 2 == 2) /* one that has asked for nothing yet may be told why */
+            assert_int_equal(send(f.here[3], "x", 1, MSG_NOSIGNAL), 1);
+        for (int i = 0; i < 3; i++)
+            assert_false(evict(&f, 0, lists[i]));
+        end(&f);
+        turned_clock_end();
+    }
+}
+
+/* Whoever has left a list is not unlinked from it again, when another is its first. */
+static void one_that_has_left_leaves_others_alone(void **state)
+{
+    struct fixture f;
+    (void)state;
+    turned_clock_set(BEGIN_NS);
+    begin(&f);
+    join_at(&f, 3, TIMER_IDLE, 10);
+    timers_leave(&f.timers, &f.timer[3]);
+    join_at(&f, 3, TIMER_BODY, 10);
+    join_at(&f, 0, TIMER_IDLE, 10);
+    timers_leave(&f.timers, &f.timer[3]);
+    assert_true(evict(&f, 3, TIMER_IDLE_OF_PEER));
+    assert_int_equal(ended(&f), 0);
+    end(&f);
+    turned_clock_end();
+}
+
+/* With the lock held many are not looked at, however many there are. */
+static void not_all_are_looked_at(void **state)
+{
+    enum { LOOKS = 17, MANY = LOOKS + 1 };
+    struct fixture f;
+    struct timer busy[MANY];
+    (void)state;
+    begin(&f);
+    assert_int_equal(write(f.there[0], "x", 1), 1);
+    for (int n = LOOKS - 1; n <= LOOKS; n++) {
+        for (int i = 0; i < n; i++) {
+            timer_init(&f.timers, &busy[i], f.here[0], &f.peers[0], NULL);
+            timers_join(&f.timers, &busy[i], TIMER_IDLE, clock_now_ns() + CLOCK_S);
+        }
+        idle(&f, 1, TIMER_IDLE);
+        assert_int_equal(evict(&f, 1, TIMER_IDLE_OF_ALL), n < LOOKS);
+        timers_leave(&f.timers, &f.timer[1]);
+        for (int i = 0; i < n; i++)
+            timers_leave(&f.timers, &busy[i]);
+    }
+    end(&f);
+}
+
+static size_t held_bytes[N];
+static struct fixture *held_of;
+
+static size_t take_back(struct timer *timer)
+{
+    const size_t i = (size_t)(timer - held_of->timer);
+    const size_t bytes = held_bytes[i];
+    held_bytes[i] = 0;
+    return bytes;
+}
+
+/* Of bodies and then heads, those that have stalled and have something, for as long as it is
+ * needed; not one whose bytes have come. */
+static void what_has_stalled_is_revoked(void **state)
+{
+    static const enum timer_kind kinds[N] = {TIMER_HEAD, TIMER_BODY, TIMER_BODY,
+                                             TIMER_BODY, TIMER_BODY, TIMER_SEND};
+    struct fixture f;
+    (void)state;
+    turned_clock_set(BEGIN_NS);
+    begin(&f);
+    f.timers.take_back = take_back;
+    held_of = &f;
+    for (int i = 0; i < N; i++) {
+        held_bytes[i] = i == 2 ? 0 : 100;
+        f.timer[i].stalled_ns = BEGIN_NS + (i == 1 ? 1 : 0);
+        join_at(&f, i, kinds[i], 100000);
+    }
+    assert_int_equal(write(f.there[3], "x", 1), 1);
+    assert_int_equal(timers_revoke(&f.timers, 100), 100); /* a body's before a head's */
+    assert_int_equal(f.timer[4].end, TIMER_REVOKED);
+    assert_int_equal(f.timer[0].end, TIMER_GOES_ON);
+    assert_int_equal(timers_revoke(&f.timers, 1000), 100);
+    assert_int_equal(f.timer[0].end, TIMER_REVOKED);
+    assert_int_equal(timers_revoke(&f.timers, 1000), 0);
+    turned_clock_add(1);
+    assert_int_equal(timers_revoke(&f.timers, 1), 100);
+    assert_int_equal(f.timer[1].end, TIMER_REVOKED);
+    assert_int_equal(f.timer[2].end, TIMER_GOES_ON);
+    assert_int_equal(f.timer[3].end, TIMER_GOES_ON);
+    assert_int_equal(f.timer[5].end, TIMER_GOES_ON);
+    assert_int_equal(send(f.here[1], "x", 1, MSG_NOSIGNAL), 1); /* it is answered */
+    end(&f);
+    turned_clock_end();
+}
+
+static size_t take_back_one(struct timer *timer)
+{
+    (void)timer;
+    return 1;
+}
+
+/* So many that have not stalled, since the last one that had. */
+static void not_all_are_looked_at_for_memory(void **state)
+{
+    enum { LOOKS = 256, MANY = 2 * LOOKS + 1 };
+    static struct timer timers[MANY];
+    struct fixture f;
+    (void)state;
+    turned_clock_set(BEGIN_NS);
+    begin(&f);
+    f.timers.take_back = take_back_one;
+    for (int i = 0; i < MANY; i++) {
+        const bool has_stalled = i == LOOKS - 1 || i == 2 * LOOKS - 1 || i == MANY - 1;
+        timer_init(&f.timers, &timers[i], f.here[0], &f.peers[0], NULL);
+        timers[i].stalled_ns = BEGIN_NS + !has_stalled;
+        timers_join(&f.timers, &timers[i], TIMER_BODY, BEGIN_NS + CLOCK_S);
+    }
+    assert_int_equal(timers_revoke(&f.timers, MANY), 3);
+    for (int i = 0; i < MANY; i++)
+        timers_leave(&f.timers, &timers[i]);
+    for (int i = 0; i <= LOOKS; i++)
+        timers_join(&f.timers, &timers[i], TIMER_BODY, BEGIN_NS + CLOCK_S);
+    timers[LOOKS - 1].stalled_ns = BEGIN_NS + 1;
+    timers[LOOKS].stalled_ns = BEGIN_NS;
+    assert_int_equal(timers_revoke(&f.timers, MANY), 0);
+    for (int i = 0; i <= LOOKS; i++)
+        timers_leave(&f.timers, &timers[i]);
+    end(&f);
+    turned_clock_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +446,15 @@ int main(void)
         cmocka_unit_test(not_with_bytes_unread),
         cmocka_unit_test(those_whose_time_is_over),
         cmocka_unit_test(hurried_kinds_do_not_delay_each_other),
+        cmocka_unit_test(each_kind_at_its_deadline),
+        cmocka_unit_test(short_lists_are_looked_through),
+        cmocka_unit_test(when_it_wakes),
+        cmocka_unit_test(hurrying_only_brings_forward),
+        cmocka_unit_test(each_list_of_the_idle),
+        cmocka_unit_test(one_that_has_left_leaves_others_alone),
+        cmocka_unit_test(not_all_are_looked_at),
+        cmocka_unit_test(what_has_stalled_is_revoked),
+        cmocka_unit_test(not_all_are_looked_at_for_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
