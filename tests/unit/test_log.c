@@ -1,6 +1,6 @@
 /* The log and its reader: one that stalls, one that has gone, a descriptor that is none; and what a
  * program that makes a server keeps as it was. */
-#include "base/log.h"
+#include "base/log_thread.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -184,6 +184,86 @@ static void test_slow_reader(void **state)
     close(ends[0]);
 }
 
+/* A log whose thread never comes, as one that waits for its reader. */
+static void begin_stuck(struct log *log, int fd)
+{
+    *log = (struct log){.fd = fd, .level = GP_LOG_DEBUG};
+    pthread_mutex_init(&log->lock, NULL);
+    pthread_cond_init(&log->added, NULL);
+}
+
+static void end_stuck(struct log *log)
+{
+    text_finish(&log->pending);
+    pthread_mutex_destroy(&log->lock);
+    pthread_cond_destroy(&log->added);
+}
+
+/* 512 KiB are kept for the reader, to the byte; what does not fit is counted by lines, and what is
+ * short enough still fits behind it. */
+static void test_most_that_is_kept(void **state)
+{
+    enum { KIB = 1024, MOST = 512 * KIB };
+    char line[KIB];
+    struct log log;
+    struct text lines = {0}, two = {0}, small = {0};
+    (void)state;
+    begin_stuck(&log, 1);
+    memset(line, 'x', sizeof line);
+    line[KIB - 1] = '\n';
+    text_add(&lines, line, sizeof line);
+    text_puts(&two, "12345\n7890\n");
+    text_puts(&small, "1234567890\n");
+    for (int i = 0; i < MOST / KIB - 1; i++)
+        log_add(&log, &lines);
+    log_add(&log, &small);
+    assert_int_equal(log.n_lost, 0);
+    log_add(&log, &lines); /* of which some would fit */
+    assert_int_equal(log.n_lost, 1);
+    assert_int_equal(log.pending.size_bytes, MOST - KIB + 11);
+    for (int i = 0; i < (KIB - 11) / 11; i++)
+        log_add(&log, &two);
+    assert_int_equal(log.n_lost, 1);
+    log_add(&log, &two); /* one byte too much */
+    assert_int_equal(log.n_lost, 3);
+    text_finish(&lines);
+    text_add(&lines, line, (size_t)(MOST - (int)log.pending.size_bytes - 1));
+    text_puts(&lines, "\n");
+    log_add(&log, &lines);
+    assert_int_equal(log.n_lost, 3);
+    assert_int_equal(log.pending.size_bytes, MOST);
+    text_finish(&lines);
+    text_finish(&two);
+    text_finish(&small);
+    end_stuck(&log);
+}
+
+/* Lines of a thread are handed over before they are many, and a level that nobody asked for never. */
+static void test_lines_are_gathered(void **state)
+{
+    struct log log;
+    struct log_lines lines = {0};
+    (void)state;
+    begin_stuck(&log, 1);
+    int n = 0;
+    for (; !log.pending.size_bytes && n < 100; n++) {
+        for (int i = 0; i < 99; i++)
+            text_puts(&lines.text, "x");
+        text_puts(&lines.text, "\n");
+        log_gather(&log, &lines);
+    }
+    assert_int_equal(n, 36); /* 4 KiB without 512 bytes */
+    assert_int_equal(log.pending.size_bytes, 3600);
+    assert_int_equal(lines.text.size_bytes, 0);
+    log.level = GP_LOG_WARNING;
+    log_line(&log, GP_LOG_INFO, "no");
+    assert_int_equal(log.pending.size_bytes, 3600);
+    log_line(&log, GP_LOG_WARNING, "yes");
+    assert_true(log.pending.size_bytes > 3600);
+    log_lines_finish(&lines);
+    end_stuck(&log);
+}
+
 /* In a process of its own. */
 static int serve_without_descriptors(void)
 {
@@ -231,6 +311,8 @@ int main(void)
         cmocka_unit_test(test_reader_that_has_gone),
         cmocka_unit_test(test_reader_that_stalls),
         cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_most_that_is_kept),
+        cmocka_unit_test(test_lines_are_gathered),
         cmocka_unit_test(test_library_in_a_process_without_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
