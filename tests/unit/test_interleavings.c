@@ -1,13 +1,16 @@
-/* Entries, ends of waits, passes, cancels and lost slots at random, on several threads, for what the
- * tests of single steps cannot reach: two steps at once. Worth most under ThreadSanitizer.
+/* Entries, ends of waits, passes, cancels, lost slots and models that come and go at random, on several
+ * threads, for what the tests of single steps cannot reach: two steps at once. Worth most under
+ * ThreadSanitizer.
  *
  * A few dozen inferences go round: each enters, comes back, and enters again on whichever thread it
  * has come to, until so many have. The test's thread meanwhile turns the clock, has clients leave,
  * looks as the watcher does, cancels all, plays the supervisor of children, and checks what has to
  * hold at any moment. GP_SEED repeats the choices, though not the threads' order. */
+#include "chance.h"
 #include "engine/isolate_child.h"
 #include "fake_model.h"
 #include "net/poller.h"
+#include "tenants.h"
 #include "turned_clock.h"
 
 #include <limits.h>
@@ -28,7 +31,7 @@ enum { N = 24, N_CLIENTS = 3, MAX_SLOTS = 3, MAX_WAITING = 16, N_ENTRIES = 10000
 /* In real time: far more than it takes, so that only a hang reaches it. */
 enum { LIMIT_S = 120 };
 
-enum kind { PLAIN, SLOT_THREADS, CHILDREN };
+enum kind { PLAIN, SLOT_THREADS, CHILDREN, MODELS };
 
 struct rounder {
     struct fake_inference fake; /* first */
@@ -57,34 +60,9 @@ struct world {
     struct child children[MAX_SLOTS];
     struct task news;
     atomic_bool has_news; /* the task is under way */
+
+    struct tenants *tenants;
 };
-
-static unsigned long seed;
-
-/* Asserts of cmocka are for the test's own thread. */
-#define CHECK(condition)                                                                 \
-    do                                                                                   \
-        if (!(condition)) {                                                              \
-            (void)fprintf(stderr, "%s:%d: %s does not hold (GP_SEED=%lu)\n", __FILE__,   \
-                          __LINE__, #condition, seed);                                   \
-            abort();                                                                     \
-        }                                                                                \
-    while (0)
-
-/* 0 to n - 1; each thread has a sequence of its own. */
-static unsigned any(unsigned n)
-{
-    static atomic_ulong n_threads;
-    static _Thread_local unsigned long at;
-    if (!at)
-        at = (seed + atomic_fetch_add_explicit(&n_threads, 1, memory_order_relaxed)) *
-                 0x9e3779b97f4a7c15u |
-             1;
-    at ^= at << 13;
-    at ^= at >> 7;
-    at ^= at << 17;
-    return (unsigned)(at >> 33) % n;
-}
 
 /* The linker puts it in the place of pthread_mutex_lock: threads meet more often where one could have
  * gone on and yields instead. */
@@ -115,22 +93,28 @@ static void check_slot(struct world *world, uint32_t slot)
           pthread_equal(world->threads[slot], pthread_self()));
 }
 
-static enum gp_status run_anyhow(void *handle, uint32_t slot, const struct gp_call *call,
-                                 struct gp_outputs *outputs, struct gp_error *err)
+static enum gp_status work_anyhow(const struct gp_call *call, struct gp_error *err)
 {
-    struct world *world = handle;
     struct rounder *rounder = (struct rounder *)(void *)fake_inference_of(call);
-    (void)outputs;
-    check_slot(world, slot);
     atomic_store(&rounder->n_cancels, 0);
     bool is_stopped = any(2) && gp_call_on_cancel(call, cancel_run, rounder) != GP_OK;
     for (unsigned i = any(4) ? any(4) : any(200); i > 0 && !is_stopped; i--) {
         sched_yield();
         is_stopped = atomic_load(&rounder->n_cancels) > 0;
     }
+    return is_stopped || any(4) == 0 ? gp_error_set(err, GP_ENGINE, "it gave up") : GP_OK;
+}
+
+static enum gp_status run_anyhow(void *handle, uint32_t slot, const struct gp_call *call,
+                                 struct gp_outputs *outputs, struct gp_error *err)
+{
+    struct world *world = handle;
+    (void)outputs;
+    check_slot(world, slot);
+    const enum gp_status status = work_anyhow(call, err);
     if (world->kind == CHILDREN && any(8) == 0)
         world->children[slot].is_late = true; /* the slot is lost, for a while */
-    return is_stopped || any(4) == 0 ? gp_error_set(err, GP_ENGINE, "it gave up") : GP_OK;
+    return status;
 }
 
 /* --- the inferences --- */
@@ -158,6 +142,10 @@ static void enter(struct worker *worker, struct task *task)
     }
     fake_inference_renew(&rounder->fake,
                          any(2) ? clock_now_ns() + any(20) * CLOCK_MS : 0);
+    if (world->kind == MODELS && !tenants_hold(world->tenants, inference)) {
+        go_on(rounder, worker);
+        return;
+    }
     inference->client = &world->clients[any(N_CLIENTS)];
     rounder->n_ends = atomic_load(&world->n_ends_over);
     CHECK(!atomic_exchange(&rounder->is_away, true));
@@ -165,6 +153,8 @@ static void enter(struct worker *worker, struct task *task)
         return; /* it is another's from now on */
     CHECK(atomic_exchange(&rounder->is_away, false));
     CHECK(inference->error.status == GP_BUSY);
+    if (world->kind == MODELS)
+        tenants_drop(inference);
     go_on(rounder, worker);
 }
 
@@ -192,6 +182,8 @@ static void come_back(struct worker *worker, struct task *task)
     struct rounder *rounder = (struct rounder *)(void *)task;
     CHECK(atomic_exchange(&rounder->is_away, false));
     CHECK(is_explained(rounder));
+    if (rounder->world->kind == MODELS)
+        tenants_drop(&rounder->fake.inference);
     go_on(rounder, worker);
 }
 
@@ -227,13 +219,15 @@ static struct world *begin(enum kind kind, uint32_t n_slots, int n_rounders)
     world->kind = kind;
     world->news.go = take_news;
     assert_int_equal(poller_init(&world->poller, NULL, 2, NULL), GP_OK);
-    assert_int_equal(poller_need(&world->poller, 1, NULL), GP_OK);
     fake_model_begin(&world->model, &world->poller, n_slots, MAX_WAITING);
+    assert_int_equal(poller_need(&world->poller, 1, NULL), GP_OK);
     fake_model_run_with(&world->model, run_anyhow, world);
     world->slots = &world->model.model.slots;
     pthread_mutex_init(&world->isolate.lock, NULL);
     if (kind == CHILDREN)
         begin_children(world);
+    if (kind == MODELS)
+        world->tenants = tenants_begin(&world->model.host, work_anyhow);
     if (kind == SLOT_THREADS)
         assert_int_equal(slots_start_threads(world->slots, NULL), GP_OK);
     for (int i = 0; i < N; i++) {
@@ -286,15 +280,44 @@ static void check_queue(struct world *world)
         n_held += world->clients[i].n_held;
     CHECK(slots->queue_end == at);
     CHECK(slots->n_waiting == n);
-    CHECK(n_held == n);
+    CHECK(n_held == n || world->kind == MODELS);
     CHECK(n <= MAX_WAITING);
     CHECK(n == 0 || slots->first_free >= slots->n);
     pthread_mutex_unlock(&slots->lock);
 }
 
+static void watch_model(struct model *model, void *arg)
+{
+    (void)arg;
+    slots_watch(&model->slots);
+}
+
+static void cancel_model(struct model *model, void *arg)
+{
+    (void)arg;
+    slots_cancel(&model->slots);
+}
+
+/* As the server does. */
+static void watch_all(struct world *world)
+{
+    slots_watch(world->slots);
+    if (world->kind == MODELS)
+        tenants_each(world->tenants, watch_model);
+}
+
+static void cancel_all(struct world *world)
+{
+    slots_cancel(world->slots);
+    if (world->kind == MODELS)
+        tenants_each(world->tenants, cancel_model);
+}
+
 /* One step of the test's thread. */
 static void meddle(struct world *world)
 {
+    if (world->kind == MODELS)
+        tenants_change(world->tenants);
     switch (any(8)) {
     case 0:
         turned_clock_add(any(30) * CLOCK_MS);
@@ -304,13 +327,13 @@ static void meddle(struct world *world)
         break;
     case 2:
     case 3:
-        slots_watch(world->slots);
+        watch_all(world);
         break;
     case 4:
         if (any(16))
             break;
         atomic_fetch_add(&world->n_ends_begun, 1);
-        slots_cancel(world->slots);
+        cancel_all(world);
         atomic_fetch_add(&world->n_ends_over, 1);
         break;
     case 5:
@@ -339,6 +362,8 @@ static void end(struct world *world)
     }
     if (world->kind == CHILDREN)
         close(world->isolate.supervisor_fd);
+    if (world->kind == MODELS)
+        tenants_end(world->tenants);
     pthread_mutex_destroy(&world->isolate.lock);
     fake_model_end(&world->model); /* every slot is free */
     poller_finish(&world->poller);
@@ -381,15 +406,23 @@ static void slots_that_are_lost_for_a_while(void **state)
     explore(CHILDREN, 3, N);
 }
 
+static void models_that_come_and_go(void **state)
+{
+    (void)state;
+    explore(MODELS, 1, 3);
+    explore(MODELS, 1, N);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_on_the_threads_that_poll),
         cmocka_unit_test(runs_on_threads_of_their_own),
         cmocka_unit_test(slots_that_are_lost_for_a_while),
+        cmocka_unit_test(models_that_come_and_go),
     };
     const char *wanted = getenv("GP_SEED");
-    seed = wanted ? strtoul(wanted, NULL, 10) : (unsigned long)time(NULL);
-    (void)printf("GP_SEED=%lu\n", seed);
+    chance_seed = wanted ? strtoul(wanted, NULL, 10) : (unsigned long)time(NULL);
+    (void)printf("GP_SEED=%lu\n", chance_seed);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
