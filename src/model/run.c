@@ -59,9 +59,19 @@ static void run_go(struct worker *worker, struct task *task)
     inference->task.go(worker, &inference->task);
 }
 
-bool run_enter(struct worker *worker, struct inference *inference)
+static struct run *run_of(struct inference *inference)
 {
     inference->run.task.go = run_go;
     inference->run.inference = inference;
-    return slots_enter(&inference->model->slots, worker, &inference->run);
+    return &inference->run;
+}
+
+bool run_enter(struct worker *worker, struct inference *inference)
+{
+    return slots_enter(&inference->model->slots, worker, run_of(inference));
+}
+
+bool run_enter_at(struct worker *worker, struct inference *inference, uint32_t slot)
+{
+    return slots_enter_at(&inference->model->slots, worker, run_of(inference), slot);
 }

@@ -8,6 +8,9 @@
  * not run; its error says why. */
 bool run_enter(struct worker *worker, struct inference *inference);
 
+/* The same, but on this slot only. False if it is not free. */
+bool run_enter_at(struct worker *worker, struct inference *inference, uint32_t slot);
+
 /* True if the deadline has passed; the error then says so. */
 bool run_is_late(struct inference *inference);
 

@@ -132,6 +132,30 @@ bool slots_enter(struct slots *slots, struct worker *worker, struct run *run)
     return may_enter;
 }
 
+/* Takes a slot off the free list; false if it is not on it. */
+static bool withdraw_slot(struct slots *slots, uint32_t slot)
+{
+    pthread_mutex_lock(&slots->lock);
+    uint32_t *at = &slots->first_free;
+    while (*at < slots->n && *at != slot)
+        at = &slots->all[*at].next_free;
+    const bool is_free = *at == slot;
+    if (is_free)
+        *at = slots->all[slot].next_free;
+    pthread_mutex_unlock(&slots->lock);
+    return is_free;
+}
+
+bool slots_enter_at(struct slots *slots, struct worker *worker, struct run *run,
+                    uint32_t slot)
+{
+    const bool is_free = withdraw_slot(slots, slot);
+    run->slot = slot;
+    if (is_free)
+        start_run(slots, worker, run);
+    return is_free;
+}
+
 void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
 {
     if (slots->isolate && !isolate_let_go(slots->isolate, slot)) {
@@ -268,20 +292,6 @@ unsigned slots_n_waiting(struct slots *slots)
     const unsigned n = slots->n_waiting;
     pthread_mutex_unlock(&slots->lock);
     return n;
-}
-
-/* Takes a slot off the free list; false if it is not on it. */
-static bool withdraw_slot(struct slots *slots, uint32_t slot)
-{
-    pthread_mutex_lock(&slots->lock);
-    uint32_t *at = &slots->first_free;
-    while (*at < slots->n && *at != slot)
-        at = &slots->all[*at].next_free;
-    const bool is_free = *at == slot;
-    if (is_free)
-        *at = slots->all[slot].next_free;
-    pthread_mutex_unlock(&slots->lock);
-    return is_free;
 }
 
 static void take_one(struct slots *slots, enum isolate_news news, uint32_t slot)

@@ -58,6 +58,10 @@ void slots_stop_threads(struct slots *slots);
  * longer belongs to the caller. False if it may not wait; the inference's error says why. */
 bool slots_enter(struct slots *slots, struct worker *worker, struct run *run);
 
+/* The same, but with this slot only. False if it is not free; then nothing has happened. */
+bool slots_enter_at(struct slots *slots, struct worker *worker, struct run *run,
+                    uint32_t slot);
+
 /* Gives the slot to the first run in the queue, which this thread continues (without a worker: any
  * that polls), or frees it. A slot that has lost its child is neither given nor freed. */
 void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot);
