@@ -2,9 +2,31 @@
 
 #include "base/clock.h"
 #include "model/contents.h"
+#include "model/warm_up.h"
 
 #include <inttypes.h>
 #include <sys/stat.h>
+
+struct model *load_warm_up(struct model *model, const struct gp_model_options *options,
+                           struct gp_error *err)
+{
+    if (!model || warm_up_model(model, options->warm_up, WARM_UP_LIMIT_NS, err) == GP_OK)
+        return model;
+    model_close(model);
+    return NULL;
+}
+
+static void say_ready(const struct model_host *host, const struct model_entry *entry,
+                      const struct model *model)
+{
+    char warm_up[64] = "";
+    if (model->warm_up_ns)
+        (void)snprintf(warm_up, sizeof warm_up, ", warmed up in %lld ms",
+                       (long long)(model->warm_up_ns / CLOCK_MS));
+    log_line(host->log, GP_LOG_INFO,
+             "%s version %" PRIu64 " is ready: loaded in %lld ms%s", entry->name,
+             model->version, (long long)(model->load_ns / CLOCK_MS), warm_up);
+}
 
 enum gp_status load_version(struct models *models, const struct model_host *host,
                             struct model_entry *entry, struct model_version *version,
@@ -13,7 +35,8 @@ enum gp_status load_version(struct models *models, const struct model_host *host
     struct gp_model_options options = *entry->options;
     options.path = path;
     models_set_state(models, version, MODEL_LOADING, NULL);
-    struct model *model = model_open(host, &options, version->number, err);
+    struct model *model =
+        load_warm_up(model_open(host, &options, version->number, err), &options, err);
     if (!model) {
         log_line(host->log, GP_LOG_ERROR, "%s version %" PRIu64 " does not load%s: %s",
                  entry->name, version->number,
@@ -21,8 +44,7 @@ enum gp_status load_version(struct models *models, const struct model_host *host
         models_set_state(models, version, MODEL_FAILED, err);
         return err->status;
     }
-    log_line(host->log, GP_LOG_INFO, "%s version %" PRIu64 " is ready: loaded in %lld ms",
-             entry->name, version->number, (long long)(model->load_ns / CLOCK_MS));
+    say_ready(host, entry, model);
     models_publish(models, version, model);
     return GP_OK;
 }

@@ -4,6 +4,11 @@
 
 #include "model/models.h"
 
+/* Runs the warm-up of a model that was just opened, or NULL, which is returned again. If it fails the
+ * model is closed, and the result is NULL and *err. */
+struct model *load_warm_up(struct model *model, const struct gp_model_options *options,
+                           struct gp_error *err);
+
 /* Opens the version's model at the path; it replaces the one being served, if any. On failure
  * only the version's state changes, and the log says why. */
 enum gp_status load_version(struct models *models, const struct model_host *host,

@@ -32,6 +32,7 @@ enum gp_status loader_init(struct loader *loader, struct models *models,
     loader->host = *host;
     loader->host.left = model_left;
     loader->host.left_context = loader;
+    loader->host.is_ending = &loader->is_ending;
     loader->commands_end = &loader->commands;
     pthread_mutex_init(&loader->lock, NULL);
     loader->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -82,7 +83,6 @@ static enum gp_status add_model(struct loader *loader,
     if (!version) {
         if (entry)
             gp_error_set(err, GP_NO_MEMORY, "no memory for a model's version");
-        atomic_store(&model->n_users, 0);
         model_close(model);
         return err->status;
     }
@@ -95,7 +95,8 @@ static enum gp_status add_model(struct loader *loader,
 enum gp_status loader_open(struct loader *loader, const struct gp_model_options *options,
                            struct gp_error *err)
 {
-    struct model *model = model_open(&loader->host, options, 1, err);
+    struct model *model =
+        load_warm_up(model_open(&loader->host, options, 1, err), options, err);
     return model ? add_model(loader, options, model, err) : err->status;
 }
 
@@ -104,8 +105,9 @@ enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function
                                     const struct gp_metadata *metadata,
                                     struct gp_error *err)
 {
-    struct model *model =
-        model_open_function(&loader->host, function, self, options, metadata, err);
+    struct model *model = load_warm_up(
+        model_open_function(&loader->host, function, self, options, metadata, err),
+        options, err);
     return model ? add_model(loader, options, model, err) : err->status;
 }
 
@@ -229,7 +231,7 @@ static struct loader_command *next_command(struct loader *loader, bool *is_endin
         loader->commands = command->next;
     if (!loader->commands)
         loader->commands_end = &loader->commands;
-    *is_ending = loader->is_ending;
+    *is_ending = atomic_load(&loader->is_ending);
     pthread_mutex_unlock(&loader->lock);
     return command;
 }
@@ -270,14 +272,19 @@ enum gp_status loader_start(struct loader *loader, struct gp_error *err)
     return GP_OK;
 }
 
+void loader_hurry(struct loader *loader)
+{
+    pthread_mutex_lock(&loader->lock);
+    atomic_store(&loader->is_ending, true);
+    pthread_mutex_unlock(&loader->lock);
+    wake_loader(loader);
+}
+
 void loader_stop(struct loader *loader)
 {
     if (!loader->has_thread)
         return;
-    pthread_mutex_lock(&loader->lock);
-    loader->is_ending = true;
-    pthread_mutex_unlock(&loader->lock);
-    wake_loader(loader);
+    loader_hurry(loader);
     pthread_join(loader->thread, NULL);
     loader->has_thread = false;
 }
@@ -286,7 +293,7 @@ void loader_command(struct loader *loader, struct loader_command *command)
 {
     command->next = NULL;
     pthread_mutex_lock(&loader->lock);
-    const bool is_ending = loader->is_ending || !loader->has_thread;
+    const bool is_ending = atomic_load(&loader->is_ending) || !loader->has_thread;
     if (!is_ending) {
         *loader->commands_end = command;
         loader->commands_end = &command->next;

@@ -38,7 +38,8 @@ struct loader {
     struct model *left;   /* to be closed */
     struct loader_command *commands;
     struct loader_command **commands_end;
-    bool is_ending;
+
+    atomic_bool is_ending; /* set under the lock */
 };
 
 /* Copies `host`, but with a function `left` of its own. */
@@ -70,6 +71,9 @@ enum gp_status loader_open_repository(struct loader *loader, const char *path,
 /* Starts the thread; stops it, and fails the commands that it has not begun. */
 enum gp_status loader_start(struct loader *loader, struct gp_error *err);
 void loader_stop(struct loader *loader);
+
+/* It will be stopped soon: ends a warm-up, and fails commands that have not begun. */
+void loader_hurry(struct loader *loader);
 
 /* From any thread, but not from `done`. */
 void loader_command(struct loader *loader, struct loader_command *command);

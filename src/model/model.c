@@ -139,7 +139,7 @@ static enum gp_status open_memory(struct model *model, struct gp_error *err)
     return GP_OK;
 }
 
-/* There are news, which are nobody's while the model is opened or closed. */
+/* News are ignored until the model is served, and once nobody holds it. */
 static void news_came(void *context)
 {
     struct model *model = context;
@@ -193,14 +193,6 @@ static enum gp_status prepare_model(struct model *model,
     if (status == GP_OK)
         model->n_threads = d->n_slots;
     return status;
-}
-
-/* Children may have ended since they opened the model. */
-static void begin_news(struct model *model)
-{
-    atomic_store(&model->takes_news, true);
-    if (model->isolate)
-        news_came(model);
 }
 
 /* Settles what the options leave open: which engine it is, and that one which is a Python program is
@@ -333,7 +325,6 @@ struct model *model_open(const struct model_host *host,
     if (model) {
         model->max_body_bytes = options.max_body_bytes;
         model->timeout_ms = options.timeout_ms;
-        begin_news(model);
         model->version = version;
         model->load_ns = clock_now_ns() - began_ns;
     }
@@ -359,6 +350,13 @@ struct model *model_open_function(const struct model_host *host, gp_infer_fn *fu
         model->handle ? GP_OK
                       : gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
     return prepare_or_close(model, status, options, metadata, err);
+}
+
+void model_begin_news(struct model *model)
+{
+    atomic_store(&model->takes_news, true);
+    if (model->isolate)
+        news_came(model);
 }
 
 bool model_hold(struct model *model)

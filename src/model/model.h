@@ -21,6 +21,7 @@ struct model_host {
     /* Takes a model that nobody holds any more, to be closed by another thread. */
     void (*left)(void *context, struct model *model);
     void *left_context;
+    const atomic_bool *is_ending; /* anything that takes long should stop */
 };
 
 struct model {
@@ -30,6 +31,7 @@ struct model {
     atomic_uint n_users;
     uint64_t version;       /* its number */
     int64_t load_ns;        /* how long opening took */
+    int64_t warm_up_ns;     /* how long its warm-up took after that; 0: it had none */
     struct gp_arena *arena; /* of what lives as long as the model */
     const struct gp_engine *engine;
     void *handle;
@@ -49,7 +51,7 @@ struct model {
 
     struct task news; /* about the children, taken by a thread that polls */
     atomic_bool has_news;
-    atomic_bool takes_news; /* it has slots */
+    atomic_bool takes_news; /* it is served, or was */
 };
 
 /* Opens the model that the options name, with its engine, slots and threads; the caller holds it.
@@ -64,12 +66,15 @@ struct model *model_open_function(const struct model_host *host, gp_infer_fn *fu
                                   const struct gp_metadata *metadata,
                                   struct gp_error *err);
 
+/* Begins to look after the model's children, some of which may have ended since they started. */
+void model_begin_news(struct model *model);
+
 /* A model is held by its users. Once nobody holds it, it is given to host->left, and cannot be held
  * again. Any thread may call these. */
 bool model_hold(struct model *model);
 void model_drop(struct model *model);
 
-/* Closes a model that nobody holds. */
+/* Closes a model that nobody holds, or only the caller if its news have not begun. */
 void model_close(struct model *model);
 
 /* Matches the request's inputs and outputs with the model's and fills in the run's call. Copies

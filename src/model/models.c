@@ -207,6 +207,7 @@ void models_publish(struct models *models, struct model_version *version,
     model->next = models->open;
     models->open = model;
     pthread_mutex_unlock(&models->lock);
+    model_begin_news(model);
     if (before)
         model_drop(before);
 }

@@ -137,6 +137,7 @@ enum gp_status drain_wait(struct gp_server *server, struct gp_error *err)
                  "the drain limit of %u ms is over: cutting off %u connection%s",
                  server->options.drain_timeout_ms, n, n == 1 ? "" : "s");
         make_ready(server, answered);
+        loader_hurry(&server->loader);
         pthread_mutex_lock(&server->lock);
         is_drained = cut_off(server);
     }
