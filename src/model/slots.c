@@ -34,6 +34,8 @@ void slots_finish(struct slots *slots)
         pthread_cond_destroy(&slots->all[i].given);
     }
     pthread_mutex_destroy(&slots->lock);
+    for (unsigned n = atomic_load(&slots->n_lost); n; n--)
+        poller_forget(slots->poller); /* no news of them comes any more */
     mem_free(slots->all);
     slots->all = NULL;
 }
@@ -159,6 +161,7 @@ bool slots_enter_at(struct slots *slots, struct worker *worker, struct run *run,
 void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
 {
     if (slots->isolate && !isolate_let_go(slots->isolate, slot)) {
+        atomic_fetch_add(&slots->n_lost, 1);
         poller_expect(slots->poller); /* the watcher must check the runs that wait */
         return;
     }
@@ -301,6 +304,7 @@ static void take_one(struct slots *slots, enum isolate_news news, uint32_t slot)
     case ISOLATE_NONE:
         break;
     case ISOLATE_USABLE:
+        atomic_fetch_sub(&slots->n_lost, 1);
         poller_forget(slots->poller);
         slots_pass(slots, NULL, slot);
         break;

@@ -37,6 +37,7 @@ struct slots {
     struct poller *poller;
     struct isolate *isolate; /* whose children are the slots; or NULL */
     unsigned max_waiting;
+    atomic_uint n_lost; /* of which the supervisor has brought no news yet */
 
     pthread_mutex_t lock; /* of what follows */
     uint32_t first_free;  /* n: none */
