@@ -120,6 +120,7 @@ struct gp_server_options {
     const char *default_model; /* the one at "/"; default: the only one */
     /* The default model answers on every path, as in 2018; default: on "/" and its name. */
     int takes_any_path;
+    const char *warm_up; /* as in gp_model_options */
 };
 
 /* A name for a version of a model: clients may ask for /NAME/versions/ALIAS. */
@@ -165,8 +166,9 @@ struct gp_model_options {
     const struct gp_model_alias *aliases;
     size_t n_aliases;
 
-    /* What a version runs before it is served: "N" generated requests that fit its inputs,
-     * or the recorded ones in a file or folder. Default: none. */
+    /* What a version runs, on each of its slots, before it is served: "N" generated requests
+     * that fit its inputs, or the recorded ones in a file or folder. If one fails the version
+     * is not served. Default: none. */
     const char *warm_up;
 };
 

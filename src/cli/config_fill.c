@@ -53,6 +53,7 @@ static void fill_server(struct gp_server_options *server,
         .hang_timeout_ms = values->hang_timeout_ms,
         .repository = values->repository,
         .default_model = values->default_model,
+        .warm_up = values->warm_up,
     };
 }
 

@@ -87,5 +87,6 @@ struct gp_model_options model_options_of(const struct gp_server_options *server)
         .n_inputs = server->n_inputs,
         .n_outputs = server->n_outputs,
         .isolate = server->isolate,
+        .warm_up = server->warm_up,
     };
 }

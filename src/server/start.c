@@ -48,6 +48,9 @@ static void log_model(struct model *model, void *arg)
     }
     text_printf(&line, "   ready in %lld ms",
                 (long long)((clock_now_ns() - server->created_ns) / CLOCK_MS));
+    if (model->warm_up_ns)
+        text_printf(&line, ", %lld of them for its warm-up",
+                    (long long)(model->warm_up_ns / CLOCK_MS));
     if (!line.is_short)
         log_line(&server->log, GP_LOG_INFO, "%s", line.data);
     text_finish(&line);
