@@ -174,7 +174,7 @@ static enum served get_models(struct exchange *x)
 
 #define ANY_METHOD "Allow: GET, HEAD, POST\r\n"
 
-/* In a path "*" is one part of it. */
+/* In a path ":name" stands for any one part. */
 struct route {
     const char *path;
     const char *allow; /* the methods, as 405 tells them */
@@ -187,9 +187,9 @@ static const struct route routes[] = {
     {"/control/is_alive", ANY_METHOD, false, get_is_alive},
     {"/control/client_count", ANY_METHOD, false, get_client_count},
     {"/control/shutdown", "Allow: POST\r\n", true, shut_down},
-    {"/control/models/*/is_ready", ANY_METHOD, false, get_model_is_ready},
-    {"/control/models/*/load", "Allow: POST\r\n", true, load_model},
-    {"/control/models/*/unload", "Allow: POST\r\n", true, unload_model},
+    {"/control/models/:name/is_ready", ANY_METHOD, false, get_model_is_ready},
+    {"/control/models/:name/load", "Allow: POST\r\n", true, load_model},
+    {"/control/models/:name/unload", "Allow: POST\r\n", true, unload_model},
     {"/metrics", "Allow: GET, HEAD\r\n", false, get_metrics},
 };
 
@@ -198,14 +198,15 @@ static const struct route list_route = {"/", ANY_METHOD, false, get_models};
 
 static bool is_path(const char *target, const char *path)
 {
-    for (; *path; path++) {
-        if (*path != '*' && *target++ != *path)
-            return false;
-        if (*path == '*') {
+    while (*path) {
+        if (*path == ':') {
             const size_t n = strcspn(target, "/?");
             if (!n)
                 return false;
             target += n;
+            path += strcspn(path, "/");
+        } else if (*target++ != *path++) {
+            return false;
         }
     }
     return !*target || *target == '?';

@@ -1,6 +1,5 @@
-/* One run in a child, with a child that this test plays: an honest one, and those that lie about
- * where outputs lie. A process that only waits stands for its process, to be ended by the server's
- * side when it has had enough. */
+/* One run in a child that this test plays: an honest one, and those that lie about where outputs
+ * lie. A process that only waits stands for its process, which the server's side may end. */
 #include "base/clock.h"
 #include "engine/isolate_child.h"
 
