@@ -98,12 +98,12 @@ static struct run *leave_queue(struct slots *slots, struct task **at)
 
 /* Starts a run that has its slot: on this thread, or any that polls. A slot with a thread of its own
  * has it run there and nowhere else, so such a run is never among the tasks that a thread may
- * share. */
+ * share; nor does that thread run others. */
 static void start_run(struct slots *slots, struct worker *worker, struct run *run)
 {
     struct slot *slot = &slots->all[run->slot];
     if (!slot->worker) {
-        if (worker)
+        if (worker && worker_takes_any(worker))
             worker_take(worker, &run->task);
         else
             poller_ready(slots->poller, &run->task);

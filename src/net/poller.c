@@ -154,10 +154,15 @@ void poller_ready(struct poller *poller, struct task *task)
         poller_unpark(poller);
 }
 
+bool worker_takes_any(const struct worker *worker)
+{
+    return worker->polls;
+}
+
 void worker_share(struct worker *worker)
 {
     struct task *task;
-    while ((task = worker_next_task(worker)))
+    while (worker->polls && (task = worker_next_task(worker)))
         poller_ready(worker->poller, task);
 }
 

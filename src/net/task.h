@@ -21,8 +21,12 @@ struct task {
 /* Appends the task to this thread's list. */
 void worker_take(struct worker *worker, struct task *task);
 
-/* Gives this thread's tasks to threads that poll: it has something long to do first. */
+/* Gives this thread's tasks to threads that poll: it has something long to do first. A thread that
+ * does not poll keeps its own. */
 void worker_share(struct worker *worker);
+
+/* False for a thread that runs tasks of one kind (worker_create). */
+bool worker_takes_any(const struct worker *worker);
 
 /* Around a run of an engine, or any other long work: the watcher finds a stand-in if no poller
  * is left. */

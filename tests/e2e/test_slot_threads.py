@@ -2,10 +2,11 @@
 does for these too."""
 
 import contextlib
+import json
 
 import pytest
 
-from harness import begun, echoed, eventually, held, serve_slow, slow
+from harness import Server, begun, echoed, eventually, held, plugin, serve_slow, slow
 
 DEADLINE = {"X-GraphPipe-Timeout-Ms": 200}
 
@@ -17,10 +18,18 @@ def serve_pinned(*arguments):
         yield server
 
 
-def ask(server, *arguments, **keywords):
+def ask_raw(server, request):
     with server.connect() as connection:
-        connection.send(slow(*arguments, **keywords))
+        connection.send(request)
         return connection.answer()
+
+
+def ask(server, *arguments, **keywords):
+    return ask_raw(server, slow(*arguments, **keywords))
+
+
+def to(name, request):
+    return request.replace(b"POST / ", f"POST /{name} ".encode(), 1)
 
 
 @pytest.mark.tsan
@@ -49,3 +58,31 @@ def test_a_client_that_leaves_stops_its_run():
             client.send(slow("sleep-ms=600000"))
             begun(server, 1)
         eventually(lambda: n_stopped() == 1, what="the run to be stopped")
+
+
+@pytest.mark.tsan
+def test_a_long_answer_leaves_the_next_run_on_its_thread(gate):
+    """The slow engine fails a run that comes by another one."""
+    long = b"x" * 200_000
+    with serve_pinned() as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(5)]
+        for client in clients:
+            client.send(held(gate, long))
+        begun(server, 5)
+        gate.touch()
+        assert all(echoed(client.answer()) == long for client in clients)
+
+
+@pytest.mark.tsan
+def test_a_slots_thread_runs_nothing_else(gate, tmp_path):
+    """A request to another model that comes behind one to this does not take its thread."""
+    path = tmp_path / "gp.json"
+    path.write_text(json.dumps({"engine": plugin("slow"), "instances": 1, "models": {
+        "pinned": {"path": "x", "engine-option": {"pinned": 1}}, "other": {"path": "y"}}}))
+    with Server("--config", path, engine=plugin("slow")) as server, server.connect() as both:
+        both.send(to("pinned", slow("")) + to("other", held(gate)))
+        assert echoed(both.answer()) == b"small"
+        begun(server, 1)
+        assert echoed(ask_raw(server, to("pinned", slow("")))) == b"small"
+        gate.touch()
+        assert echoed(both.answer()) == b"small"

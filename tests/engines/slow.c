@@ -7,8 +7,9 @@
  *   report          does nothing, returns uint64 {begun, ended, stopped, most at a time}
  *
  * separated by blanks, until= last. One slot unless the options say more; all may run at a time.
- * With the engine option "pinned" each slot wants a thread of its own, with "stuck" closing never
- * ends, with "stuck-exit" the process does not exit by itself. */
+ * With the engine option "pinned" each slot wants a thread of its own, and a run on another one
+ * fails, as does a run of a model without it on such a thread; with "stuck" closing never ends, with
+ * "stuck-exit" the process does not exit by itself. */
 #include <graphpipe/engine.h>
 
 #include <pthread.h>
@@ -22,7 +23,15 @@
 
 static int is_stuck_exit;
 
+/* The pinned slot whose own thread this is. */
+static _Thread_local const struct slot *own_slot;
+
+struct slot {
+    int has_thread;
+};
+
 struct model {
+    struct slot *slots;
     uint32_t n_slots;
     uint32_t flags;
     int is_stuck;
@@ -114,12 +123,25 @@ static enum gp_status take_time(struct model *slow, const struct gp_call *call,
     return gp_error_set(err, GP_CANCELLED, "stopped");
 }
 
+/* True when this run is where it belongs. */
+static int check_thread(struct model *slow, uint32_t slot)
+{
+    struct slot *own = slow->flags & GP_SLOT_THREAD ? &slow->slots[slot] : NULL;
+    if (own && !own->has_thread && !own_slot) {
+        own->has_thread = 1;
+        own_slot = own;
+    }
+    return own_slot == own;
+}
+
 static enum gp_status run(void *model, uint32_t slot, const struct gp_call *call,
                           struct gp_outputs *outputs, struct gp_error *err)
 {
     struct model *slow = model;
     const uint32_t n = call->n_outputs ? call->n_outputs : call->n_inputs;
-    (void)slot;
+    if (!check_thread(slow, slot))
+        return gp_error_set(err, GP_ENGINE,
+                            "slot %u runs on a thread that is not its own", slot);
     if (strstr(call->config, "report"))
         return report(slow, outputs, err);
     slow->n_begun++;
@@ -145,9 +167,15 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     if (!slow)
         return gp_error_set(err, GP_NO_MEMORY, "no memory");
     slow->n_slots = options->n_slots ? options->n_slots : 1;
+    slow->slots = calloc(slow->n_slots, sizeof *slow->slots);
     slow->flags = GP_ANY_INPUTS;
+    if (!slow->slots) {
+        free(slow);
+        return gp_error_set(err, GP_NO_MEMORY, "no memory");
+    }
     for (size_t i = 0; i < options->n_options; i++) {
-        if (strcmp(options->options[i], "pinned") == 0)
+        if (strncmp(options->options[i], "pinned", strlen("pinned")) ==
+            0) /* or pinned=1 */
             slow->flags |= GP_SLOT_THREAD;
         if (strcmp(options->options[i], "stuck") == 0)
             slow->is_stuck = 1;
@@ -189,10 +217,11 @@ __attribute__((destructor)) static void leave_process(void)
 
 static void close_model(void *model)
 {
-    const struct model *slow = model;
+    struct model *slow = model;
     while (slow->is_stuck)
         pause();
-    free(model);
+    free(slow->slots);
+    free(slow);
 }
 
 static const struct gp_engine engine = {
