@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from harness import (PROGRAM, SMALL, Server, begun, echoed, encode, eventually, held, http,
-                     plugin, uint8)
+                     plugin, slow, uint8)
 
 
 def serve(*arguments, **keywords):
@@ -98,7 +98,8 @@ def test_limits_of_one_model(tmp_path):
 def test_unloaded_and_loaded_again():
     with serve() as server:
         assert control(server, "a", "unload").text == "ok\n"
-        assert post(server, "/a").status == 503
+        answer = post(server, "/a")
+        assert answer.status == 503 and "it is unloaded" in answer.text
         assert models(server)["a"]["state"] == "unloaded"
         assert server.ask("GET", "/control/models/a/is_ready").status == 503
         assert server.ask("GET", "/control/models/b/is_ready").status == 200
@@ -137,6 +138,19 @@ def test_what_has_begun_ends_with_the_model_that_it_began_with(tmp_path):
             assert running.answer().status == waiting.answer().status == 200
         eventually(lambda: "a version 1 is closed" in server.stderr)
         assert control(server, "a", "load").status == 200
+
+
+def test_model_that_is_closed_with_a_late_child(gate):
+    """Nobody waits for the child any more: the server falls asleep."""
+    with Server("a=x", "b=y", "--isolate", "--instances", 1, "--hang-timeout", "600s",
+                engine=plugin("slow")) as server:
+        late = slow(f"deaf until={gate}", fields={"X-GraphPipe-Timeout-Ms": 200})
+        with server.connect() as connection:
+            connection.send(late.replace(b"POST / ", b"POST /a ", 1))
+            assert connection.answer().status == 504
+        assert control(server, "a", "unload").status == 200
+        eventually(lambda: "a version 1 is closed" in server.stderr, 20)
+        server.fall_asleep()
 
 
 def test_two_of_one_name_are_refused():
