@@ -177,8 +177,8 @@ static enum served get_models(struct exchange *x)
 /* In a path ":name" stands for any one part. */
 struct route {
     const char *path;
-    const char *allow; /* the methods, as 405 tells them */
-    bool changes_state;
+    const char *allow;  /* the methods, as 405 tells them */
+    bool changes_state; /* which may take its time */
     enum served (*serve)(struct exchange *x);
 };
 
@@ -365,6 +365,11 @@ bool routes_find(struct exchange *x, const char *head)
         return check_path(x) && find_model(x);
     return check_method(x) &&
            (!x->route->changes_state || check_control(x, head, host, authority->size));
+}
+
+bool routes_may_wait(const struct exchange *x)
+{
+    return x->model || (x->route && x->route->changes_state);
 }
 
 enum served routes_serve(struct worker *worker, struct exchange *x)

@@ -16,6 +16,9 @@ enum served {
     SERVED_LATER
 };
 
+/* True if routes_serve may return SERVED_LATER. */
+bool routes_may_wait(const struct exchange *x);
+
 /* Answers a complete request, or begins its inference. */
 enum served routes_serve(struct worker *worker, struct exchange *x);
 

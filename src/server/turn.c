@@ -191,7 +191,7 @@ static enum step end_expired(struct connection *c, enum timer_end end)
 static enum step serve_request(struct worker *worker, struct connection *c)
 {
     struct exchange *x = c->x;
-    const bool may_go = x->model;
+    const bool may_go = routes_may_wait(x);
     c->state = CONNECTION_ANSWER;
     x->inference.task.go = turn_goes_on;
     if (may_go && !connection_save_window(worker, c)) {

@@ -140,6 +140,15 @@ def test_what_has_begun_ends_with_the_model_that_it_began_with(tmp_path):
         assert control(server, "a", "load").status == 200
 
 
+def test_requests_behind_control_are_kept():
+    with serve() as server, server.connect() as connection:
+        connection.send(http("POST", "/control/models/a/load")
+                        + http("POST", "/a", encode(SMALL))
+                        + http("POST", "/control/models/a/unload")
+                        + http("GET", "/control/models/a/is_ready"))
+        assert [connection.answer().status for _ in range(4)] == [200, 200, 200, 503]
+
+
 def test_model_that_is_closed_with_a_late_child(gate):
     """Nobody waits for the child any more: the server falls asleep."""
     with Server("a=x", "b=y", "--isolate", "--instances", 1, "--hang-timeout", "600s",
