@@ -24,7 +24,9 @@ static void write_error(struct exchange *x)
 
 static void write_word(struct exchange *x, const char *word)
 {
-    text_printf(&x->text, "{\"status\":\"%s\"}\n", word);
+    text_puts(&x->text, "{\"status\":");
+    text_json_puts(&x->text, word);
+    text_puts(&x->text, "}\n");
     exchange_answer_text(x, "application/json");
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness import MODELS, PATIENCE, Server, encode, eventually, start_fails
 from needs import need
-from python_models import PYTHON, floats, tensor, write
+from python_models import ECHO, PYTHON, floats, tensor, write
 
 SAYS = """
     import numpy
@@ -177,6 +177,21 @@ def test_load_and_unload(repository):
         version(repository, "late", 4)
         assert server.ask("POST", "/control/models/late/load").status == 200
         assert ask(server, "/late") == 4
+
+
+def test_readiness_in_json(repository):
+    version(repository, "n", 1, source=BROKEN)
+    with serve(repository) as server:
+        answer = server.ask("GET", "/control/is_ready", fields={"Accept": "application/json"})
+        assert answer.status == 503 and '"n"' in json.loads(answer.text)["status"]
+
+
+SLOW = """
+    import time
+    time.sleep({})
+    def infer(inputs):
+        return inputs
+"""
 
 
 def test_hangup_reloads_a_file(tmp_path):
