@@ -179,6 +179,14 @@ def test_load_and_unload(repository):
         assert ask(server, "/late") == 4
 
 
+def test_largest_version(repository):
+    version(repository, "m", 2**64 - 1, says=5)
+    with serve(repository) as server:
+        assert ask(server) == ask(server, f"/m/versions/{2**64 - 1}") == 5
+        assert ask(server, f"/m/versions/{2**64}").status == 404
+        assert ask(server, f"/m/versions/{2**64 + 1}").status == 404
+
+
 def test_readiness_in_json(repository):
     version(repository, "n", 1, source=BROKEN)
     with serve(repository) as server:
