@@ -38,6 +38,7 @@ void models_finish(struct models *models)
         gp_arena_destroy(models->entries[i]->arena);
     }
     mem_free(models->entries);
+    mem_free((void *)(size_t)models->default_name);
     pthread_mutex_destroy(&models->lock);
 }
 
@@ -108,6 +109,8 @@ static bool insert_entry(struct models *models, struct model_entry *entry)
     entries[at] = entry;
     models->entries = entries;
     models->n_entries++;
+    if (models->default_name && strcmp(models->default_name, entry->name) == 0)
+        models->by_default = entry;
     return true;
 }
 
@@ -135,14 +138,19 @@ enum gp_status models_set_default(struct models *models, const char *name,
                                   struct gp_error *err)
 {
     pthread_mutex_lock(&models->lock);
+    struct model_entry *entry = NULL;
     if (name)
-        models->by_default = find_entry(models, name, strlen(name));
-    else
-        models->by_default = models->n_entries == 1 ? models->entries[0] : NULL;
-    const bool is_set = models->by_default || !name;
+        entry = find_entry(models, name, strlen(name));
+    else if (models->n_entries == 1)
+        entry = models->entries[0];
+    models->default_name = entry ? mem_strdup(entry->name) : NULL;
+    models->by_default = models->default_name ? entry : NULL;
+    const bool is_set = models->by_default || (!name && !entry);
     pthread_mutex_unlock(&models->lock);
-    return is_set
-               ? GP_OK
+    if (is_set)
+        return GP_OK;
+    return entry
+               ? gp_error_set(err, GP_NO_MEMORY, "no memory for the default model")
                : gp_error_set(err, GP_INVALID,
                               "the default model is \"%s\", and none is named so", name);
 }

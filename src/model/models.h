@@ -39,12 +39,15 @@ struct model_entry {
 };
 
 struct models {
+    /* Set before anything is found. */
+    const char *default_name; /* of the model for "/", which may be gone; or NULL */
+    bool takes_any_path;      /* all paths lead to the default model */
+
     pthread_mutex_t lock;         /* of what follows */
     struct model *open;           /* all, even those that no name leads to any more */
     struct model_entry **entries; /* by name */
     size_t n_entries;
-    struct model_entry *by_default; /* or NULL */
-    bool takes_any_path;            /* all paths lead to the default model */
+    struct model_entry *by_default; /* of that name, while there is one */
 };
 
 void models_init(struct models *models);
@@ -57,7 +60,8 @@ struct model_entry *models_add(struct models *models,
                                const struct gp_model_options *options,
                                struct gp_error *err);
 
-/* Sets the model for the address "/" by name; NULL: the only one, if there is just one. */
+/* Sets the model for the address "/", before anything is found, by name; NULL: the only one, if there
+ * is just one. If it is removed, the next one of its name takes its place. */
 enum gp_status models_set_default(struct models *models, const char *name,
                                   struct gp_error *err);
 

@@ -90,11 +90,11 @@ static void put_entry(const struct model_entry *entry, void *arg)
 void models_write_json(struct gp_server *server, struct text *text)
 {
     struct list list = {.text = text};
-    const struct model_entry *by_default = server->models.by_default;
+    const char *by_default = server->models.default_name;
     text_puts(text, "{\n  \"server\": \"graphpipe " GP_VERSION "\"");
     if (by_default) {
         text_puts(text, ",\n  \"default\": ");
-        text_json_puts(text, by_default->name);
+        text_json_puts(text, by_default);
     }
     text_puts(text, ",\n  \"models\": [");
     models_list(&server->models, put_entry, &list);

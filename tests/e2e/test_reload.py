@@ -187,6 +187,18 @@ def test_largest_version(repository):
         assert ask(server, f"/m/versions/{2**64 + 1}").status == 404
 
 
+def test_default_model_that_goes_and_returns(repository):
+    with serve(repository) as server:
+        assert ask(server, "/") == 1
+        version(repository, "other", 1)
+        eventually(lambda: ask(server, "/other") == 1, 20)
+        shutil.rmtree(repository / "m")
+        eventually(lambda: "m version 1 is closed" in server.stderr, 20)
+        assert ask(server, "/").status == ask(server).status == 404
+        version(repository, "m", 3)
+        says(server, 3, "/")
+
+
 def test_readiness_in_json(repository):
     version(repository, "n", 1, source=BROKEN)
     with serve(repository) as server:
