@@ -131,7 +131,7 @@ enum gp_status loader_open_repository(struct loader *loader, const char *path,
 
 static void unload_entry(struct loader *loader, struct model_entry *entry)
 {
-    entry->is_unloaded = true;
+    models_set_unloaded(loader->models, entry, true);
     while (entry->versions)
         load_retire(loader->models, &loader->host, entry, entry->versions);
 }
@@ -148,13 +148,24 @@ static enum gp_status load_entry(struct loader *loader, struct model_entry *entr
     return load_version(loader->models, &loader->host, entry, version, path, err);
 }
 
-/* Of a model in the repository: what its policy wants, whether it changed or not. */
+static enum gp_status fail_name(const char *name, struct gp_error *err)
+{
+    return gp_error_set(err, GP_NOT_FOUND, "no model is named \"%.*s\"", gp_cut(name, 64),
+                        name);
+}
+
+/* Of a model in the repository: what its policy wants, whether it changed or not. The look may
+ * remove the entry. */
 static enum gp_status load_versions(struct loader *loader, struct model_entry *entry,
                                     struct gp_error *err)
 {
     for (struct model_version *v = entry->versions; v; v = v->next)
         v->fingerprint = 0;
-    sync_look(&loader->sync, entry);
+    if (sync_look(&loader->sync, entry, err) != GP_OK)
+        return err->status;
+    entry = models_entry(loader->models, name);
+    if (!entry)
+        return fail_name(name, err);
     *err = entry->error;
     for (struct model_version *v = entry->versions; v && err->status == GP_OK;
          v = v->next)
@@ -169,17 +180,17 @@ static void load_model(struct loader *loader, const char *name, struct gp_error 
 {
     struct model_entry *entry = models_entry(loader->models, name);
     if (!entry) {
-        sync_look(&loader->sync, NULL);
+        if (sync_look(&loader->sync, NULL, err) != GP_OK)
+            return;
         entry = models_entry(loader->models, name);
     }
     if (!entry) {
-        gp_error_set(err, GP_NOT_FOUND, "no model is named \"%.*s\"", gp_cut(name, 64),
-                     name);
+        fail_name(name, err);
         return;
     }
-    entry->is_unloaded = false;
+    models_set_unloaded(loader->models, entry, false);
     if (loader->sync.path && !entry->options->path)
-        (void)load_versions(loader, entry, err);
+        (void)load_versions(loader, entry, name, err);
     else
         (void)load_entry(loader, entry, err);
 }
@@ -190,8 +201,7 @@ static void unload_model(struct loader *loader, const char *name, struct gp_erro
     if (entry)
         unload_entry(loader, entry);
     else
-        gp_error_set(err, GP_NOT_FOUND, "no model is named \"%.*s\"", gp_cut(name, 64),
-                     name);
+        fail_name(name, err);
 }
 
 /* Models at paths whose files changed. */
@@ -203,6 +213,12 @@ static void reload_entry(struct model_entry *entry, void *arg)
     if (path && !entry->is_unloaded && entry->versions &&
         entry->versions->fingerprint != load_fingerprint(path))
         (void)load_entry(loader, entry, &err);
+}
+
+static void reload_all(struct loader *loader)
+{
+    models_each_entry(loader->models, reload_entry, loader);
+    (void)sync_look(&loader->sync, NULL, NULL);
 }
 
 static void obey_command(struct loader *loader, struct loader_command *command,
@@ -217,10 +233,21 @@ static void obey_command(struct loader *loader, struct loader_command *command,
     } else if (command->ask == LOADER_UNLOAD) {
         unload_model(loader, command->name, err);
     } else {
-        models_each_entry(loader->models, reload_entry, loader);
-        sync_look(&loader->sync, NULL);
+        reload_all(loader);
     }
     command->done(command);
+}
+
+static void obey_hangup(struct loader *loader)
+{
+    pthread_mutex_lock(&loader->lock);
+    const bool has_hangup = loader->has_hangup && !loader->is_ending;
+    loader->has_hangup = false;
+    pthread_mutex_unlock(&loader->lock);
+    if (!has_hangup)
+        return;
+    log_line(loader->host.log, GP_LOG_INFO, "SIGHUP: looking at the models' files again");
+    reload_all(loader);
 }
 
 static struct loader_command *next_command(struct loader *loader, bool *is_ending)
@@ -254,7 +281,7 @@ static void *loader_main(void *arg)
         while ((command = next_command(loader, &is_ending)))
             obey_command(loader, command, is_ending);
         if (wait_ms == 0 && !is_ending)
-            sync_look(&loader->sync, NULL);
+            (void)sync_look(&loader->sync, NULL, NULL);
         close_left(loader);
     }
     return NULL;

@@ -204,6 +204,14 @@ void models_set_error(struct models *models, struct model_entry *entry,
     pthread_mutex_unlock(&models->lock);
 }
 
+void models_set_unloaded(struct models *models, struct model_entry *entry,
+                         bool is_unloaded)
+{
+    pthread_mutex_lock(&models->lock);
+    entry->is_unloaded = is_unloaded;
+    pthread_mutex_unlock(&models->lock);
+}
+
 void models_publish(struct models *models, struct model_version *version,
                     struct model *model)
 {
@@ -297,7 +305,9 @@ static struct model *fail_ready(const struct model_entry *entry,
     else
         gp_error_set(err, GP_UNAVAILABLE, "model \"%s\" is not ready: it is %s",
                      entry->name,
-                     version ? model_state_name(version->state) : "not loaded yet");
+                     version              ? model_state_name(version->state)
+                     : entry->is_unloaded ? "unloaded"
+                                          : "not loaded yet");
     return NULL;
 }
 

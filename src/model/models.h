@@ -82,6 +82,10 @@ void models_set_state(struct models *models, struct model_version *version,
 void models_set_error(struct models *models, struct model_entry *entry,
                       const struct gp_error *why);
 
+/* Says whether the model was unloaded on request: then nothing but a request loads it. */
+void models_set_unloaded(struct models *models, struct model_entry *entry,
+                         bool is_unloaded);
+
 /* Serves the version by this model from now on, instead of the previous one, if any. The table
  * takes over the caller's hold. */
 void models_publish(struct models *models, struct model_version *version,

@@ -242,9 +242,12 @@ int sync_wait_ms(struct sync *sync)
     return ms;
 }
 
-void sync_look(struct sync *sync, const struct model_entry *at_once)
+enum gp_status sync_look(struct sync *sync, const struct model_entry *at_once,
+                         struct gp_error *err)
 {
-    struct gp_error err = {0};
-    if (sync->path && look_at(sync, at_once, &err) != GP_OK)
-        say_trouble(sync, &err);
+    struct gp_error why = {0};
+    if (!sync->path || look_at(sync, at_once, &why) == GP_OK)
+        return GP_OK;
+    say_trouble(sync, &why);
+    return gp_error_set(err, why.status, "%s", why.message);
 }

@@ -29,8 +29,10 @@ void sync_finish(struct sync *sync);
 /* How long to wait for sync->watch.fd before the next look; -1: forever, 0: look now. */
 int sync_wait_ms(struct sync *sync);
 
-/* Looks again, and loads and retires versions accordingly. Versions of `at_once`, if not NULL, need
- * not be settled. */
-void sync_look(struct sync *sync, const struct model_entry *at_once);
+/* Looks again, and loads and retires versions accordingly, which may remove entries. Versions of
+ * `at_once`, if not NULL, need not be settled. Fails, which is logged, if the repository cannot be
+ * read; err may be NULL. */
+enum gp_status sync_look(struct sync *sync, const struct model_entry *at_once,
+                         struct gp_error *err);
 
 #endif

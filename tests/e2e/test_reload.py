@@ -179,6 +179,20 @@ def test_load_and_unload(repository):
         assert ask(server, "/late") == 4
 
 
+def test_load_of_what_is_not_there(repository):
+    """Neither a model whose folder went while it was unloaded, nor one of a repository that went."""
+    version(repository, "other", 1)
+    with serve(repository) as server:
+        assert server.ask("POST", "/control/models/m/unload").status == 200
+        shutil.rmtree(repository / "m")
+        answer = server.ask("POST", "/control/models/m/load")
+        assert answer.status == 404 and '"m"' in answer.text
+        repository.rename(repository.with_name("away"))
+        answer = server.ask("POST", "/control/models/other/load")
+        assert answer.status == 404 and str(repository) in answer.text
+        assert ask(server, "/other") == 1
+
+
 def test_largest_version(repository):
     version(repository, "m", 2**64 - 1, says=5)
     with serve(repository) as server:
