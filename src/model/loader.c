@@ -280,6 +280,7 @@ static void *loader_main(void *arg)
         struct loader_command *command;
         while ((command = next_command(loader, &is_ending)))
             obey_command(loader, command, is_ending);
+        obey_hangup(loader);
         if (wait_ms == 0 && !is_ending)
             (void)sync_look(&loader->sync, NULL, NULL);
         close_left(loader);
@@ -295,6 +296,7 @@ enum gp_status loader_start(struct loader *loader, struct gp_error *err)
         return gp_error_set(err, GP_UNAVAILABLE,
                             "cannot make a thread to load models: %s",
                             place_explain(rc, words));
+    pthread_mutex_lock(&loader->lock);
     loader->has_thread = true;
     return GP_OK;
 }
@@ -313,7 +315,7 @@ void loader_stop(struct loader *loader)
         return;
     loader_hurry(loader);
     pthread_join(loader->thread, NULL);
-    loader->has_thread = false;
+    loader->has_thread = false; /* no lock: is_ending is set */
 }
 
 void loader_command(struct loader *loader, struct loader_command *command)
@@ -332,4 +334,12 @@ void loader_command(struct loader *loader, struct loader_command *command)
     }
     gp_error_set(&command->error, GP_UNAVAILABLE, "the server does not run");
     command->done(command);
+}
+
+void loader_hang_up(struct loader *loader)
+{
+    pthread_mutex_lock(&loader->lock);
+    loader->has_hangup = true;
+    pthread_mutex_unlock(&loader->lock);
+    wake_loader(loader);
 }

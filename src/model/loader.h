@@ -38,6 +38,7 @@ struct loader {
     struct model *left;   /* to be closed */
     struct loader_command *commands;
     struct loader_command **commands_end;
+    bool has_hangup; /* a signal asks for LOADER_RELOAD */
 
     atomic_bool is_ending; /* set under the lock */
 };
@@ -77,5 +78,8 @@ void loader_hurry(struct loader *loader);
 
 /* From any thread, but not from `done`. */
 void loader_command(struct loader *loader, struct loader_command *command);
+
+/* Any thread: LOADER_RELOAD, once for all signals that came before it begins. */
+void loader_hang_up(struct loader *loader);
 
 #endif

@@ -1,7 +1,6 @@
 #include "server/signals.h"
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "base/place.h"
 #include "server/server.h"
 
@@ -85,24 +84,6 @@ static void end_by_force(struct service *service)
     _exit(1);
 }
 
-static void end_reload(struct loader_command *command)
-{
-    mem_free(command);
-}
-
-/* The files of models are looked at again; which, is in the log. With the lock held. */
-static void begin_reload(struct service *service)
-{
-    struct loader_command *command = service->server ? mem_zalloc(sizeof *command) : NULL;
-    if (!command)
-        return;
-    log_line(&service->server->log, GP_LOG_INFO,
-             "SIGHUP: looking at the models' files again");
-    command->ask = LOADER_RELOAD;
-    command->done = end_reload;
-    loader_command(&service->server->loader, command);
-}
-
 static void take_signal(struct service *service, int number, int64_t *end_ns)
 {
     if (number == SIGCHLD)
@@ -112,8 +93,8 @@ static void take_signal(struct service *service, int number, int64_t *end_ns)
         if (*end_ns || (!service->server && !service->is_ending))
             _exit(128 + number);
         *end_ns = begin_end(service);
-    } else if (number == SIGHUP) {
-        begin_reload(service);
+    } else if (number == SIGHUP && service->server) {
+        loader_hang_up(&service->server->loader);
     }
     pthread_mutex_unlock(&service->lock);
 }

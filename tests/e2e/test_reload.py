@@ -228,6 +228,29 @@ SLOW = """
 """
 
 
+def test_hangups_while_a_model_loads(tmp_path):
+    """However many, they are one look more."""
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
+    path = write(tmp_path, f"import os, time\nopen({str(begun)!r}, 'w').close()\n"
+                 f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.01)\n{ECHO}")
+    gate.touch()
+    with Server("--pool", "256MiB", "--instances", 1, *PYTHON, f"m={path}", engine="auto") as server:
+        gate.unlink()
+        begun.unlink()
+        loading = threading.Thread(target=server.ask, args=("POST", "/control/models/m/load"))
+        loading.start()
+        eventually(begun.exists)
+        for _ in range(50):
+            server.signal(signal.SIGHUP)
+            threading.Event().wait(0.002)
+        gate.touch()
+        loading.join()
+        assert server.ask("POST", "/control/models/m/load").status == 200
+        eventually(lambda: "looking at the models' files again" in server.stderr)
+        assert server.ask("POST", "/control/models/m/load").status == 200
+        assert server.stderr.count("looking at the models' files again") == 1
+
+
 def test_hangup_reloads_a_file(tmp_path):
     path = write(tmp_path, SAYS.format(1))
     with Server("--pool", "256MiB", "--instances", 1, *PYTHON, f"m={path}", engine="auto") as server:
