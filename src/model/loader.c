@@ -157,7 +157,7 @@ static enum gp_status fail_name(const char *name, struct gp_error *err)
 /* Of a model in the repository: what its policy wants, whether it changed or not. The look may
  * remove the entry. */
 static enum gp_status load_versions(struct loader *loader, struct model_entry *entry,
-                                    struct gp_error *err)
+                                    const char *name, struct gp_error *err)
 {
     for (struct model_version *v = entry->versions; v; v = v->next)
         v->fingerprint = 0;
@@ -171,8 +171,7 @@ static enum gp_status load_versions(struct loader *loader, struct model_entry *e
          v = v->next)
         *err = v->error;
     if (err->status == GP_OK && !entry->versions)
-        gp_error_set(err, GP_NOT_FOUND, "model \"%s\" is not in the repository",
-                     entry->name);
+        gp_error_set(err, GP_NOT_FOUND, "model \"%s\" is not in the repository", name);
     return err->status;
 }
 
@@ -211,6 +210,7 @@ static void reload_entry(struct model_entry *entry, void *arg)
     const char *path = entry->options->path;
     struct gp_error err;
     if (path && !entry->is_unloaded && entry->versions &&
+        !atomic_load(&loader->is_ending) &&
         entry->versions->fingerprint != load_fingerprint(path))
         (void)load_entry(loader, entry, &err);
 }
@@ -298,6 +298,7 @@ enum gp_status loader_start(struct loader *loader, struct gp_error *err)
                             place_explain(rc, words));
     pthread_mutex_lock(&loader->lock);
     loader->has_thread = true;
+    pthread_mutex_unlock(&loader->lock);
     return GP_OK;
 }
 

@@ -98,7 +98,8 @@ static void take_version(struct look *look, struct model_entry *entry,
         return;
     }
     version->fingerprint = found->fingerprint;
-    (void)load_version(sync->models, sync->host, entry, version, found->path, &err);
+    if (!atomic_load(sync->host->is_ending))
+        (void)load_version(sync->models, sync->host, entry, version, found->path, &err);
 }
 
 /* What is wanted no longer goes when all that is wanted is there, what has been deleted always. */

@@ -6,6 +6,8 @@
 #include "model/models.h"
 #include "model/repository_watch.h"
 
+#include <stdatomic.h>
+
 /* Belongs to one thread at a time. Zeroed: there is no repository. */
 struct sync {
     struct models *models;

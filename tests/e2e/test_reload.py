@@ -228,6 +228,20 @@ SLOW = """
 """
 
 
+def test_end_in_the_middle_of_a_look(tmp_path):
+    """What is not loaded yet is left."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    version(repository, "m", 1)
+    with serve(repository, "--drain-timeout", "600s") as server:
+        for n in range(30):
+            version(repository, f"m{n:02}", 1, source=SLOW.format(1))
+        eventually(lambda: "m00 version 1 is ready" in server.stderr, 30)
+        server.signal()
+        server.wait(20)
+        assert "m29" not in server.stderr
+
+
 def test_hangups_while_a_model_loads(tmp_path):
     """However many, they are one look more."""
     gate, begun = tmp_path / "gate", tmp_path / "begun"
