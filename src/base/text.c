@@ -171,3 +171,23 @@ void text_json_puts(struct text *text, const char *string)
 {
     text_json(text, string, strlen(string));
 }
+
+void text_label(struct text *text, const char *value)
+{
+    uint32_t c;
+    size_t left = strlen(value);
+    text_puts(text, "\"");
+    for (size_t n; left; value += n, left -= n) {
+        const size_t length = gp_text_next(value, left, &c);
+        n = length ? length : 1;
+        if (!length)
+            text_puts(text, "\xef\xbf\xbd");
+        else if (c == '\n')
+            text_puts(text, "\\n");
+        else if (c == '"' || c == '\\')
+            text_printf(text, "\\%c", (char)c);
+        else
+            text_add(text, value, n);
+    }
+    text_puts(text, "\"");
+}

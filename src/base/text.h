@@ -42,6 +42,9 @@ void text_show(struct text *text, const char *bytes, size_t size_bytes);
 void text_json(struct text *text, const char *bytes, size_t size_bytes);
 void text_json_puts(struct text *text, const char *string);
 
+/* The value of a Prometheus label, in quotes. Bytes that are not UTF-8 become U+FFFD. */
+void text_label(struct text *text, const char *value);
+
 /* True when the bytes are well-formed UTF-8 (RFC 3629: shortest form, no surrogates). */
 bool text_is_utf8(const char *bytes, size_t size_bytes);
 

@@ -250,6 +250,15 @@ static void json_escapes_what_cannot_be_seen(void **state)
     text_finish(&text);
 }
 
+static void a_label_has_what_is_there(void **state)
+{
+    (void)state;
+    struct text text = {0};
+    text_label(&text, "\xd0\xb6 \"\\\n\x1b\xd0");
+    assert_string_equal(text.data, "\"\xd0\xb6 \\\"\\\\\\n\x1b\ufffd\"");
+    text_finish(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +271,7 @@ int main(void)
         cmocka_unit_test(shown_in_any_room),
         cmocka_unit_test(messages_are_whole),
         cmocka_unit_test(json_escapes_what_cannot_be_seen),
+        cmocka_unit_test(a_label_has_what_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
