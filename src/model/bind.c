@@ -239,9 +239,16 @@ static bool bind_outputs(struct model *model, struct inference *inference)
     return true;
 }
 
+static uint64_t count_rows(const struct gp_call *call)
+{
+    return call->n_inputs && call->inputs[0].rank ? (uint64_t)call->inputs[0].shape[0]
+                                                  : 1;
+}
+
 bool model_bind(struct inference *inference)
 {
     struct model *model = inference->model;
+    inference->n_rows = count_rows(&inference->request->call);
     engine_run_begin(&inference->run.engine_run);
     call_of(inference)->config =
         inference->request->call.config ? inference->request->call.config : "";

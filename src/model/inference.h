@@ -42,6 +42,7 @@ struct inference {
     /* Wanted output i is output_order[i] of the run; NULL: all outputs in the run's order. */
     const uint32_t *output_order;
     uint32_t n_wanted;
+    uint64_t n_rows; /* of the first input; 1 if it has none */
     struct run run;
 
     struct gp_error error; /* why it failed; GP_OK if it has not */

@@ -381,6 +381,7 @@ void model_close(struct model *model)
     if (model->engine)
         model->engine->close(model->handle);
     slots_finish(&model->slots);
+    counts_drop(model->counts);
     poller_need_less(model->host->poller, model->n_threads);
     gp_arena_destroy(model->arena);
     mem_free(model);

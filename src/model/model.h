@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "model/counts.h"
 #include "model/slots.h"
 
 #include <graphpipe/server.h>
@@ -48,6 +49,7 @@ struct model {
     uint32_t timeout_ms;
     unsigned n_threads; /* needed for its runs */
     struct slots slots;
+    struct counts *counts; /* held; NULL until it is published */
 
     struct task news; /* about the children, taken by a thread that polls */
     atomic_bool has_news;

@@ -21,6 +21,12 @@ void models_init(struct models *models)
     pthread_mutex_init(&models->lock, NULL);
 }
 
+static void destroy_version(struct model_version *version)
+{
+    counts_drop(version->counts);
+    mem_free(version);
+}
+
 void models_finish(struct models *models)
 {
     while (models->open) {
@@ -32,9 +38,10 @@ void models_finish(struct models *models)
         struct model_version *version = models->entries[i]->versions;
         while (version) {
             struct model_version *next = version->next;
-            mem_free(version);
+            destroy_version(version);
             version = next;
         }
+        counts_drop_list(models->entries[i]->counts);
         gp_arena_destroy(models->entries[i]->arena);
     }
     mem_free(models->entries);
@@ -165,6 +172,7 @@ void models_remove(struct models *models, struct model_entry *entry)
     if (models->by_default == entry)
         models->by_default = NULL;
     pthread_mutex_unlock(&models->lock);
+    counts_drop_list(entry->counts);
     gp_arena_destroy(entry->arena);
 }
 
@@ -181,10 +189,17 @@ struct model_version *models_version(struct models *models, struct model_entry *
         return NULL;
     version->number = number;
     pthread_mutex_lock(&models->lock);
-    version->next = *at;
-    *at = version;
+    version->counts =
+        counts_take(&entry->counts, number, models->n_counters, models->n_counting);
+    if (version->counts) {
+        version->next = *at;
+        *at = version;
+    }
     pthread_mutex_unlock(&models->lock);
-    return version;
+    if (version->counts)
+        return version;
+    mem_free(version);
+    return NULL;
 }
 
 void models_set_state(struct models *models, struct model_version *version,
@@ -218,6 +233,8 @@ void models_publish(struct models *models, struct model_version *version,
     pthread_mutex_lock(&models->lock);
     struct model *before = version->model;
     version->model = model;
+    model->counts = version->counts;
+    counts_hold(model->counts);
     version->state = MODEL_READY;
     version->error = (struct gp_error){0};
     model->next = models->open;
@@ -239,7 +256,7 @@ void models_retire(struct models *models, struct model_entry *entry,
     pthread_mutex_unlock(&models->lock);
     if (version->model)
         model_drop(version->model);
-    mem_free(version);
+    destroy_version(version);
 }
 
 /* "a, b, c, ...": with the lock held. */
@@ -479,6 +496,16 @@ void models_each(struct models *models, void (*visit)(struct model *model, void 
     pthread_mutex_unlock(&models->lock);
 }
 
+/* Those of its children, which go with it. */
+static void keep_counts(struct model *model)
+{
+    struct counters *counters = &model->counts->counters;
+    const struct isolate_counts children = isolate_count(model->isolate);
+    counters_add(counters, 0, COUNTS_CHILD_RESTARTS, children.n_restarts);
+    for (unsigned i = 0; i < 4; i++)
+        counters_add(counters, 0, COUNTS_CHILD_ENDED + i, children.ended[i]);
+}
+
 void models_close(struct models *models, struct model *model)
 {
     pthread_mutex_lock(&models->lock);
@@ -487,6 +514,8 @@ void models_close(struct models *models, struct model *model)
         at = &(*at)->next;
     if (*at)
         *at = model->next;
+    if (model->counts && model->isolate)
+        keep_counts(model);
     pthread_mutex_unlock(&models->lock);
     model_close(model);
 }

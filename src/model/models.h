@@ -24,6 +24,7 @@ struct model_version {
     struct model *model;   /* while it is served, even while its successor loads */
     struct gp_error error; /* why the last load failed; GP_OK if it did not */
     uint64_t fingerprint;  /* of the files last loaded, or that failed to; 0: none */
+    struct counts *counts; /* held */
     bool is_wanted;
     struct model_version *next; /* the next lower */
 };
@@ -33,6 +34,7 @@ struct model_entry {
     struct gp_arena *arena;           /* of the entry and its options */
     struct gp_model_options *options; /* a copy */
     struct model_version *versions;   /* the highest first */
+    struct counts *counts;            /* of its versions, and of some that have gone */
     struct gp_error error;            /* why it has no version; GP_OK: see the versions */
     bool is_declared; /* by options: it stays even if the repository lacks it */
     bool is_unloaded; /* by control: until it is loaded again */
@@ -48,6 +50,8 @@ struct models {
     struct model_entry **entries; /* by name */
     size_t n_entries;
     struct model_entry *by_default; /* of that name, while there is one */
+    unsigned n_counters;            /* of each version, beside those of counts.h */
+    unsigned n_counting;            /* threads, about */
 };
 
 void models_init(struct models *models);

@@ -360,8 +360,10 @@ void poller_stop(struct poller *poller)
 struct worker *worker_create(struct poller *poller)
 {
     struct worker *worker = mem_zalloc(sizeof *worker);
-    if (worker)
-        worker_init(worker, poller, poller->log);
+    if (!worker)
+        return NULL;
+    worker_init(worker, poller, poller->log);
+    worker->number = atomic_fetch_add(&poller->n_made, 1);
     return worker;
 }
 

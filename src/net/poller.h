@@ -43,6 +43,7 @@ struct poller {
     atomic_ulong n_runs;        /* ended */
     atomic_bool has_short_runs; /* as the watcher found last */
     atomic_bool is_stopping;
+    atomic_uint n_made; /* workers, ever */
 
     struct source ready;        /* an eventfd: there are ready tasks */
     pthread_mutex_t ready_lock; /* of the list */
