@@ -120,17 +120,27 @@ static void log_access(struct log *log, struct log_lines *lines,
     log_gather(log, lines);
 }
 
-void access_answered(struct exchange *x, int status, struct log_lines *lines)
+static void count_answer(struct exchange *x, int status, unsigned thread,
+                         int64_t total_ns)
+{
+    struct metrics *metrics = &x->server->metrics;
+    if (x->is_counted)
+        counters_add(&metrics->counters, thread, METRICS_ENDED, 1);
+    x->is_counted = false;
+    counters_add(&metrics->counters, thread, METRICS_SENT_BYTES, x->sent_bytes);
+    if (x->kind == METRICS_INFERENCE)
+        metrics_inference(x->model->counts, thread, x->protocol, status, total_ns);
+    else
+        metrics_request(metrics, thread, x->kind, status);
+}
+
+void access_answered(struct exchange *x, int status, unsigned thread,
+                     struct log_lines *lines)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "OTHER"};
     struct gp_server *server = x->server;
     const int64_t total_ns = clock_now_ns() - x->arrived_ns;
-    if (x->is_counted)
-        atomic_fetch_sub_explicit(&server->metrics.n_in_flight, 1, memory_order_relaxed);
-    x->is_counted = false;
-    metrics_request(&server->metrics, status, total_ns);
-    atomic_fetch_add_explicit(&server->metrics.sent_bytes, x->sent_bytes,
-                              memory_order_relaxed);
+    count_answer(x, status, thread, total_ns);
     if (server->log.level < GP_LOG_DEBUG)
         return;
     const struct access access = {

@@ -7,8 +7,9 @@
 /* Appends "127.0.0.1:40000", "[::1]:40000" or "unix". */
 void access_put_client(struct text *text, const struct sockaddr_in6 *from);
 
-/* Counts and logs the answer to x, or (status 499) that the client had left. */
-void access_answered(struct exchange *x, int status, struct log_lines *lines);
+/* On the thread of that number: counts and logs the answer to x, or (status 499) that the client had left. */
+void access_answered(struct exchange *x, int status, unsigned thread,
+                     struct log_lines *lines);
 
 /* Counts that a client was refused for lack of room, and logs who and why, but so rarely that an
  * attack cannot fill the log. */

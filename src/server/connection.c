@@ -44,7 +44,7 @@ void connection_close(struct connection *c)
     timers_leave(&server->timers, &c->guest.timer);
     if (c->x && c->x->is_counted) {
         struct log_lines lines = {0};
-        access_answered(c->x, 499, &lines);
+        access_answered(c->x, 499, 0, &lines);
         log_write(&server->log, &lines);
         log_lines_finish(&lines);
     }

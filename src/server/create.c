@@ -152,6 +152,16 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
     return NULL;
 }
 
+/* Those that poll are half of the threads which count, as the others run and answer. */
+static enum gp_status open_metrics(struct gp_server *server, struct gp_error *err)
+{
+    server->models.n_counters = METRICS_N_OF_MODEL;
+    server->models.n_counting = server->options.n_pollers * 2;
+    return metrics_init(&server->metrics, server->models.n_counting)
+               ? GP_OK
+               : gp_error_set(err, GP_NO_MEMORY, "no memory for the metrics");
+}
+
 static enum gp_status create_threads(struct gp_server *server, struct gp_error *err)
 {
     const struct model_host host = {
@@ -171,8 +181,9 @@ static enum gp_status create_threads(struct gp_server *server, struct gp_error *
     server->timers.take_back = turn_take_back;
     server->connections.n_most = server->options.max_connections;
     server->stop.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    enum gp_status status =
-        poller_init(poller, &server->log, server->options.n_pollers, err);
+    enum gp_status status = open_metrics(server, err);
+    if (status == GP_OK)
+        status = poller_init(poller, &server->log, server->options.n_pollers, err);
     if (status == GP_OK)
         status = timers_init(&server->timers, poller, err);
     if (status == GP_OK && !poller_add(poller, &server->stop, EPOLLIN))
@@ -350,6 +361,7 @@ void gp_server_destroy(struct gp_server *server)
     if (server->stop.fd >= 0)
         close(server->stop.fd);
     connections_finish(&server->connections);
+    metrics_finish(&server->metrics);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
     mem_free(server);

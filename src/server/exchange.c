@@ -103,6 +103,8 @@ static void clear_exchange(struct exchange *x)
     x->format = NULL;
     x->model = NULL;
     x->is_counted = false;
+    x->kind = METRICS_OTHER;
+    x->protocol = METRICS_GRAPHPIPE;
     x->head_fed = x->body_size = x->body_length = 0;
     x->request = (struct gp_request){0};
     x->arrived_ns = 0;

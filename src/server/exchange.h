@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "http/http.h"
 #include "model/inference.h"
+#include "server/metrics.h"
 
 #include <graphpipe/message.h>
 
@@ -22,6 +23,7 @@ struct route;
 
 /* How bodies are read and answers written. Readers fail with x->error; writers make the answer. */
 struct format {
+    enum metrics_protocol protocol;
     bool (*read_request)(struct exchange *x);
     void (*write_metadata)(struct exchange *x);
     void (*write_outputs)(struct exchange *x, const struct gp_tensor *outputs,
@@ -56,6 +58,9 @@ struct exchange {
     const struct format *format;
     struct model *model; /* held; NULL if none is requested */
     bool is_counted;     /* in flight */
+    enum metrics_kind kind;
+    enum metrics_protocol
+        protocol; /* of an inference, whatever its answer is written in */
     struct pool_buffer body;
     size_t body_size;   /* received */
     size_t body_length; /* announced */

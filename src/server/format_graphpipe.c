@@ -64,6 +64,7 @@ static void write_word_text(struct exchange *x, const char *word)
 }
 
 const struct format format_graphpipe = {
+    .protocol = METRICS_GRAPHPIPE,
     .read_request = read_message,
     .write_metadata = write_metadata_today,
     .write_outputs = write_outputs_today,
@@ -83,6 +84,7 @@ static void write_outputs_2018(struct exchange *x, const struct gp_tensor *outpu
 }
 
 const struct format format_2018 = {
+    .protocol = METRICS_2018,
     .read_request = read_message,
     .write_metadata = write_metadata_2018,
     .write_outputs = write_outputs_2018,

@@ -31,6 +31,7 @@ static void write_word(struct exchange *x, const char *word)
 }
 
 const struct format format_json = {
+    .protocol = METRICS_JSON,
     .write_metadata = write_metadata,
     .write_error = write_error,
     .write_word = write_word,

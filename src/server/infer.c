@@ -55,6 +55,7 @@ bool infer_begin(struct worker *worker, struct exchange *x)
     if (!read_request(worker, x)) {
         exchange_answer_error(x);
     } else if (x->request.kind == GP_REQUEST_METADATA) {
+        x->kind = METRICS_METADATA;
         x->format->write_metadata(x);
     } else if (enter_model(worker, x)) {
         return false;
@@ -105,12 +106,20 @@ static const struct gp_tensor *wanted_outputs(struct exchange *x, uint32_t *n)
                                                                                   : NULL;
 }
 
-void infer_answer(struct exchange *x)
+static void count_run(const struct worker *worker, const struct exchange *x)
+{
+    const struct inference *inference = &x->inference;
+    const uint64_t n_rows = inference->error.status == GP_OK ? inference->n_rows : 0;
+    if (inference->ran_ns || inference->queued_ns)
+        metrics_run(x->model->counts, worker->number, inference->waited_ns,
+                    inference->ran_ns, n_rows);
+}
+
+void infer_answer(struct worker *worker, struct exchange *x)
 {
     struct inference *inference = &x->inference;
     uint32_t n = 0;
-    if (inference->ran_ns)
-        metrics_observe(&x->server->metrics.run_time, inference->ran_ns);
+    count_run(worker, x);
     if (inference->error.status != GP_OK) {
         answer_failure(x);
         return;

@@ -9,7 +9,7 @@
 bool infer_begin(struct worker *worker, struct exchange *x);
 
 /* Makes the answer once the inference has come back. */
-void infer_answer(struct exchange *x);
+void infer_answer(struct worker *worker, struct exchange *x);
 
 /* The exchange that the inference is part of. */
 struct exchange *infer_exchange(const struct inference *inference);

@@ -1,60 +1,87 @@
-/* server/metrics.h - counters of a server, and their text for Prometheus. */
+/* server/metrics.h - what a server counts; metrics_text.h writes it.
+ *
+ * What each request adds to is in rows by thread (base/counters.h): inferences in those of their
+ * model's version, everything else in the server's. */
 #ifndef GP_SERVER_METRICS_H
 #define GP_SERVER_METRICS_H
 
-#include "base/pool.h"
-#include "base/text.h"
-#include "engine/isolate.h"
+#include "model/counts.h"
 
-#include <stdatomic.h>
-#include <stdint.h>
-
-enum { METRICS_N_STATUSES = 600, METRICS_N_BUCKETS = 15 };
-
-/* Seconds: from 50 microseconds to 100 seconds. */
-struct metrics_histogram {
-    atomic_ulong buckets[METRICS_N_BUCKETS + 1];
-    atomic_ulong sum_us;
+enum {
+    METRICS_N_CODES = 16,   /* of HTTP, that answers have; 499: the client left */
+    METRICS_N_BUCKETS = 20, /* of a histogram, with the one that has no bound */
+    METRICS_N_HISTOGRAM = METRICS_N_BUCKETS + 1 /* and the sum, in nanoseconds */
 };
 
-/* What a client is refused for lack of room, or of a share of it. */
+/* What a request is for. */
+enum metrics_kind {
+    METRICS_OTHER, /* no such path or model, or no complete head */
+    METRICS_CONTROL,
+    METRICS_SCRAPE,
+    METRICS_METADATA,
+    METRICS_INFERENCE,
+    METRICS_N_KINDS
+};
+
+/* What inferences are asked for in. */
+enum metrics_protocol {
+    METRICS_GRAPHPIPE,
+    METRICS_2018,
+    METRICS_JSON,
+    METRICS_N_PROTOCOLS
+};
+
+/* Counters of a server. */
+enum {
+    METRICS_BEGUN, /* requests whose head is complete */
+    METRICS_ENDED, /* of those */
+    METRICS_RECEIVED_BYTES,
+    METRICS_SENT_BYTES,
+    METRICS_REQUESTS, /* that are no inferences, by kind and code */
+    METRICS_N = METRICS_REQUESTS + METRICS_INFERENCE * METRICS_N_CODES
+};
+
+/* Counters of a model's version. */
+enum {
+    METRICS_ROWS = COUNTS_OTHERS,
+    METRICS_INFERENCES, /* by protocol and code */
+    METRICS_REQUEST_TIME = METRICS_INFERENCES + METRICS_N_PROTOCOLS * METRICS_N_CODES,
+    METRICS_WAIT_TIME = METRICS_REQUEST_TIME + METRICS_N_HISTOGRAM,
+    METRICS_RUN_TIME = METRICS_WAIT_TIME + METRICS_N_HISTOGRAM,
+    METRICS_N_OF_MODEL = METRICS_RUN_TIME + METRICS_N_HISTOGRAM - COUNTS_OTHERS
+};
+
+/* Why a client is refused: there was no room, or its share of it is used up. */
 enum metrics_refusal {
     METRICS_REFUSED_CONNECTION,
-    METRICS_REFUSED_HEAD,    /* the received part of a request, kept until more comes */
+    METRICS_REFUSED_HEAD, /* the received part of a request, to be kept until more comes */
     METRICS_REFUSED_BODY,    /* with its answer */
     METRICS_REFUSED_WAITING, /* a place in the queue */
     METRICS_N_REFUSALS
 };
 
 struct metrics {
-    atomic_ulong requests[METRICS_N_STATUSES]; /* by HTTP status */
-    struct metrics_histogram request_time;     /* from the head to the last byte sent */
-    struct metrics_histogram run_time;         /* in the engine */
-    atomic_ulong received_bytes;
-    atomic_ulong sent_bytes;
+    struct counters counters;
+    double started_s; /* when the process did, since 1970; 0: not known */
     atomic_ulong n_accepted;
     atomic_ulong n_evicted;
     atomic_ulong n_revoked;
-    atomic_ulong n_refused[METRICS_N_REFUSALS]; /* by what lacked room */
-    atomic_uint n_in_flight;                    /* requests between head and answer */
+    atomic_ulong n_refused[METRICS_N_REFUSALS];
 };
 
-void metrics_request(struct metrics *metrics, int status, int64_t total_ns);
-void metrics_observe(struct metrics_histogram *histogram, int64_t ns);
+extern const int metrics_codes[METRICS_N_CODES];
+extern const int64_t metrics_bounds_ns[METRICS_N_BUCKETS - 1];
 
-/* Current values that are known elsewhere. */
-struct metrics_gauges {
-    unsigned n_connections;
-    unsigned n_peers;
-    unsigned n_waiting;
-    unsigned n_slots;
-    struct pool_counts pool;
-    int is_ready;
-    unsigned long n_lines_lost; /* of the log */
-    bool has_children;          /* an engine is isolated */
-    struct isolate_counts children;
-};
-void metrics_write(struct metrics *metrics, const struct metrics_gauges *gauges,
-                   struct text *text);
+/* For about that many threads; false if memory is short. */
+bool metrics_init(struct metrics *metrics, unsigned n_threads);
+void metrics_finish(struct metrics *metrics);
+
+/* Any of the threads, which are numbered from 0. */
+void metrics_request(struct metrics *metrics, unsigned thread, enum metrics_kind kind,
+                     int status);
+void metrics_inference(struct counts *counts, unsigned thread,
+                       enum metrics_protocol protocol, int status, int64_t total_ns);
+void metrics_run(struct counts *counts, unsigned thread, int64_t waited_ns,
+                 int64_t ran_ns, uint64_t n_rows);
 
 #endif

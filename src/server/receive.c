@@ -174,7 +174,7 @@ static enum step head_done(struct worker *worker, struct connection *c, size_t h
 {
     struct exchange *x = c->x;
     x->arrived_ns = x->inference.arrived_ns = clock_now_ns();
-    atomic_fetch_add_explicit(&x->server->metrics.n_in_flight, 1, memory_order_relaxed);
+    counters_add(&x->server->metrics.counters, worker->number, METRICS_BEGUN, 1);
     x->is_counted = true;
     x->http.is_kept_alive = x->http.is_kept_alive && !c->guest.is_for_health;
     const char *head = worker->window + worker->window_start;

@@ -12,6 +12,7 @@
 #include "server/format.h"
 #include "server/host.h"
 #include "server/infer.h"
+#include "server/metrics_text.h"
 #include "server/models_json.h"
 
 #include <string.h>
@@ -30,35 +31,9 @@ static void answer_word(struct exchange *x, int status, const char *word)
     x->format->write_word(x, word);
 }
 
-/* What of the metrics is known to the models. */
-static void add_model(struct model *model, void *arg)
-{
-    struct metrics_gauges *gauges = arg;
-    gauges->n_waiting += slots_n_waiting(&model->slots);
-    gauges->n_slots += model->slots.n;
-    if (!model->isolate)
-        return;
-    const struct isolate_counts counts = isolate_count(model->isolate);
-    gauges->has_children = true;
-    for (int i = 0; i < 4; i++) {
-        gauges->children.children[i] += counts.children[i];
-        gauges->children.ended[i] += counts.ended[i];
-    }
-    gauges->children.n_restarts += counts.n_restarts;
-}
-
 static enum served get_metrics(struct exchange *x)
 {
-    struct gp_server *server = x->server;
-    struct metrics_gauges gauges = {
-        .n_connections = connections_count(&server->connections),
-        .n_peers = connections_count_peers(&server->connections),
-        .pool = pool_count(server->pool),
-        .is_ready = !server_is_draining(server),
-        .n_lines_lost = atomic_load(&server->log.n_lost),
-    };
-    models_each(&server->models, add_model, &gauges);
-    metrics_write(&server->metrics, &gauges, &x->text);
+    metrics_write(x->server, x->arena, &x->text);
     exchange_answer_text(x, "text/plain; version=0.0.4; charset=utf-8");
     return SERVED_ANSWER;
 }
@@ -177,24 +152,28 @@ static enum served get_models(struct exchange *x)
 /* In a path ":name" stands for any one part. */
 struct route {
     const char *path;
-    const char *allow;  /* the methods, as 405 tells them */
+    const char *allow; /* the methods, as 405 tells them */
+    enum metrics_kind kind;
     bool changes_state; /* which may take its time */
     enum served (*serve)(struct exchange *x);
 };
 
 static const struct route routes[] = {
-    {"/control/is_ready", ANY_METHOD, false, get_is_ready},
-    {"/control/is_alive", ANY_METHOD, false, get_is_alive},
-    {"/control/client_count", ANY_METHOD, false, get_client_count},
-    {"/control/shutdown", "Allow: POST\r\n", true, shut_down},
-    {"/control/models/:name/is_ready", ANY_METHOD, false, get_model_is_ready},
-    {"/control/models/:name/load", "Allow: POST\r\n", true, load_model},
-    {"/control/models/:name/unload", "Allow: POST\r\n", true, unload_model},
-    {"/metrics", "Allow: GET, HEAD\r\n", false, get_metrics},
+    {"/control/is_ready", ANY_METHOD, METRICS_CONTROL, false, get_is_ready},
+    {"/control/is_alive", ANY_METHOD, METRICS_CONTROL, false, get_is_alive},
+    {"/control/client_count", ANY_METHOD, METRICS_CONTROL, false, get_client_count},
+    {"/control/shutdown", "Allow: POST\r\n", METRICS_CONTROL, true, shut_down},
+    {"/control/models/:name/is_ready", ANY_METHOD, METRICS_CONTROL, false,
+     get_model_is_ready},
+    {"/control/models/:name/load", "Allow: POST\r\n", METRICS_CONTROL, true, load_model},
+    {"/control/models/:name/unload", "Allow: POST\r\n", METRICS_CONTROL, true,
+     unload_model},
+    {"/metrics", "Allow: GET, HEAD\r\n", METRICS_SCRAPE, false, get_metrics},
 };
 
 /* GET of "/" where there are several models. */
-static const struct route list_route = {"/", ANY_METHOD, false, get_models};
+static const struct route list_route = {"/", ANY_METHOD, METRICS_METADATA, false,
+                                        get_models};
 
 static bool is_path(const char *target, const char *path)
 {
@@ -351,6 +330,8 @@ static bool find_model(struct exchange *x)
         x->format = &format_json;
     else if (x->format != &format_graphpipe)
         x->format = &format_2018;
+    x->protocol = x->format->protocol;
+    x->kind = x->http.method == HTTP_METHOD_POST ? METRICS_INFERENCE : METRICS_METADATA;
     return true;
 }
 
@@ -363,6 +344,7 @@ bool routes_find(struct exchange *x, const char *head)
     x->route = find_route(x);
     if (!x->route)
         return check_path(x) && find_model(x);
+    x->kind = x->route->kind;
     return check_method(x) &&
            (!x->route->changes_state || check_control(x, head, host, authority->size));
 }
@@ -374,8 +356,8 @@ bool routes_may_wait(const struct exchange *x)
 
 enum served routes_serve(struct worker *worker, struct exchange *x)
 {
-    atomic_fetch_add_explicit(&x->server->metrics.received_bytes, x->body_size,
-                              memory_order_relaxed);
+    counters_add(&x->server->metrics.counters, worker->number, METRICS_RECEIVED_BYTES,
+                 x->body_size);
     if (x->error.status != GP_OK) { /* refused when its head came */
         exchange_answer_error(x);
         return SERVED_ANSWER;

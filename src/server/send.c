@@ -75,7 +75,7 @@ static enum step end_answer(struct worker *worker, struct connection *c)
 {
     struct exchange *x = c->x;
     const bool is_kept_alive = x->is_kept_alive;
-    access_answered(x, x->answer.status, &worker->lines);
+    access_answered(x, x->answer.status, worker->number, &worker->lines);
     const bool is_long =
         x->must_close && !c->guest.is_for_health && !server_is_draining(c->server);
     c->since_ns = clock_now_ns();
@@ -102,7 +102,7 @@ enum step send_answer(struct worker *worker, struct connection *c)
     struct exchange *x = c->x;
     size_t turn_bytes = 0;
     if (!x->parts && !begin_answer(worker, c)) {
-        access_answered(x, 503, &worker->lines);
+        access_answered(x, 503, worker->number, &worker->lines);
         connection_end_exchange(c);
         connection_refuse_plainly(c);
         return STEP_NEXT;

@@ -360,7 +360,7 @@ static void turn_goes_on(struct worker *worker, struct task *task)
 {
     struct exchange *x = infer_exchange((struct inference *)(void *)task);
     if (!x->route)
-        infer_answer(x);
+        infer_answer(worker, x);
     if (x->answer.size_bytes > LONG_ANSWER_BYTES)
         worker_share(worker);
     take_turn(worker, x->connection, STEP_NEXT);

@@ -217,6 +217,34 @@ class Connection:
         return not self.received and not self.receive()
 
 
+class Metrics(dict):
+    """{'requests_total{model="echo",...,code="200"}': 3.0, ...}, without the prefix. Asked for
+    fewer labels, or for none, it gives the sum over the others, as PromQL's sum by() does."""
+
+    def __init__(self, text):
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        super().__init__((name.removeprefix("graphpipe_"), float(value)) for name, value in lines)
+
+    def __missing__(self, key):
+        name, labels = self.parts(key)
+        found = [value for other, value in self.items()
+                 if self.parts(other)[0] == name and labels <= self.parts(other)[1]]
+        if not found:
+            raise KeyError(key)
+        return sum(found)
+
+    def get(self, key, default=None):
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    @staticmethod
+    def parts(key):
+        name, _, labels = key.partition("{")
+        return name, set(re.findall(r'(\w+="(?:\\.|[^"\\])*")', labels))
+
+
 # --- the server -------------------------------------------------------------------------
 
 class Server:
@@ -321,10 +349,7 @@ class Server:
         return self.ask("POST", "/", encode(*tensors, **keywords), fields)
 
     def metrics(self):
-        """{'requests_total{code="200"}': 3.0, ...}, without the prefix."""
-        lines = self.ask("GET", "/metrics").text.splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return {name.removeprefix("graphpipe_"): float(value) for name, value in pairs}
+        return Metrics(self.ask("GET", "/metrics").text)
 
     def signal(self, number=signal.SIGTERM):
         self.is_told_to_end |= number in (signal.SIGTERM, signal.SIGINT)

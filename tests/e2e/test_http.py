@@ -88,12 +88,12 @@ def test_absolute_target_of_a_control_route(echo):
 # --- connections ------------------------------------------------------------------------
 
 def test_connection_is_kept_alive(echo):
-    before = echo.metrics()["connections_total"]
+    before = echo.metrics()["accepted_connections_total"]
     with echo.connect() as connection:
         for i in range(5):
             assert echoed(connection.ask("POST", "/", encode(uint8(bytes([i]))))) == bytes([i])
             assert connection.ask("GET").fields.get("connection") is None
-    assert echo.metrics()["connections_total"] == before + 2
+    assert echo.metrics()["accepted_connections_total"] == before + 2
 
 
 @pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close"])
@@ -475,16 +475,16 @@ def test_metrics_add_up():
                 connection.ask("POST", "/", b"bad")
             connection.ask("GET", "/v1")
         server.ask("PUT")
-        counts = eventually(lambda: (m := server.metrics())["requests_total{code=\"405\"}"] and m)
+        counts = eventually(lambda: (m := server.metrics())['other_requests_total{code="405"}'] and m)
         assert counts['requests_total{code="200"}'] == 7
         assert counts['requests_total{code="400"}'] == 2
-        assert counts['requests_total{code="404"}'] == 1
-        assert counts['requests_total{code="405"}'] == 1
-        assert counts["request_seconds_count"] == 11
-        assert counts['request_seconds_bucket{le="+Inf"}'] == 11
+        assert counts['other_requests_total{kind="other",code="404"}'] == 1
+        assert counts['other_requests_total{kind="other",code="405"}'] == 1
+        assert counts["request_seconds_count"] == counts["requests_total"] == 9
+        assert counts['request_seconds_bucket{le="+Inf"}'] == 9
         assert counts["run_seconds_count"] == 7
         assert counts["received_bytes_total"] == 7 * len(encode(SMALL)) + 2 * 3
-        assert counts["connections_total"] == 3
+        assert counts["accepted_connections_total"] == 3
         assert counts["ready"] == 1 and counts["slots"] >= 1 and counts["waiting"] == 0
         # the request for the metrics itself is in flight
         eventually(lambda: (m := server.metrics())["in_flight"] == m["connections"] == 1)

@@ -218,10 +218,10 @@ def test_failing_engine_raises():
 def test_one_session_keeps_its_connection(echo):
     """What `requests` does when it is let: the same bytes over one connection."""
     request = convert.serialize_infer_request(convert.InferReq(None, [A]))
-    before = echo.metrics()["connections_total"]
+    before = echo.metrics()["accepted_connections_total"]
     with requests.Session() as session:
         for _ in range(10):
             answer = session.post(echo.url, data=request)
             (back,), errors = convert.deserialize_infer_response(answer.content)
             assert same(back, A) and not errors
-    assert echo.metrics()["connections_total"] == before + 2
+    assert echo.metrics()["accepted_connections_total"] == before + 2

@@ -158,7 +158,9 @@ static void check_empty(struct gp_server *server)
     assert_int_equal(slots->n_waiting, 0);
     assert_int_equal(server->connections.n, 0);
     assert_null(server->connections.first);
-    assert_int_equal(atomic_load(&server->metrics.n_in_flight), 0);
+    const struct counters *counters = &server->metrics.counters;
+    assert_int_equal(counters_sum(counters, METRICS_BEGUN),
+                     counters_sum(counters, METRICS_ENDED));
     assert_int_equal(pool_count(server->pool).used_bytes, 0);
     assert_int_equal(pool_count(server->pool).reserved_bytes, 0);
 }
