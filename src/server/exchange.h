@@ -59,8 +59,7 @@ struct exchange {
     struct model *model; /* held; NULL if none is requested */
     bool is_counted;     /* in flight */
     enum metrics_kind kind;
-    enum metrics_protocol
-        protocol; /* of an inference, whatever its answer is written in */
+    enum metrics_protocol protocol; /* of an inference, however it is answered */
     struct pool_buffer body;
     size_t body_size;   /* received */
     size_t body_length; /* announced */
