@@ -175,6 +175,14 @@ static enum gp_status load_versions(struct loader *loader, struct model_entry *e
     return err->status;
 }
 
+/* A load that failed has changed nothing. The look may have removed the entry. */
+static void unload_again(struct loader *loader, const char *name)
+{
+    struct model_entry *entry = models_entry(loader->models, name);
+    if (entry && !(entry->versions && entry->versions->model))
+        unload_entry(loader, entry);
+}
+
 static void load_model(struct loader *loader, const char *name, struct gp_error *err)
 {
     struct model_entry *entry = models_entry(loader->models, name);
@@ -187,11 +195,14 @@ static void load_model(struct loader *loader, const char *name, struct gp_error 
         fail_name(name, err);
         return;
     }
+    const bool was_unloaded = entry->is_unloaded;
     models_set_unloaded(loader->models, entry, false);
     if (loader->sync.path && !entry->options->path)
         (void)load_versions(loader, entry, name, err);
     else
         (void)load_entry(loader, entry, err);
+    if (err->status != GP_OK && was_unloaded)
+        unload_again(loader, name);
 }
 
 static void unload_model(struct loader *loader, const char *name, struct gp_error *err)

@@ -355,6 +355,7 @@ enum gp_status slots_start_threads(struct slots *slots, struct gp_error *err)
         slot->worker = worker_create(slots->poller);
         if (!slot->worker)
             return gp_error_set(err, GP_NO_MEMORY, "no memory for a slot's thread");
+        worker_reserve(slot->worker);
         const int rc = pthread_create(&slot->thread, NULL, slot_main, slot);
         if (rc != 0) {
             char words[PLACE_WORDS_BYTES];

@@ -177,6 +177,13 @@ static void say_trouble(struct sync *sync, const struct gp_error *err)
 static enum gp_status look_at(struct sync *sync, const struct model_entry *at_once,
                               struct gp_error *err)
 {
+    /* One that comes soon after another stands for that: only time tells that a copy is over. */
+    const int64_t now_ns = clock_now_ns();
+    const bool is_soon = now_ns - sync->looked_ns < REPOSITORY_WATCH_SETTLE_MS * CLOCK_MS;
+    if (is_soon && sync->n_looks > 1)
+        sync->n_looks--;
+    else
+        sync->looked_ns = now_ns;
     const unsigned n = sync->n_looks;
     struct look look = {
         .sync = sync,

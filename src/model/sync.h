@@ -6,8 +6,6 @@
 #include "model/models.h"
 #include "model/repository_watch.h"
 
-#include <stdatomic.h>
-
 /* Belongs to one thread at a time. Zeroed: there is no repository. */
 struct sync {
     struct models *models;
@@ -19,6 +17,7 @@ struct sync {
     struct gp_arena *arenas[2]; /* of the previous and the current look, in turn */
     struct catalog looks[2];
     unsigned n_looks;
+    int64_t looked_ns;       /* the present one */
     struct gp_error trouble; /* last logged about the repository as a whole */
 };
 

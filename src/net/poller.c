@@ -156,7 +156,12 @@ void poller_ready(struct poller *poller, struct task *task)
 
 bool worker_takes_any(const struct worker *worker)
 {
-    return worker->polls;
+    return !worker->is_reserved;
+}
+
+void worker_reserve(struct worker *worker)
+{
+    worker->is_reserved = true;
 }
 
 void worker_share(struct worker *worker)

@@ -28,6 +28,9 @@ void worker_share(struct worker *worker);
 /* False for a thread that runs tasks of one kind (worker_create). */
 bool worker_takes_any(const struct worker *worker);
 
+/* The thread is for what it is given by name: a slot's own. */
+void worker_reserve(struct worker *worker);
+
 /* Around a run of an engine, or any other long work: the watcher finds a stand-in if no poller
  * is left. */
 void worker_engage(struct worker *worker);

@@ -22,6 +22,7 @@ struct worker {
 
     unsigned number; /* from 0, as threads are made */
     bool polls;      /* otherwise the thread is not the poller's */
+    bool is_reserved; /* runs what it is given, and nothing else */
     bool is_parked;
     struct worker *next_parked;
     struct worker *next; /* of the poller's workers */

@@ -6,6 +6,7 @@ import pytest
 
 from harness import (PROGRAM, SMALL, Server, begun, echoed, encode, eventually, held, http,
                      plugin, slow, uint8)
+from python_models import PYTHON
 
 
 def serve(*arguments, **keywords):
@@ -108,6 +109,26 @@ def test_unloaded_and_loaded_again():
         assert control(server, "a", "load").text == "ok\n"
         assert_serves_a(server)
         assert server.ask("GET", "/control/models/a/is_ready").status == 200
+
+
+def test_load_that_fails_changes_nothing(tmp_path):
+    """Of one that is served, and of one that was unloaded."""
+    model = tmp_path / "model.py"
+    model.write_text("def infer(inputs):\n    return inputs\n")
+    with Server("--pool", "256MiB", *PYTHON, f"m={model}", engine="auto") as server:
+        model.write_text("raise RuntimeError('broken')\n")
+        for is_ready in (200, 200):
+            assert "broken" in control(server, "m", "load").text
+            assert server.ask("GET", "/control/is_ready").status == is_ready
+        assert control(server, "m", "unload").status == 200
+        assert "broken" in control(server, "m", "load").text
+        assert server.ask("GET", "/control/is_ready").status == 200
+        assert models_state(server, "m") == "unloaded"
+
+
+def models_state(server, name):
+    answer = server.ask("GET", f"/control/models/{name}/is_ready")
+    return "unloaded" if answer.status == 503 and "unloaded" in answer.text else answer.text
 
 
 @pytest.mark.parametrize("what", ["load", "unload"])

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from harness import MODELS, PATIENCE, Server, encode, eventually, start_fails
+from harness import MODELS, PATIENCE, SANITIZE, Server, encode, eventually, start_fails
 from needs import need
 from python_models import ECHO, PYTHON, floats, tensor, write
 
@@ -351,7 +351,8 @@ def test_reloads_under_load(engine, tmp_path):
         assert not traffic.wrong and traffic.n_asked > n
         assert after["descriptors"] <= before["descriptors"] + 2
         assert after["threads"] <= before["threads"] + 2  # of one generation more at a time
-        assert after["memory"] <= before["memory"] * 1.1 + 2048
+        if "address" not in SANITIZE:  # which keeps what was freed for a while
+            assert after["memory"] <= before["memory"] * 1.1 + 2048
 
 
 def test_child_that_is_killed_while_a_version_loads(repository):
