@@ -152,14 +152,14 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
     return NULL;
 }
 
-/* Those that poll are half of the threads which count, as the others run and answer. */
+/* Threads beside those that poll run and answer too: as many, at a guess. */
 static enum gp_status open_metrics(struct gp_server *server, struct gp_error *err)
 {
     server->models.n_counters = METRICS_N_OF_MODEL;
     server->models.n_counting = server->options.n_pollers * 2;
-    return metrics_init(&server->metrics, server->models.n_counting)
-               ? GP_OK
-               : gp_error_set(err, GP_NO_MEMORY, "no memory for the metrics");
+    if (metrics_init(&server->metrics, server->models.n_counting))
+        return GP_OK;
+    return gp_error_set(err, GP_NO_MEMORY, "no memory for the metrics");
 }
 
 static enum gp_status create_threads(struct gp_server *server, struct gp_error *err)

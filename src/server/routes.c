@@ -326,12 +326,15 @@ static bool find_model(struct exchange *x)
     x->inference.model = x->model;
     x->inference.run.engine_run.memory = x->model->memory;
     shorten_deadline(x);
+    if (x->http.method == HTTP_METHOD_POST)
+        x->kind = METRICS_INFERENCE;
+    else if (x->http.method != HTTP_METHOD_OTHER)
+        x->kind = METRICS_METADATA;
     if (x->http.method != HTTP_METHOD_POST)
         x->format = &format_json;
     else if (x->format != &format_graphpipe)
         x->format = &format_2018;
     x->protocol = x->format->protocol;
-    x->kind = x->http.method == HTTP_METHOD_POST ? METRICS_INFERENCE : METRICS_METADATA;
     return true;
 }
 
