@@ -152,11 +152,11 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
     return NULL;
 }
 
-/* Threads beside those that poll run and answer too: as many, at a guess. */
+/* More rows than threads that poll, so that two of them seldom have the same one. */
 static enum gp_status open_metrics(struct gp_server *server, struct gp_error *err)
 {
     server->models.n_counters = METRICS_N_OF_MODEL;
-    server->models.n_counting = server->options.n_pollers * 2;
+    server->models.n_counting = server->options.n_pollers * 8;
     if (metrics_init(&server->metrics, server->models.n_counting))
         return GP_OK;
     return gp_error_set(err, GP_NO_MEMORY, "no memory for the metrics");
