@@ -150,6 +150,7 @@ enum gp_status models_set_default(struct models *models, const char *name,
         entry = find_entry(models, name, strlen(name));
     else if (models->n_entries == 1)
         entry = models->entries[0];
+    mem_free((void *)(size_t)models->default_name);
     models->default_name = entry ? mem_strdup(entry->name) : NULL;
     models->by_default = models->default_name ? entry : NULL;
     const bool is_set = models->by_default || (!name && !entry);

@@ -53,6 +53,8 @@ void fake_model_end(struct fake_model *fake)
         n_free++;
     assert_int_equal(n_free, slots->n);
     slots_finish(slots);
+    if (fake->model.counts)
+        counts_drop(fake->model.counts);
     assert_int_equal(pool_count(fake->host.pool).used_bytes, 0);
     pool_destroy(fake->host.pool);
 }
