@@ -101,7 +101,7 @@ foreach(source ${sources})
     target_link_options(${name} PRIVATE ${wrapped})
     add_test(NAME ${name} COMMAND ${name})
     set(labels fault tsan)
-    if(name MATCHES request) # a minute there, and on the same paths as test_fault_calls
+    if(name MATCHES "request|load") # minutes there, on the paths of other tests
         set(labels fault)
     endif()
     set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS "${labels}"
