@@ -157,7 +157,7 @@ static enum gp_status take_body(struct engine_run *run, size_t size_bytes,
 static enum gp_status read_file(const char *path, struct engine_run *run,
                                 size_t *size_bytes, struct gp_error *err)
 {
-    struct stat info;
+    struct stat info = {0};
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     enum gp_status status = GP_OK;
     if (fd < 0 || fstat(fd, &info) != 0)
