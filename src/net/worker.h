@@ -20,8 +20,8 @@ struct worker {
     size_t window_end;
     struct log_lines lines; /* not written yet */
 
-    unsigned number; /* from 0, as threads are made */
-    bool polls;      /* otherwise the thread is not the poller's */
+    unsigned number;  /* from 0, as threads are made */
+    bool polls;       /* otherwise the thread is not the poller's */
     bool is_reserved; /* runs what it is given, and nothing else */
     bool is_parked;
     struct worker *next_parked;
