@@ -25,7 +25,7 @@ void worker_take(struct worker *worker, struct task *task);
  * does not poll keeps its own. */
 void worker_share(struct worker *worker);
 
-/* False for a thread that runs tasks of one kind (worker_create). */
+/* False for a thread that is reserved. */
 bool worker_takes_any(const struct worker *worker);
 
 /* The thread is for what it is given by name: a slot's own. */

@@ -1,6 +1,7 @@
 #include "server/models_json.h"
 
 #include "base/clock.h"
+#include "wire/metadata_json.h"
 
 #include <inttypes.h>
 
@@ -46,22 +47,6 @@ static void put_aliases(struct text *text, const struct gp_model_options *option
     text_puts(text, "}");
 }
 
-static void put_ios(struct text *text, const char *what, const struct gp_io *ios,
-                    uint32_t n)
-{
-    text_printf(text, ",\n      \"%s\": [", what);
-    for (uint32_t i = 0; i < n; i++) {
-        text_puts(text, i ? ", {\"name\": " : "{\"name\": ");
-        text_json_puts(text, ios[i].name);
-        text_printf(text, ", \"type\": \"%s\", \"shape\": [",
-                    gp_dtype_name(ios[i].dtype));
-        for (uint32_t k = 0; k < ios[i].rank; k++)
-            text_printf(text, k ? ", %lld" : "%lld", (long long)ios[i].shape[k]);
-        text_puts(text, "]}");
-    }
-    text_puts(text, "]");
-}
-
 static void put_entry(const struct model_entry *entry, void *arg)
 {
     struct list *list = arg;
@@ -81,8 +66,10 @@ static void put_entry(const struct model_entry *entry, void *arg)
     put_versions(text, entry);
     put_aliases(text, entry->options);
     if (model) {
-        put_ios(text, "inputs", model->metadata.inputs, model->metadata.n_inputs);
-        put_ios(text, "outputs", model->metadata.outputs, model->metadata.n_outputs);
+        metadata_write_ios(text, "inputs", model->metadata.inputs,
+                           model->metadata.n_inputs);
+        metadata_write_ios(text, "outputs", model->metadata.outputs,
+                           model->metadata.n_outputs);
     }
     text_puts(text, "}");
 }

@@ -15,8 +15,8 @@ static void write_io(struct text *text, const struct gp_io *io)
     text_puts(text, "}");
 }
 
-static void write_ios(struct text *text, const char *key, const struct gp_io *ios,
-                      uint32_t n)
+void metadata_write_ios(struct text *text, const char *key, const struct gp_io *ios,
+                        uint32_t n)
 {
     text_printf(text, ",\n  \"%s\": [", key);
     for (uint32_t i = 0; i < n; i++) {
@@ -35,7 +35,7 @@ void metadata_write_json(struct text *text, const struct gp_metadata *metadata)
         text_printf(text, "%s  \"%s\": ", i ? ",\n" : "{\n", keys[i]);
         text_json_puts(text, values[i] ? values[i] : "");
     }
-    write_ios(text, "inputs", metadata->inputs, metadata->n_inputs);
-    write_ios(text, "outputs", metadata->outputs, metadata->n_outputs);
+    metadata_write_ios(text, "inputs", metadata->inputs, metadata->n_inputs);
+    metadata_write_ios(text, "outputs", metadata->outputs, metadata->n_outputs);
     text_puts(text, "\n}\n");
 }

@@ -10,4 +10,8 @@
 /* Writes an object with a line for each key, input and output, and a final line break. */
 void metadata_write_json(struct text *text, const struct gp_metadata *metadata);
 
+/* Writes ',', the key, and an array with a line for each input or output. */
+void metadata_write_ios(struct text *text, const char *key, const struct gp_io *ios,
+                        uint32_t n);
+
 #endif
