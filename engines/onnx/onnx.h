@@ -51,6 +51,7 @@ struct onnx_model {
     /* one per device; on CPUs one of n_threads, and one of a single thread */
     struct OrtSession **sessions;
     uint32_t n_sessions;
+    uint32_t n_cores;
     /* on CPUs, with more concurrent runs than this each has one thread */
     uint32_t n_wide;
     atomic_uint n_running;
@@ -79,7 +80,8 @@ enum gp_status onnx_session_open(struct onnx_model *model,
                                  struct gp_error *err);
 
 /* Takes the session for a run that begins now; give when it has ended. */
-struct OrtSession *onnx_session_take(struct onnx_model *model, uint32_t slot);
+struct OrtSession *onnx_session_take(struct onnx_model *model, uint32_t slot,
+                                     const struct gp_call *call);
 void onnx_session_give(struct onnx_model *model);
 
 /* Fills inputs and outputs from the session. `file` tells which of them have no shape. */

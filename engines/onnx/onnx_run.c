@@ -214,7 +214,7 @@ static enum gp_status run_session(struct onnx_model *model, struct onnx_slot *sl
                                   const struct gp_call *call, struct gp_error *err)
 {
     struct OrtSession *session =
-        onnx_session_take(model, (uint32_t)(slot - model->slots));
+        onnx_session_take(model, (uint32_t)(slot - model->slots), call);
     struct OrtStatus *failed = model->ort->api.Run(
         session, slot->options, slot->input_names,
         (const struct OrtValue *const *)slot->values, call->n_inputs, call->output_names,

@@ -1,12 +1,16 @@
 /* The sessions of a model, and which of them runs a call. All slots share them, so that
  * the weights are in memory once, or twice: a run of several threads answers soonest, but
  * when all cores have runs, runs of one thread each get more done. So small models
- * without a given number of threads have a wide and a narrow session;
+ * without a given number of threads have a wide and a narrow session; the cores that runs of
+ * other models use count too (gp_call.n_free_cores). A session's threads are settled when it is
+ * opened: the runtime has no option of a single run for them.
  * docs/decisions/onnx-threads.md has the figures. Both give the same bits.
  *
  * On GPUs there is a session per device. The runtime copies inputs there in place, and
  * outputs to where they are needed; operators without a kernel there run on the CPU. */
 #include "onnx.h"
+
+#include "../cores.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -159,6 +163,7 @@ enum gp_status onnx_session_open(struct onnx_model *model,
     const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
     model->n_threads = options->n_threads ? options->n_threads : n_cores;
     model->n_slots = device_n_slots(&model->devices, options);
+    model->n_cores = n_cores;
     model->n_wide = n_cores / 2;
     model->sessions = calloc(model->devices.n + 2, sizeof *model->sessions);
     if (!model->sessions)
@@ -174,12 +179,14 @@ enum gp_status onnx_session_open(struct onnx_model *model,
     return open_cpu(model, opening, options->n_threads == 0, err);
 }
 
-struct OrtSession *onnx_session_take(struct onnx_model *model, uint32_t slot)
+struct OrtSession *onnx_session_take(struct onnx_model *model, uint32_t slot,
+                                     const struct gp_call *call)
 {
-    const uint32_t n_running = atomic_fetch_add(&model->n_running, 1) + 1;
+    const uint32_t n_own = atomic_fetch_add(&model->n_running, 1) + 1;
     if (model->devices.n)
         return model->sessions[slot % model->n_sessions];
-    return model->sessions[n_running > model->n_wide ? model->n_sessions - 1 : 0];
+    const uint32_t n_runs = cores_n_runs(call, n_own, model->n_cores);
+    return model->sessions[n_runs > model->n_wide ? model->n_sessions - 1 : 0];
 }
 
 void onnx_session_give(struct onnx_model *model)

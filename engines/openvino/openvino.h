@@ -50,6 +50,7 @@ struct ov_model {
     ov_model_t *graph;
     struct ov_lane lanes[N_LANES]; /* for single runs, if that differs; for all others */
     uint32_t n_lanes;
+    uint32_t n_cores;
     atomic_uint n_running;
     struct ov_shapes *shapes; /* NULL: all shapes are fixed, and runs can be stopped */
     /* read-locked by runs, write-locked by those that must be alone */

@@ -170,6 +170,7 @@ enum gp_status openvino_lanes_open(struct ov_model *model,
     const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
     const uint32_t n_threads =
         options->n_threads ? least(options->n_threads, n_cores) : n_cores;
+    model->n_cores = n_cores;
     model->n_slots = options->n_slots ? options->n_slots : n_cores;
     const uint32_t n_streams =
         options->n_threads ? least(model->n_slots, n_cores / n_threads) : 1;

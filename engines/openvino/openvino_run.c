@@ -7,6 +7,8 @@
  * openvino_shape.c explains what an unfinished run leaves behind. */
 #include "openvino.h"
 
+#include "../cores.h"
+
 #include <string.h>
 
 static void stop(void *arg)
@@ -217,7 +219,8 @@ enum gp_status openvino_run(void *self, uint32_t slot, const struct gp_call *cal
     enum gp_status status = openvino_shapes_check(model, call, &is_fixed, err);
     if (status != GP_OK)
         return status;
-    const bool is_alone = atomic_fetch_add(&model->n_running, 1) == 0;
+    const uint32_t n_own = atomic_fetch_add(&model->n_running, 1) + 1;
+    const bool is_alone = cores_n_runs(call, n_own, model->n_cores) == 1;
     status = enter(model, is_fixed, err);
     struct ov_request *request = NULL;
     if (status == GP_OK) {

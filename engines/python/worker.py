@@ -80,6 +80,7 @@ class Worker(object):
     def answer(self, record):
         """Takes the body of RUN and returns that of DONE."""
         record.take(8)  # the deadline, which the server enforces
+        record.u32()  # the free cores: how many threads a library uses is settled at the start
         record.text()  # the request's config
         asked = record.texts()
         inputs = self.tensors.read_inputs(record, self.inputs)

@@ -302,6 +302,7 @@ static void find_writes(pytorch_model &model)
 static void plan_threads(pytorch_model &model, const struct gp_engine_options *options)
 {
     const uint32_t n_cores = options->n_cores ? options->n_cores : 1;
+    model.n_cores = n_cores;
     model.n_threads = options->n_threads ? options->n_threads : n_cores;
     model.n_wide =
         options->n_threads || pytorch_has_gpus(model) ? 0 : std::max(n_cores / 2, 1u);

@@ -63,7 +63,8 @@ struct pytorch_model {
 
     uint32_t n_slots = 1;
     uint32_t n_threads = 1; /* of a run */
-    uint32_t n_wide = 0;    /* concurrent runs beyond which each has one; 0: never */
+    uint32_t n_cores = 1;
+    uint32_t n_wide = 0; /* concurrent runs beyond which each has one; 0: never */
     std::atomic<uint32_t> n_running{0};
 
     /* for the description, and the memory that it points into */

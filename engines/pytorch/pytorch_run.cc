@@ -7,6 +7,7 @@
  *
  * How many threads a run has is a setting of the thread that calls it. Slots have threads
  * of their own, so that each keeps its setting and its helpers. */
+#include "../cores.h"
 #include "pytorch.h"
 
 #include <ATen/Parallel.h>
@@ -287,12 +288,13 @@ static void set_threads(uint32_t n_threads)
     now = n_threads;
 }
 
-/* One of the runs that are under way. */
+/* One of the runs under way, and how many share the cores with it as it begins. */
 struct under_way {
     std::atomic<uint32_t> &n;
-    const uint32_t n_running;
-    explicit under_way(pytorch_model &model)
-        : n(model.n_running), n_running(n.fetch_add(1) + 1)
+    const uint32_t n_runs;
+    under_way(pytorch_model &model, const struct gp_call *call)
+        : n(model.n_running),
+          n_runs(cores_n_runs(call, n.fetch_add(1) + 1, model.n_cores))
     {
     }
     ~under_way()
@@ -327,9 +329,8 @@ enum gp_status pytorch_run(void *self, uint32_t slot, const struct gp_call *call
         const pytorch_listener listener(model);
         c10::IValue result;
         {
-            const under_way run(model);
-            set_threads(model.n_wide && run.n_running > model.n_wide ? 1
-                                                                     : model.n_threads);
+            const under_way run(model, call);
+            set_threads(model.n_wide && run.n_runs > model.n_wide ? 1 : model.n_threads);
             result = pytorch_forward(model, slot, call->inputs, call->n_inputs);
         }
         give_outputs(model, result, call, outputs);

@@ -177,9 +177,10 @@ struct gp_engine {
     enum gp_status (*describe)(void *model, struct gp_description *description,
                                struct gp_error *err);
 
-    /* Runs one call. The host has checked the inputs against the description: they come
-     * in the described order, without optional ones that the request left out, named, and
-     * with the described types and shapes; output names are resolved (n_outputs is 0 only
+    /* Runs one call, on no more threads than call->n_free_cores where that can be chosen:
+     * runs of other models want cores too. The host has checked the inputs against the
+     * description: they come in the described order, without optional ones that the request
+     * left out, named, and with the described types and shapes; output names are resolved (n_outputs is 0 only
      * where a flag says so). Must set every requested output, in the order of the
      * request. */
     enum gp_status (*run)(void *model, uint32_t slot, const struct gp_call *call,

@@ -103,6 +103,9 @@ struct gp_call {
     const char *config;         /* passed to the engine unchanged; NULL: "" */
     int64_t deadline_ns;        /* on CLOCK_MONOTONIC; 0: none */
     const struct gp_host *host; /* set by the host for an engine, otherwise NULL */
+    /* A hint from the host, for an engine: the cores that no other run is using as this one
+     * begins, at least 1; 0: unknown. */
+    uint32_t n_free_cores;
 };
 
 /* Bytes per element; 0 for GP_NULL, GP_STRING and unknown numbers. */

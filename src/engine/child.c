@@ -235,6 +235,7 @@ static bool read_run(struct runner *runner, struct record *record)
     if (!record_keep(record, runner->arena))
         return false;
     call->deadline_ns = (int64_t)record_u64(record);
+    call->n_free_cores = record_u32(record);
     call->config = record_text(record);
     call->n_outputs = record_u32(record);
     call->output_names = record_texts(record, runner->arena, call->n_outputs);

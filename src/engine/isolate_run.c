@@ -125,6 +125,7 @@ static enum gp_status write_run(struct child *child, struct engine_run *run,
         return err->status;
     record_begin(out, RECORD_RUN, ++child->run_id);
     record_put_u64(out, (uint64_t)call->deadline_ns);
+    record_put_u32(out, call->n_free_cores);
     record_put_text(out, call->config);
     record_put_u32(out, call->n_outputs);
     for (uint32_t i = 0; i < call->n_outputs; i++)

@@ -12,7 +12,8 @@
  *                           n_outputs, n_files, i64 max_batch, text summary, version, description,
  *                           name, {text name, description, u32 dtype, flags, rank, i64 dimensions} for
  *                           each input and output, text for each file
- *   RUN     to the child    i64 deadline_ns, text config, u32 n_outputs, texts, u32 n_inputs, tensors
+ *   RUN     to the child    i64 deadline_ns, u32 n_free_cores, text config, u32 n_outputs, texts,
+ *                           u32 n_inputs, tensors
  *   ALLOC   from the child  u64 size_bytes: a buffer for an output, during a run
  *   PLACE   to the child    u64 offset in the arena of outputs
  *   DONE    from the child  u32 n_outputs, tensors
@@ -34,7 +35,7 @@
 
 #include <stdbool.h>
 
-enum { RECORD_CONTRACT = 3, RECORD_MAX_BYTES = 1 << 20 };
+enum { RECORD_CONTRACT = 4, RECORD_MAX_BYTES = 1 << 20 };
 
 #define RECORD_INLINE UINT64_MAX
 

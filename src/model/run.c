@@ -26,6 +26,12 @@ static bool is_in_vain(struct inference *inference)
     return true;
 }
 
+static uint32_t count_free_cores(const struct worker *worker, const struct model *model)
+{
+    const unsigned n_others = worker_n_engaged(worker) - 1;
+    return n_others < model->host->n_cores ? model->host->n_cores - n_others : 1;
+}
+
 /* Runs the engine while the watcher watches the slot. */
 static void execute_run(struct worker *worker, struct run *run)
 {
@@ -34,6 +40,7 @@ static void execute_run(struct worker *worker, struct run *run)
     struct gp_error *err = &inference->error;
     worker_engage(worker);
     slots_run_begin(&model->slots, run);
+    run->engine_run.call.n_free_cores = count_free_cores(worker, model);
     run->engine_run.writes_outputs = model->description.flags & GP_WRITES_OUTPUTS;
     const bool is_done = model_settle(inference) &&
                          engine_run_execute(&run->engine_run, model->engine,

@@ -131,6 +131,12 @@ void worker_disengage(struct worker *worker)
         poller_forget(worker->poller);
 }
 
+unsigned worker_n_engaged(const struct worker *worker)
+{
+    const int n = atomic_load_explicit(&worker->poller->n_engaged, memory_order_relaxed);
+    return n > 1 ? (unsigned)n : 1;
+}
+
 static void signal_event(int event_fd)
 {
     const uint64_t one = 1;

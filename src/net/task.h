@@ -36,6 +36,9 @@ void worker_reserve(struct worker *worker);
 void worker_engage(struct worker *worker);
 void worker_disengage(struct worker *worker);
 
+/* How many runs are under way in the process, this thread's among them. */
+unsigned worker_n_engaged(const struct worker *worker);
+
 /* From any thread: gives the task to a thread that polls, waking one if none does. */
 void poller_ready(struct poller *poller, struct task *task);
 

@@ -93,7 +93,7 @@ def tensor(dtype, shape, offset, size, name=""):
 
 
 def call(*tensors, outputs=()):
-    return u64(0) + text("") + u32(len(outputs)) + b"".join(map(text, outputs)) + u32(
+    return u64(0) + u32(1) + text("") + u32(len(outputs)) + b"".join(map(text, outputs)) + u32(
         len(tensors)) + b"".join(tensors)
 
 
@@ -119,9 +119,9 @@ LIES = {
     "a size that is not the shape's": call(tensor("float32", [2], 0, 4)),
     "beyond the end": call(tensor("uint8", [65], 64 * MIB - 64, 65)),
     "an offset that wraps": call(tensor("uint8", [16], HUGE - 7, 16)),
-    "too many tensors": u64(0) + text("") + u32(0) + u32(4097) + GOOD * 4097,
-    "many that do not come": u64(0) + text("") + u32(0) + u32(HUGE & 0xffffffff),
-    "many names that do not come": u64(0) + text("") + u32(0xffffffff),
+    "too many tensors": u64(0) + u32(1) + text("") + u32(0) + u32(4097) + GOOD * 4097,
+    "many that do not come": u64(0) + u32(1) + text("") + u32(0) + u32(HUGE & 0xffffffff),
+    "many names that do not come": u64(0) + u32(1) + text("") + u32(0xffffffff),
     "a name with a zero": call(GOOD.replace(text(""), u32(2) + b"a\0\0", 1)),
     "a name without an end": call(GOOD.replace(text(""), u32(0) + b"a", 1)),
     "strings beyond the end": call(tensor("string", [1], 64 * MIB - 8, 16)),

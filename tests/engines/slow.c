@@ -4,6 +4,7 @@
  *   compute-ms=5    keeps a core busy
  *   until=/tmp/x    waits until that file is there
  *   deaf            does not ask to be told when the run should stop
+ *   free-cores      does nothing, returns uint32 {the free cores that the host told of}
  *   report          does nothing, returns uint64 {begun, ended, stopped, most at a time}
  *
  * separated by blanks, until= last. One slot unless the options say more; all may run at a time.
@@ -99,6 +100,17 @@ static enum gp_status report(struct model *slow, struct gp_outputs *outputs,
     return GP_OK;
 }
 
+static enum gp_status tell_cores(const struct gp_call *call, struct gp_outputs *outputs,
+                                 struct gp_error *err)
+{
+    const int64_t shape[] = {1};
+    uint32_t *n = gp_outputs_alloc(outputs, 0, GP_UINT32, shape, 1, err);
+    if (!n)
+        return err->status;
+    *n = GP_HAS(call, n_free_cores) ? call->n_free_cores : 0;
+    return GP_OK;
+}
+
 /* Waits as told; GP_OK when it was not stopped. */
 static enum gp_status take_time(struct model *slow, const struct gp_call *call,
                                 struct gp_error *err)
@@ -144,6 +156,8 @@ static enum gp_status run(void *model, uint32_t slot, const struct gp_call *call
                             "slot %u runs on a thread that is not its own", slot);
     if (strstr(call->config, "report"))
         return report(slow, outputs, err);
+    if (strstr(call->config, "free-cores"))
+        return tell_cores(call, outputs, err);
     slow->n_begun++;
     const unsigned long long n_running = ++slow->n_running;
     for (unsigned long long most = slow->n_most;

@@ -8,7 +8,7 @@ import struct
 import threading
 
 # record.h, engine.h, status.h and tensor.h; tests/e2e/test_python_records.py compares them.
-CONTRACT, MAX_BYTES, INLINE, SMALL_BYTES = 3, 1 << 20, (1 << 64) - 1, 4096
+CONTRACT, MAX_BYTES, INLINE, SMALL_BYTES = 4, 1 << 20, (1 << 64) - 1, 4096
 OPEN, OPENED, RUN, ALLOC, PLACE, DONE, FAILED, LOG = range(1, 9)
 INVALID, NOT_FOUND, TOO_LARGE, INTERNAL, ENGINE = 1, 4, 7, 9, 10
 UNSUPPORTED, NO_MEMORY, UNAVAILABLE = 11, 14, 15

@@ -1,0 +1,103 @@
+"""Models beside each other: what is short for one of them is not short for the others."""
+import contextlib
+import json
+import struct
+
+import pytest
+
+from harness import Server, begun, echoed, eventually, held, plugin, slow
+
+N_ASKED = 200
+
+
+def to(name, request):
+    return request.replace(b"POST / ", f"POST /{name} ".encode(), 1)
+
+
+def ask(server, request):
+    with server.connect() as connection:
+        connection.send(request)
+        return connection.answer()
+
+
+def serve_two(tmp_path, *arguments, **options):
+    """slow and fast, of one slot each unless `options` of both say more."""
+    models = {"slow": {"path": "x"}, "fast": {"path": "y"}}
+    path = tmp_path / "gp.json"
+    path.write_text(json.dumps({"engine": plugin("slow"), "models": {
+        name: {"instances": 1} | model | options for name, model in models.items()}}))
+    return Server("--config", path, *arguments, engine=plugin("slow"))
+
+
+@contextlib.contextmanager
+def saturated(server, gate, n):
+    """n requests to slow, all of which its slots and its queue take; nothing more has a place."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(n)]
+        for client in clients:
+            client.send(to("slow", held(gate)))
+        begun(server, n)
+        yield
+        gate.touch()
+        assert [echoed(client.answer()) for client in clients] == [b"small"] * n
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("kind", ["threads of all", "threads of its own", "isolated"])
+def test_full_model_leaves_the_other_its_places(tmp_path, gate, kind):
+    options = {"threads of all": {}, "threads of its own": {"engine-option": {"pinned": 1}},
+               "isolated": {"isolate": True}}[kind]
+    with serve_two(tmp_path, "--max-waiting", 3, **options) as server, \
+            contextlib.ExitStack() as stack:
+        stack.enter_context(saturated(server, gate, 4))
+        eventually(lambda: server.metrics()["waiting"] == 3)
+        refused = ask(server, to("slow", slow("")))
+        assert refused.status == 503 and "3 requests wait already" in refused.text
+        with server.connect() as connection:
+            for i in range(N_ASKED):
+                connection.send(to("fast", slow("", b"%d" % i)))
+                assert echoed(connection.answer()) == b"%d" % i
+        # its own queue is as long as ever
+        other = tmp_path / "other"
+        clients = [stack.enter_context(server.connect()) for _ in range(4)]
+        for client in clients:
+            client.send(to("fast", held(other)))
+        eventually(lambda: server.metrics()["waiting"] == 6)
+        assert ask(server, to("fast", slow(""))).status == 503
+        other.touch()
+        assert [echoed(client.answer()) for client in clients] == [b"small"] * 4
+
+
+def reported(server, name):
+    """The runs of a model that have begun and ended."""
+    return struct.unpack("<4Q", echoed(ask(server, to(name, slow("report")))))[:2]
+
+
+@pytest.mark.tsan
+def test_there_is_a_thread_for_every_slot_of_every_model(tmp_path, gate):
+    """Three runs of each of six models at a time, and the fourth slot of each still tells of them."""
+    names = [f"m{i}" for i in range(6)]
+    with Server(*(f"{name}=x" for name in names), "--instances", 4,
+                engine=plugin("slow")) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(3 * len(names))]
+        for i, client in enumerate(clients):
+            client.send(to(names[i % len(names)], held(gate)))
+        for name in names:
+            eventually(lambda: reported(server, name) == (3, 0))
+        gate.touch()
+        assert all(echoed(client.answer()) == b"small" for client in clients)
+
+
+def free_cores(server, name):
+    return struct.unpack("<I", echoed(ask(server, to(name, slow("free-cores")))))[0]
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("kind", ["here", "isolated"])
+def test_runs_are_told_of_cores_that_runs_of_others_use(tmp_path, gate, kind):
+    with serve_two(tmp_path, isolate=kind == "isolated") as server:
+        n = server.n_cores
+        assert free_cores(server, "slow") == free_cores(server, "fast") == n
+        with saturated(server, gate, 1):
+            eventually(lambda: free_cores(server, "fast") == max(n - 1, 1))
+        assert eventually(lambda: free_cores(server, "fast") == n)
