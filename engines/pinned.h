@@ -9,6 +9,7 @@
 #include "device.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 /* The part of CUDA's driver interface that is used here; all functions return 0 on
  * success. */
@@ -24,9 +25,10 @@ struct pinned_driver {
 };
 
 static struct pinned_driver pinned_driver;
+static pthread_mutex_t pinned_lock = PTHREAD_MUTEX_INITIALIZER; /* of its opening */
 
-/* Stays open for the life of the process: the pool outlives a model. */
-static inline void pinned_open(int number)
+/* With the lock held. */
+static inline void pinned_open_locked(int number)
 {
     struct pinned_driver *driver = &pinned_driver;
     void *library = driver->context ? NULL : dlopen("libcuda.so.1", RTLD_NOW);
@@ -52,6 +54,14 @@ static inline void pinned_open(int number)
     if (driver->init(0) != 0 || driver->device_get(&device, number) != 0 ||
         driver->context_retain(&driver->context, device) != 0)
         driver->context = NULL;
+}
+
+/* Stays open for the life of the process: the pool outlives a model. */
+static inline void pinned_open(int number)
+{
+    pthread_mutex_lock(&pinned_lock);
+    pinned_open_locked(number);
+    pthread_mutex_unlock(&pinned_lock);
 }
 
 static inline int pinned_pin(void *memory, size_t size_bytes)

@@ -89,6 +89,7 @@ static const struct gp_engine engine = {
     .describe = describe_model,
     .run = run,
     .close = close_model,
+    .flags = GP_OPENS_TOGETHER,
 };
 
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host)

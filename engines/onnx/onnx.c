@@ -207,6 +207,7 @@ static const struct gp_engine engine = {
     .run = onnx_run,
     .close = close_model,
     .probe = probe,
+    .flags = GP_OPENS_TOGETHER,
 };
 
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *its_host)

@@ -428,8 +428,8 @@ static enum gp_status probe(const struct gp_engine_options *options, const char 
 
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host)
 {
-    static const struct gp_engine engine = {sizeof engine, GP_ENGINE_ABI, "pytorch",
-                                            TORCH_VERSION, open_model,    describe_model,
-                                            pytorch_run,   close_model,   probe};
+    static const struct gp_engine engine = {
+        sizeof engine,  GP_ENGINE_ABI, "pytorch",   TORCH_VERSION, open_model,
+        describe_model, pytorch_run,   close_model, probe,         0};
     return host->abi == GP_ENGINE_ABI ? &engine : nullptr;
 }

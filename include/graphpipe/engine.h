@@ -161,14 +161,20 @@ struct gp_host {
                                      void *arg);
 };
 
-/* What a plug-in provides. Optional members may be NULL. */
+enum gp_engine_flags {
+    /* Open, describe, probe and close may be called for several models at the same time. */
+    GP_OPENS_TOGETHER = 1u << 0
+};
+
+/* What a plug-in provides. Optional members may be NULL. All but run are called for one model at
+ * a time, unless flags say more, but other models of the engine may run meanwhile. */
 struct gp_engine {
     uint32_t size_bytes;
     uint32_t abi;        /* GP_ENGINE_ABI that it was built with */
     const char *name;    /* "onnx" */
     const char *version; /* of the framework, "" if only known after open */
 
-    /* Loads a model into *model. Never called concurrently. */
+    /* Loads a model into *model. */
     enum gp_status (*open)(const struct gp_engine_options *options, void **model,
                            struct gp_error *err);
 
@@ -194,6 +200,7 @@ struct gp_engine {
      * process. */
     enum gp_status (*probe)(const struct gp_engine_options *options, const char **version,
                             const char **path, struct gp_error *err);
+    uint32_t flags; /* enum gp_engine_flags */
 };
 
 /* The exported symbol. Returns NULL if the host is too old or too new for the plug-in. */

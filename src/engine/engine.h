@@ -33,6 +33,11 @@ extern const struct gp_host engine_host;
 enum gp_status engine_load(const char *name, const char *engine_dir,
                            const struct gp_engine **engine, struct gp_error *err);
 
+/* Around calls of an engine other than run, which are made for one model at a time unless it has
+ * GP_OPENS_TOGETHER. */
+void engine_enter(const struct gp_engine *engine);
+void engine_leave(const struct gp_engine *engine);
+
 /* The path of the engine `name`, as for engine_load, if it is a Python program, which
  * cannot be loaded but only isolated (isolate.h); otherwise "". Fails only when memory is
  * short. */

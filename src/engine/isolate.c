@@ -189,7 +189,8 @@ static struct isolate *create_isolate(const struct isolate_options *options,
                                          .version = "",
                                          .describe = describe_isolate,
                                          .run = isolate_run,
-                                         .close = isolate_close};
+                                         .close = isolate_close,
+                                         .flags = GP_OPENS_TOGETHER};
     isolate->arena = arena;
     isolate->pool = options->pool;
     isolate->hang_ns = options->hang_ns;

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -139,6 +140,27 @@ static enum gp_status check_contract(const struct gp_engine *engine, const char 
     return GP_OK;
 }
 
+/* Of the process, as plug-ins are. */
+static pthread_mutex_t entry_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static bool opens_together(const struct gp_engine *engine)
+{
+    return GP_HAS(engine, flags) && engine->flags & GP_OPENS_TOGETHER;
+}
+
+void engine_enter(const struct gp_engine *engine)
+{
+    if (!opens_together(engine))
+        pthread_mutex_lock(&open_lock);
+}
+
+void engine_leave(const struct gp_engine *engine)
+{
+    if (!opens_together(engine))
+        pthread_mutex_unlock(&open_lock);
+}
+
 /* Opens the file and gets its engine. */
 static enum gp_status load_plugin(const char *path, const char *name,
                                   const struct gp_engine **engine, struct gp_error *err)
@@ -163,7 +185,9 @@ static enum gp_status load_plugin(const char *path, const char *name,
                             "%s is not an engine: it has no "
                             "gp_engine_entry",
                             path);
+    pthread_mutex_lock(&entry_lock);
     const struct gp_engine *found = entry(&engine_host);
+    pthread_mutex_unlock(&entry_lock);
     const enum gp_status status = check_contract(found, path, err);
     if (status == GP_OK)
         *engine = found;

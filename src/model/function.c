@@ -55,4 +55,5 @@ const struct gp_engine function_engine = {
     .describe = function_describe,
     .run = function_run,
     .close = mem_free,
+    .flags = GP_OPENS_TOGETHER,
 };

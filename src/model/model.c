@@ -158,18 +158,27 @@ static void take_news(struct worker *worker, struct task *task)
     model_drop(model);
 }
 
+static enum gp_status describe_model(struct model *model, struct gp_error *err)
+{
+    struct gp_description *d = &model->description;
+    *d = (struct gp_description){.size_bytes = sizeof *d};
+    engine_enter(model->engine);
+    const enum gp_status status = model->engine->describe(model->handle, d, err);
+    engine_leave(model->engine);
+    if (status != GP_OK || d->n_slots > 0)
+        return status;
+    return gp_error_set(err, GP_ENGINE, "engine %s describes a model without slots",
+                        model->engine->name);
+}
+
 /* After open: what the model is, its defaults, its slots, its threads. */
 static enum gp_status prepare_model(struct model *model,
                                     const struct gp_model_options *options,
                                     const struct gp_metadata *metadata,
                                     struct gp_error *err)
 {
-    struct gp_description *d = &model->description;
-    *d = (struct gp_description){.size_bytes = sizeof *d};
-    enum gp_status status = model->engine->describe(model->handle, d, err);
-    if (status == GP_OK && d->n_slots == 0)
-        status = gp_error_set(err, GP_ENGINE, "engine %s describes a model without slots",
-                              model->engine->name);
+    const struct gp_description *d = &model->description;
+    enum gp_status status = describe_model(model, err);
     if (status == GP_OK)
         status = set_default_inputs(model, options, err);
     if (status == GP_OK)
@@ -254,15 +263,18 @@ static enum gp_status open_here(struct model *model,
     const char *path;
     enum gp_status status =
         engine_load(options->engine, model->host->engine_dir, &engine, err);
-    if (status == GP_OK)
-        status = engine->open(engine_options, &model->handle, err);
     if (status != GP_OK)
         return status;
-    model->engine = engine;
-    model->engine_version = engine->version;
-    if (engine->probe)
-        engine->probe(engine_options, &model->engine_version, &path, NULL);
-    return GP_OK;
+    engine_enter(engine);
+    status = engine->open(engine_options, &model->handle, err);
+    if (status == GP_OK) {
+        model->engine = engine;
+        model->engine_version = engine->version;
+        if (engine->probe)
+            engine->probe(engine_options, &model->engine_version, &path, NULL);
+    }
+    engine_leave(engine);
+    return status;
 }
 
 static struct model *create_model(const struct model_host *host, struct gp_error *err)
@@ -378,8 +390,13 @@ void model_close(struct model *model)
     slots_stop_threads(&model->slots);
     if (!model->isolate) /* whose own it is */
         pool_close(model->host->pool, &model->memory);
-    if (model->engine)
+    if (model->isolate) {
+        model->engine->close(model->handle); /* which ends the engine too */
+    } else if (model->engine) {
+        engine_enter(model->engine);
         model->engine->close(model->handle);
+        engine_leave(model->engine);
+    }
     slots_finish(&model->slots);
     counts_drop(model->counts);
     poller_need_less(model->host->poller, model->n_threads);
