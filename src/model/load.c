@@ -1,6 +1,7 @@
 #include "model/load.h"
 
 #include "base/clock.h"
+#include "base/parallel.h"
 #include "model/contents.h"
 #include "model/warm_up.h"
 
@@ -47,6 +48,29 @@ enum gp_status load_version(struct models *models, const struct model_host *host
     say_ready(host, entry, model);
     models_publish(models, version, model);
     return GP_OK;
+}
+
+struct loading {
+    struct models *models;
+    const struct model_host *host;
+    const struct load *loads;
+};
+
+static void load_one(void *context, size_t i)
+{
+    const struct loading *loading = context;
+    const struct load *load = &loading->loads[i];
+    struct gp_error err = {0}; /* is the version's */
+    if (!atomic_load(loading->host->is_ending))
+        (void)load_version(loading->models, loading->host, load->entry, load->version,
+                           load->path, &err);
+}
+
+void load_several(struct models *models, const struct model_host *host,
+                  const struct load *loads, size_t n, unsigned n_threads)
+{
+    struct loading loading = {models, host, loads};
+    parallel_each(n_threads, n, load_one, &loading);
 }
 
 uint64_t load_fingerprint(const char *path)

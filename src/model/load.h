@@ -15,6 +15,17 @@ enum gp_status load_version(struct models *models, const struct model_host *host
                             struct model_entry *entry, struct model_version *version,
                             const char *path, struct gp_error *err);
 
+/* A version to be loaded. */
+struct load {
+    struct model_entry *entry;
+    struct model_version *version;
+    const char *path;
+};
+
+/* The same for n versions, on at most n_threads threads. */
+void load_several(struct models *models, const struct model_host *host,
+                  const struct load *loads, size_t n, unsigned n_threads);
+
 /* A number that changes when the file, or a file of the folder, changes; 0 if it is unknown. */
 uint64_t load_fingerprint(const char *path);
 

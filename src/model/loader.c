@@ -1,6 +1,8 @@
 #include "model/loader.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
+#include "base/parallel.h"
 #include "base/place.h"
 #include "model/load.h"
 
@@ -120,6 +122,93 @@ enum gp_status loader_declare(struct loader *loader,
         return err->status;
     entry->is_declared = true;
     return GP_OK;
+}
+
+/* Declared models that are opened together. */
+struct joint_opening {
+    const struct loader *loader;
+    struct declared {
+        struct model_entry *entry;
+        struct model_version *version;
+        struct model *model;
+        struct gp_error error;
+    } * all;
+    size_t n;
+    atomic_bool has_failed;
+};
+
+static void open_declared(void *context, size_t i)
+{
+    struct joint_opening *opening = context;
+    struct declared *one = &opening->all[i];
+    const struct gp_model_options *options = one->entry->options;
+    struct gp_error *err = &one->error;
+    if (atomic_load(&opening->has_failed))
+        return;
+    one->model =
+        load_warm_up(model_open(&opening->loader->host, options, 1, err), options, err);
+    if (!one->model)
+        atomic_store(&opening->has_failed, true);
+}
+
+static bool list_declared(struct loader *loader, bool has_repository,
+                          struct joint_opening *opening)
+{
+    struct models *models = loader->models;
+    opening->all = mem_array(models->n_entries + 1, sizeof *opening->all);
+    for (size_t i = 0; opening->all && i < models->n_entries; i++) {
+        struct model_entry *entry = models->entries[i];
+        struct declared *one = &opening->all[opening->n];
+        if (has_repository && !entry->options->path)
+            continue;
+        one->entry = entry;
+        one->version = models_version(models, entry, 1);
+        if (!one->version)
+            return false;
+        opening->n++;
+    }
+    return opening->all;
+}
+
+static enum gp_status publish_declared(struct loader *loader,
+                                       const struct joint_opening *opening,
+                                       struct gp_error *err)
+{
+    const struct declared *failed = NULL;
+    for (size_t i = opening->n; i-- > 0;)
+        if (opening->all[i].error.status != GP_OK)
+            failed = &opening->all[i];
+    if (failed)
+        gp_error_set(err, failed->error.status, "model \"%s\": %s", failed->entry->name,
+                     failed->error.message);
+    for (size_t i = opening->n; i-- > 0;) { /* they are listed the last one first */
+        struct declared *one = &opening->all[i];
+        if (!one->model)
+            continue;
+        if (failed) {
+            model_close(one->model);
+            continue;
+        }
+        const char *path = one->entry->options->path;
+        one->version->fingerprint = path ? load_fingerprint(path) : 0;
+        models_publish(loader->models, one->version, one->model);
+    }
+    return failed ? err->status : GP_OK;
+}
+
+enum gp_status loader_open_declared(struct loader *loader, bool has_repository,
+                                    struct gp_error *err)
+{
+    struct joint_opening opening = {.loader = loader};
+    enum gp_status status = GP_NO_MEMORY;
+    if (list_declared(loader, has_repository, &opening)) {
+        parallel_each(loader->host.n_cores, opening.n, open_declared, &opening);
+        status = publish_declared(loader, &opening, err);
+    } else {
+        gp_error_set(err, status, "no memory for the models");
+    }
+    mem_free(opening.all);
+    return status;
 }
 
 enum gp_status loader_open_repository(struct loader *loader, const char *path,

@@ -48,7 +48,7 @@ enum gp_status loader_init(struct loader *loader, struct models *models,
                            const struct model_host *host, struct gp_error *err);
 void loader_finish(struct loader *loader);
 
-/* Opens a declared model, before the thread is started. */
+/* Opens a lone model, before the thread is started. */
 enum gp_status loader_open(struct loader *loader, const struct gp_model_options *options,
                            struct gp_error *err);
 
@@ -58,10 +58,15 @@ enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function
                                     const struct gp_metadata *metadata,
                                     struct gp_error *err);
 
-/* Declares a model whose versions are in the repository. */
+/* Declares a model, which lies at its path, or else in the repository. */
 enum gp_status loader_declare(struct loader *loader,
                               const struct gp_model_options *options,
                               struct gp_error *err);
+
+/* Opens the declared models, several at a time: all, or only those with a path. They are served
+ * when all are open; else *err is that of the first that is not. */
+enum gp_status loader_open_declared(struct loader *loader, bool has_repository,
+                                    struct gp_error *err);
 
 /* Opens the models in a repository; those not declared get the defaults. Fails if the repository
  * cannot be read. */

@@ -14,6 +14,8 @@ struct look {
     struct catalog *now;
     const struct catalog *before; /* NULL: this is the first */
     const struct model_entry *at_once;
+    struct load *loads;
+    size_t n_loads;
     bool is_settled;
 };
 
@@ -73,7 +75,7 @@ static struct model_policy policy_of(const struct gp_model_options *options)
     };
 }
 
-/* Opens what is new of a version that is wanted. */
+/* Notes what is new of a version that is wanted, to be loaded. */
 static void take_version(struct look *look, struct model_entry *entry,
                          struct catalog_version *found)
 {
@@ -98,8 +100,7 @@ static void take_version(struct look *look, struct model_entry *entry,
         return;
     }
     version->fingerprint = found->fingerprint;
-    if (!atomic_load(sync->host->is_ending))
-        (void)load_version(sync->models, sync->host, entry, version, found->path, &err);
+    look->loads[look->n_loads++] = (struct load){entry, version, found->path};
 }
 
 /* What is wanted no longer goes when all that is wanted is there, what has been deleted always. */
@@ -133,6 +134,24 @@ static struct model_entry *entry_of(struct look *look, const char *name)
     return entry;
 }
 
+static void load_noted(struct look *look, unsigned n_threads)
+{
+    const struct sync *sync = look->sync;
+    load_several(sync->models, sync->host, look->loads, look->n_loads, n_threads);
+    look->n_loads = 0;
+}
+
+static bool has_room(struct look *look)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < look->now->n_models; i++)
+        n += look->now->models[i].n_versions;
+    look->loads = gp_arena_alloc(look->now->arena, n * sizeof *look->loads);
+    return look->loads;
+}
+
+/* At the first look all models are loaded together. Later it is one at a time, before the next is
+ * looked at: those that serve need the cores and the memory. */
 static void take_model(struct look *look, struct catalog_model *model)
 {
     struct model_entry *entry = entry_of(look, model->name);
@@ -147,7 +166,10 @@ static void take_model(struct look *look, struct catalog_model *model)
     for (size_t i = 0; i < model->n_versions; i++)
         if (model->versions[i].is_wanted)
             take_version(look, entry, &model->versions[i]);
-    retire_versions(look, entry);
+    if (look->before) {
+        load_noted(look, 1);
+        retire_versions(look, entry);
+    }
 }
 
 /* Models whose folder has gone. */
@@ -194,13 +216,16 @@ static enum gp_status look_at(struct sync *sync, const struct model_entry *at_on
     };
     struct gp_arena *arena = sync->arenas[n % 2];
     gp_arena_reset(arena);
-    const enum gp_status status = repository_look(arena, sync->path, NULL, look.now, err);
+    enum gp_status status = repository_look(arena, sync->path, NULL, look.now, err);
+    if (status == GP_OK && !has_room(&look))
+        status = gp_error_set(err, GP_NO_MEMORY, "no memory to look at the repository");
     if (status == GP_OK) {
         sync->n_looks++;
         sync->trouble = (struct gp_error){0};
         say_problems(&look);
         for (size_t i = 0; i < look.now->n_models; i++)
             take_model(&look, &look.now->models[i]);
+        load_noted(&look, sync->host->n_cores);
         models_each_entry(sync->models, drop_entry, &look);
     }
     repository_watch_looked(&sync->watch, clock_now_ns(), look.is_settled);

@@ -193,37 +193,38 @@ static enum gp_status create_threads(struct gp_server *server, struct gp_error *
                            : status;
 }
 
-/* One that has no path is in the repository. */
-static enum gp_status open_named(struct gp_server *server,
-                                 const struct gp_server_options *options,
-                                 const struct gp_model_options *model,
-                                 struct gp_error *err)
+/* All are declared before any is opened, which may take long. */
+static enum gp_status declare_models(struct gp_server *server,
+                                     const struct gp_server_options *options,
+                                     struct gp_error *err)
 {
-    if (model_name_check(model->name ? model->name : "", err) != GP_OK)
-        return err->status;
-    return options->repository && !model->path
-               ? loader_declare(&server->loader, model, err)
-               : loader_open(&server->loader, model, err);
+    const unsigned char *at = (const unsigned char *)options->models;
+    enum gp_status status = GP_OK;
+    for (size_t i = 0; i < options->n_models && status == GP_OK; i++) {
+        const struct gp_model_options *model = (const void *)at;
+        status = model_name_check(model->name ? model->name : "", err);
+        if (status == GP_OK)
+            status = loader_declare(&server->loader, model, err);
+        at += options->models->size_bytes;
+    }
+    return status;
 }
 
 static enum gp_status open_models(struct gp_server *server,
                                   const struct gp_server_options *options,
                                   struct gp_error *err)
 {
-    const unsigned char *at = (const unsigned char *)options->models;
     const struct gp_model_options lone = model_options_of(options);
-    enum gp_status status = GP_OK;
-    for (size_t i = 0; i < options->n_models && status == GP_OK; i++) {
-        status = open_named(server, options, (const void *)at, err);
-        at += options->models->size_bytes;
-    }
+    if (!options->n_models && !options->repository)
+        return loader_open(&server->loader, &lone, err);
+    enum gp_status status = declare_models(server, options, err);
+    if (status == GP_OK)
+        status = loader_open_declared(&server->loader, options->repository, err);
     if (status == GP_OK && options->repository)
-        return loader_open_repository(
+        status = loader_open_repository(
             &server->loader, options->repository,
             options->model_defaults ? options->model_defaults : &lone, err);
-    return status == GP_OK && !options->n_models
-               ? loader_open(&server->loader, &lone, err)
-               : status;
+    return status;
 }
 
 static enum gp_status open_function(struct gp_server *server, gp_infer_fn *function,

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from harness import Server, begun, echoed, eventually, held, plugin, slow
+from harness import CORES, Server, begun, echoed, eventually, held, plugin, slow, start_fails
 
 N_ASKED = 200
 
@@ -101,3 +101,35 @@ def test_runs_are_told_of_cores_that_runs_of_others_use(tmp_path, gate, kind):
         with saturated(server, gate, 1):
             eventually(lambda: free_cores(server, "fast") == max(n - 1, 1))
         assert eventually(lambda: free_cores(server, "fast") == n)
+
+
+# --- opening ----------------------------------------------------------------------------
+
+MEETS = ("--engine-option", "meets=2")
+
+
+@pytest.mark.skipif(CORES < 2, reason="one core opens one model at a time")
+@pytest.mark.tsan
+def test_models_open_at_the_same_time():
+    """Neither of two is open before the other is being opened."""
+    with Server("a=x", "b=y", *MEETS, engine=plugin("slow")) as server:
+        for name in ("a", "b"):
+            assert echoed(ask(server, to(name, slow("")))) == b"small"
+
+
+@pytest.mark.skipif(CORES < 2, reason="one core opens one model at a time")
+def test_models_of_a_repository_open_at_the_same_time(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "model.onnx").write_bytes(b"x")
+    with Server("--repository", tmp_path, *MEETS, engine=plugin("slow")) as server:
+        for name in ("a", "b"):
+            assert echoed(ask(server, to(name, slow("")))) == b"small"
+
+
+def test_first_model_that_fails_to_open_is_named(tmp_path):
+    path = tmp_path / "gp.json"
+    path.write_text(json.dumps({"models": {
+        name: {"engine": "echo" if name == "a" else f"{tmp_path}/{name}.so"} for name in "abc"}}))
+    said = start_fails("--listen", "127.0.0.1:0", "--config", path)
+    assert f'model "b": no engine at {tmp_path}/b.so' in said

@@ -10,7 +10,8 @@
  * separated by blanks, until= last. One slot unless the options say more; all may run at a time.
  * With the engine option "pinned" each slot wants a thread of its own, and a run on another one
  * fails, as does a run of a model without it on such a thread; with "stuck" closing never ends, with
- * "stuck-exit" the process does not exit by itself. */
+ * "stuck-exit" the process does not exit by itself; with "meets=N" opening takes until N models of
+ * the process are being opened, and fails without them. */
 #include <graphpipe/engine.h>
 
 #include <pthread.h>
@@ -174,6 +175,17 @@ static enum gp_status run(void *model, uint32_t slot, const struct gp_call *call
     return status;
 }
 
+/* Waits for others who are being opened, a minute at most. */
+static int meet_others(unsigned long n_wanted)
+{
+    static atomic_ulong n_met;
+    const int64_t end_ns = now_ns() + 60000 * MS;
+    n_met++;
+    while (n_met < n_wanted && now_ns() < end_ns)
+        usleep(1000);
+    return n_met >= n_wanted;
+}
+
 static enum gp_status open_model(const struct gp_engine_options *options, void **model,
                                  struct gp_error *err)
 {
@@ -191,6 +203,12 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
         if (strncmp(options->options[i], "pinned", strlen("pinned")) ==
             0) /* or pinned=1 */
             slow->flags |= GP_SLOT_THREAD;
+        if (strncmp(options->options[i], "meets=", strlen("meets=")) == 0 &&
+            !meet_others(strtoul(options->options[i] + strlen("meets="), NULL, 10))) {
+            free(slow->slots);
+            free(slow);
+            return gp_error_set(err, GP_ENGINE, "nobody else is being opened");
+        }
         if (strcmp(options->options[i], "stuck") == 0)
             slow->is_stuck = 1;
         if (strcmp(options->options[i], "stuck-exit") == 0)
@@ -247,6 +265,7 @@ static const struct gp_engine engine = {
     .describe = describe_model,
     .run = run,
     .close = close_model,
+    .flags = GP_OPENS_TOGETHER,
 };
 
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host)
