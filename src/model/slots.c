@@ -9,6 +9,9 @@
 /* A run younger than this is left alone: checking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
 
+/* A run older than this is long: the watcher's tick. */
+#define LONG_NS (1 * CLOCK_MS)
+
 enum gp_status slots_init(struct slots *slots, uint32_t n, struct gp_error *err)
 {
     slots->all = mem_array(n, sizeof *slots->all);
@@ -258,13 +261,17 @@ static void fail_all(struct slots *slots, struct task *list, enum gp_status stat
     }
 }
 
-void slots_watch(struct slots *slots)
+unsigned slots_watch(struct slots *slots)
 {
+    unsigned n_long = 0;
     const int64_t now = clock_now_ns();
     for (uint32_t i = 0; i < slots->n; i++) {
         struct slot *slot = &slots->all[i];
-        if (!atomic_load_explicit(&slot->began_ns, memory_order_relaxed))
+        const int64_t began_ns =
+            atomic_load_explicit(&slot->began_ns, memory_order_relaxed);
+        if (!began_ns)
             continue;
+        n_long += !slot->worker && now - began_ns > LONG_NS;
         pthread_mutex_lock(&slot->lock);
         stop_run(slot, why_stop(slot, now));
         pthread_mutex_unlock(&slot->lock);
@@ -275,6 +282,7 @@ void slots_watch(struct slots *slots)
     if (has_due)
         fail_all(slots, take_due(slots, now), GP_DEADLINE,
                  "the deadline was over before a slot was free");
+    return n_long;
 }
 
 void slots_cancel(struct slots *slots)

@@ -72,8 +72,8 @@ void slots_run_begin(struct slots *slots, struct run *run);
 enum slot_stop slots_run_end(struct slots *slots, struct run *run);
 
 /* For the watcher: stops runs that nobody wants or that are late, and takes those whose deadline
- * has passed out of the queue. */
-void slots_watch(struct slots *slots);
+ * has passed out of the queue. Returns how many threads that poll are in long runs. */
+unsigned slots_watch(struct slots *slots);
 
 /* Stops all runs and empties the queue. */
 void slots_cancel(struct slots *slots);

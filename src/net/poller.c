@@ -13,14 +13,20 @@
 /* How long access lines wait for more. */
 enum { LINES_WAIT_MS = 10 };
 
+int poller_n_quick(const struct poller *poller)
+{
+    return atomic_load_explicit(&poller->n_awake, memory_order_relaxed) -
+           atomic_load_explicit(&poller->n_long, memory_order_relaxed);
+}
+
 /* While runs are short and compute, a thread beyond the number of cores costs more than it
- * gains. */
+ * gains. One in a long run does not count: it will not come back soon. */
 static bool is_one_too_many(const struct poller *poller, int n_polling)
 {
-    return n_polling > poller->n_cores ||
-           (atomic_load_explicit(&poller->has_short_runs, memory_order_relaxed) &&
-            atomic_load_explicit(&poller->n_awake, memory_order_relaxed) >
-                poller->n_cores);
+    if (n_polling > poller->n_cores)
+        return true;
+    return atomic_load_explicit(&poller->has_short_runs, memory_order_relaxed) &&
+           poller_n_quick(poller) > poller->n_cores;
 }
 
 /* If there are too many pollers, waits until the watcher or the end wakes this thread. The

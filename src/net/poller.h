@@ -33,7 +33,8 @@ struct poller {
     int end_fd;  /* an eventfd that wakes all polling threads at the end */
     int n_cores; /* the number of threads that poll */
     struct log *log;
-    void (*watch)(void *context); /* called at each look of the watcher */
+    /* Called at each look of the watcher. Returns how many threads that poll are in long runs. */
+    unsigned (*watch)(void *context);
     void *watch_context;
 
     /* Workers' threads: n_awake are not parked; of these, n_polling are not in an engine. */
@@ -41,7 +42,8 @@ struct poller {
     atomic_int n_polling;
     atomic_int n_engaged;
     atomic_ulong n_runs;        /* ended */
-    atomic_bool has_short_runs; /* as the watcher found last */
+    atomic_bool has_short_runs; /* this and n_long as the watcher found last */
+    atomic_int n_long;          /* threads in long runs */
     atomic_bool is_stopping;
     atomic_uint n_made; /* workers, ever */
 
@@ -91,6 +93,9 @@ bool poller_arm(struct poller *poller, struct source *source, uint32_t events);
 
 /* Wakes the thread that parked last, if any. */
 void poller_unpark(struct poller *poller);
+
+/* How many threads are awake and in no long run. */
+int poller_n_quick(const struct poller *poller);
 
 /* The watcher's thread (watcher.c). */
 void *watcher_main(void *poller);

@@ -4,7 +4,9 @@
  *
  * It wakes no thread while runs are short and compute: pollers then come back between runs, and
  * one more thread would only pass requests around. It does when runs are long, or when engines
- * wait for something (a device, another host) instead of computing.
+ * wait for something (a device, another host) instead of computing. Where models differ, short
+ * runs of one may come beside long ones of another: threads in long runs get stand-ins, whatever
+ * the mean says.
  */
 #include "net/poller.h"
 
@@ -61,7 +63,8 @@ static bool look_at_pollers(struct poller *poller, struct sight *sight)
 {
     const bool is_short = runs_are_short(poller, sight);
     const bool is_without = atomic_load(&poller->n_polling) <= 0;
-    const bool is_due = is_without && sight->was_without && !is_short;
+    const bool is_due = is_without && sight->was_without &&
+                        (!is_short || poller_n_quick(poller) < poller->n_cores);
     sight->was_without = is_without;
     atomic_store_explicit(&poller->has_short_runs, is_short, memory_order_relaxed);
     return is_due;
@@ -112,10 +115,12 @@ void *watcher_main(void *arg)
             sight.sum_runs = sight.sum_engaged_ns = sight.sum_cpu_ns = 0;
             continue;
         }
+        if (poller->watch)
+            atomic_store_explicit(&poller->n_long,
+                                  (int)poller->watch(poller->watch_context),
+                                  memory_order_relaxed);
         if (look_at_pollers(poller, &sight))
             poller_unpark(poller);
-        if (poller->watch)
-            poller->watch(poller->watch_context);
         n_easy = wanted_pace(poller) < pace ? n_easy + 1 : 0;
         if (n_easy > PATIENCE) {
             atomic_store(&poller->watcher_pace, (int)pace - 1);

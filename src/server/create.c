@@ -43,13 +43,15 @@ static void stop_asked(struct worker *worker, struct source *source)
 
 static void watch_model(struct model *model, void *arg)
 {
-    (void)arg;
-    slots_watch(&model->slots);
+    unsigned *n_long = arg;
+    *n_long += slots_watch(&model->slots);
 }
 
-static void watch_models(void *models)
+static unsigned watch_models(void *models)
 {
-    models_each(models, watch_model, NULL);
+    unsigned n_long = 0;
+    models_each(models, watch_model, &n_long);
+    return n_long;
 }
 
 static enum gp_status open_listeners(struct gp_server *server,

@@ -3,6 +3,8 @@
  * Every wait is for a condition, with a limit that only a hang reaches. */
 #include "net/poller.h"
 
+#include "base/clock.h"
+
 #include <poll.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -20,13 +22,17 @@ enum { WAIT_MS = 20000, MANY_LOOKS = 30 };
 struct fixture {
     struct poller poller;
     atomic_int n_looks;
-    struct source held, other; /* eventfds */
+    atomic_uint n_long;              /* what the looks find */
+    atomic_bool is_over;             /* no more short runs */
+    struct source held, other, busy; /* eventfds */
     sem_t is_held, may_go, is_served;
 };
 
-static void look(void *arg)
+static unsigned look(void *arg)
 {
-    atomic_fetch_add(&((struct fixture *)arg)->n_looks, 1);
+    struct fixture *f = arg;
+    atomic_fetch_add(&f->n_looks, 1);
+    return atomic_load(&f->n_long);
 }
 
 static void await(sem_t *semaphore)
@@ -60,20 +66,39 @@ static void serve(struct worker *worker, struct source *source)
     sem_post(&f->is_served);
 }
 
+/* Short runs that compute, one after the other. */
+static void run_shortly(struct worker *worker, struct source *source)
+{
+    struct fixture *f =
+        (struct fixture *)(void *)((char *)source - offsetof(struct fixture, busy));
+    const int64_t end_ns = clock_now_ns() + 20000;
+    worker_engage(worker);
+    while (clock_now_ns() < end_ns)
+        continue;
+    worker_disengage(worker);
+    if (atomic_load(&f->is_over))
+        sem_post(&f->is_served);
+    else
+        assert_int_equal(eventfd_write(source->fd, 1), 0);
+}
+
 static void begin(struct fixture *f, unsigned n_needed)
 {
-    *f = (struct fixture){.held.serve = hold, .other.serve = serve};
+    *f = (struct fixture){
+        .held.serve = hold, .other.serve = serve, .busy.serve = run_shortly};
     assert_int_equal(poller_init(&f->poller, NULL, 1, NULL), GP_OK);
     assert_int_equal(poller_need(&f->poller, n_needed, NULL), GP_OK);
     f->poller.watch = look;
     f->poller.watch_context = f;
     f->held.fd = eventfd(0, EFD_NONBLOCK);
     f->other.fd = eventfd(0, EFD_NONBLOCK);
+    f->busy.fd = eventfd(0, EFD_NONBLOCK);
     sem_init(&f->is_held, 0, 0);
     sem_init(&f->may_go, 0, 0);
     sem_init(&f->is_served, 0, 0);
     assert_true(poller_add(&f->poller, &f->held, EPOLLIN | EPOLLET));
     assert_true(poller_add(&f->poller, &f->other, EPOLLIN | EPOLLET));
+    assert_true(poller_add(&f->poller, &f->busy, EPOLLIN | EPOLLET));
     assert_int_equal(poller_start(&f->poller, NULL), GP_OK);
 }
 
@@ -83,6 +108,7 @@ static void end(struct fixture *f)
     poller_finish(&f->poller);
     close(f->held.fd);
     close(f->other.fd);
+    close(f->busy.fd);
     sem_destroy(&f->is_held);
     sem_destroy(&f->may_go);
     sem_destroy(&f->is_served);
@@ -137,6 +163,30 @@ static void a_stand_in_is_found(void **state)
     await_rest(&f);
     signal_source(&f.other);
     await(&f.is_served);
+    end(&f);
+}
+
+/* While short runs would have a thread beyond the cores park, the stand-in for one in a long run
+ * stays awake. */
+static void short_runs_beside_a_long_one_keep_their_thread(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 1);
+    await_rest(&f);
+    atomic_store(&f.n_long, 1);
+    signal_source(&f.held);
+    await(&f.is_held);
+    AWAIT(atomic_load(&f.poller.n_awake) == 2)
+    signal_source(&f.busy);
+    AWAIT(atomic_load(&f.poller.has_short_runs))
+    for (int i = 0; i < MANY_LOOKS; i++) {
+        await_looks(&f, 1);
+        assert_true(atomic_load(&f.poller.n_awake) >= 2);
+    }
+    atomic_store(&f.is_over, true);
+    await(&f.is_served);
+    sem_post(&f.may_go);
     end(&f);
 }
 
@@ -197,6 +247,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stand_in_is_found),
+        cmocka_unit_test(short_runs_beside_a_long_one_keep_their_thread),
         cmocka_unit_test(it_looks_while_something_is_expected),
         cmocka_unit_test(it_looks_while_something_runs),
         cmocka_unit_test(it_looks_fast_while_nobody_polls),
