@@ -143,7 +143,8 @@ def bench(address, *arguments, seconds=3.0, warm_up_s=None, requests=None, pid=N
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True,
                               timeout=timeout_s)
         if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(map(str, command))}:\n{done.stderr or done.stdout}")
+            raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n"
+                               f"{done.stderr or done.stdout}")
         total = json.load(file)["total"]
     if total["failed"]:
         raise RuntimeError(f"{total['failed']} requests to {address} failed: {total['errors']}")
