@@ -1,11 +1,16 @@
 """Models beside each other: what is short for one of them is not short for the others."""
 import contextlib
 import json
+import os
+import pathlib
+import re
+import resource
 import struct
 
 import pytest
 
-from harness import CORES, Server, begun, echoed, eventually, held, plugin, slow, start_fails
+from harness import (CORES, SANITIZE, Server, begun, echoed, eventually, held, plugin, slow,
+                     start_fails)
 
 N_ASKED = 200
 
@@ -133,3 +138,40 @@ def test_first_model_that_fails_to_open_is_named(tmp_path):
         name: {"engine": "echo" if name == "a" else f"{tmp_path}/{name}.so"} for name in "abc"}}))
     said = start_fails("--listen", "127.0.0.1:0", "--config", path)
     assert f'model "b": no engine at {tmp_path}/b.so' in said
+
+
+# --- threads that cannot be made --------------------------------------------------------
+
+def n_threads_of(server):
+    return len(os.listdir(f"/proc/{server.pid}/task"))
+
+
+def limit_address_space(server, more):
+    """By `more` bytes beyond what it has; None: not at all."""
+    most = resource.RLIM_INFINITY
+    if more is not None:
+        status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
+        most = int(re.search(r"VmSize:\s*(\d+) kB", status)[1]) * 1024 + more
+    resource.prlimit(server.pid, resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+
+
+@pytest.mark.skipif(bool(SANITIZE), reason="sanitizers need the address space themselves")
+def test_model_with_more_slots_than_threads_can_be_made(tmp_path):
+    """It does not load, says why, and costs the others nothing; once there is room, it does."""
+    def add(name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").write_bytes(b"x")
+
+    add("a")
+    with Server("--repository", tmp_path, "--instances", 64, engine=plugin("slow")) as server:
+        n_threads = n_threads_of(server)
+        limit_address_space(server, 32 << 20)
+        add("b")
+        eventually(lambda: "b version 1 does not load" in server.stderr, 20)
+        refused = ask(server, to("b", slow("")))
+        assert refused.status == 503 and "thread" in refused.text
+        assert echoed(ask(server, to("a", slow("")))) == b"small"
+        limit_address_space(server, None)
+        assert server.ask("POST", "/control/models/b/load").status == 200
+        assert echoed(ask(server, to("b", slow("")))) == b"small"
+        assert n_threads_of(server) >= n_threads + 64
