@@ -18,11 +18,17 @@
 #include <string.h>
 #include <strings.h>
 
-/* True for "/metrics", "/metrics/x" and "/metrics?x" under "/metrics". */
-static bool is_under(const char *target, const char *folder)
+/* No model is at "/metrics", "/metrics/x" or "/metrics?x". */
+static bool is_reserved(const char *target)
 {
-    const size_t n = strlen(folder);
-    return strncmp(target, folder, n) == 0 && (!target[n] || strchr("/?", target[n]));
+    static const char *const folders[] = {"/control", "/metrics", "/v1", "/v2", "/ui"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        const size_t n = strlen(folders[i]);
+        if (strncmp(target, folders[i], n) == 0 &&
+            (!target[n] || strchr("/?", target[n])))
+            return true;
+    }
+    return false;
 }
 
 static void answer_word(struct exchange *x, int status, const char *word)
@@ -198,12 +204,12 @@ static bool is_list(const struct exchange *x)
            (server->loader.sync.path || !models_is_lone(&server->models));
 }
 
-static const struct route *find_route(const struct exchange *x)
+static const struct route *find_route(const char *target)
 {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        if (is_path(x->target, routes[i].path))
+        if (is_path(target, routes[i].path))
             return &routes[i];
-    return is_list(x) ? &list_route : NULL;
+    return NULL;
 }
 
 static bool refuse_request(struct exchange *x, enum gp_status status, const char *message)
@@ -212,21 +218,15 @@ static bool refuse_request(struct exchange *x, enum gp_status status, const char
     return false;
 }
 
-/* False for a path among the routes that is not one. */
-static bool check_path(struct exchange *x)
+static bool refuse_path(struct exchange *x)
 {
-    static const char *const folders[] = {"/metrics", "/v1", "/v2", "/ui"};
-    if (is_under(x->target, "/control"))
+    if (strncmp(x->target, "/control", sizeof "/control" - 1) == 0)
         return refuse_request(
             x, GP_NOT_FOUND,
             "no such route; there are /control/is_ready, /control/is_alive, "
             "/control/client_count, /control/shutdown, and "
             "/control/models/NAME/ with is_ready, load and unload");
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (is_under(x->target, folders[i]))
-            return refuse_request(x, GP_NOT_FOUND,
-                                  "no such route: this path is reserved");
-    return true;
+    return refuse_request(x, GP_NOT_FOUND, "no such route: this path is reserved");
 }
 
 static bool check_method(struct exchange *x)
@@ -344,9 +344,15 @@ bool routes_find(struct exchange *x, const char *head)
     const char *host = head + authority->start;
     if (!check_host(x, host, authority->size))
         return false;
-    x->route = find_route(x);
-    if (!x->route)
-        return check_path(x) && find_model(x);
+    if (is_reserved(x->target)) {
+        x->route = find_route(x->target);
+        if (!x->route)
+            return refuse_path(x);
+    } else if (is_list(x)) {
+        x->route = &list_route;
+    } else {
+        return find_model(x);
+    }
     x->kind = x->route->kind;
     return check_method(x) &&
            (!x->route->changes_state || check_control(x, head, host, authority->size));
