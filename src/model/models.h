@@ -75,6 +75,10 @@ void models_remove(struct models *models, struct model_entry *entry);
 /* The entry of that name; NULL if there is none. */
 struct model_entry *models_entry(struct models *models, const char *name);
 
+/* The same under the table's lock, of a name of `size` bytes. */
+struct model_entry *models_named(const struct models *models, const char *name,
+                                 size_t size);
+
 /* The entry's version of that number, created if it is new; NULL if memory is short. */
 struct model_version *models_version(struct models *models, struct model_entry *entry,
                                      uint64_t number);
