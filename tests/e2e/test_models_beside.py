@@ -80,7 +80,7 @@ def reported(server, name):
 
 @pytest.mark.tsan
 def test_there_is_a_thread_for_every_slot_of_every_model(tmp_path, gate):
-    """Three runs of each of six models at a time, and the fourth slot of each still tells of them."""
+    """Three runs of each of six models at a time; the fourth slot of each still tells of them."""
     names = [f"m{i}" for i in range(6)]
     with Server(*(f"{name}=x" for name in names), "--instances", 4,
                 engine=plugin("slow")) as server, contextlib.ExitStack() as stack:
