@@ -243,33 +243,22 @@ static enum gp_status fail_name(const char *name, struct gp_error *err)
                         name);
 }
 
-/* Of a model in the repository: what its policy wants, whether it changed or not. The look may
- * remove the entry. */
+/* Of a model in the repository: what its policy wants, whether it changed or not. */
 static enum gp_status load_versions(struct loader *loader, struct model_entry *entry,
-                                    const char *name, struct gp_error *err)
+                                    struct gp_error *err)
 {
     for (struct model_version *v = entry->versions; v; v = v->next)
         v->fingerprint = 0;
     if (sync_look(&loader->sync, entry, err) != GP_OK)
         return err->status;
-    entry = models_entry(loader->models, name);
-    if (!entry)
-        return fail_name(name, err);
     *err = entry->error;
     for (struct model_version *v = entry->versions; v && err->status == GP_OK;
          v = v->next)
         *err = v->error;
     if (err->status == GP_OK && !entry->versions)
-        gp_error_set(err, GP_NOT_FOUND, "model \"%s\" is not in the repository", name);
+        gp_error_set(err, GP_NOT_FOUND, "model \"%s\" is not in the repository",
+                     entry->name);
     return err->status;
-}
-
-/* A load that failed has changed nothing. The look may have removed the entry. */
-static void unload_again(struct loader *loader, const char *name)
-{
-    struct model_entry *entry = models_entry(loader->models, name);
-    if (entry && !(entry->versions && entry->versions->model))
-        unload_entry(loader, entry);
 }
 
 static void load_model(struct loader *loader, const char *name, struct gp_error *err)
@@ -287,11 +276,12 @@ static void load_model(struct loader *loader, const char *name, struct gp_error 
     const bool was_unloaded = entry->is_unloaded;
     models_set_unloaded(loader->models, entry, false);
     if (loader->sync.path && !entry->options->path)
-        (void)load_versions(loader, entry, name, err);
+        (void)load_versions(loader, entry, err);
     else
         (void)load_entry(loader, entry, err);
-    if (err->status != GP_OK && was_unloaded)
-        unload_again(loader, name);
+    const struct model_version *newest = models_newest(entry);
+    if (err->status != GP_OK && was_unloaded && !(newest && newest->model))
+        unload_entry(loader, entry); /* a load that failed has changed nothing */
 }
 
 static void unload_model(struct loader *loader, const char *name, struct gp_error *err)

@@ -172,7 +172,7 @@ static void take_model(struct look *look, struct catalog_model *model)
     }
 }
 
-/* Models whose folder has gone. */
+/* Models whose folder has gone, but for the one that the look is for. */
 static void drop_entry(struct model_entry *entry, void *arg)
 {
     const struct look *look = arg;
@@ -185,7 +185,7 @@ static void drop_entry(struct model_entry *entry, void *arg)
             load_retire(sync->models, sync->host, entry, v);
     }
     if (!entry->versions && !entry->is_declared && !entry->is_unloaded && look->before &&
-        !has_problem(look->now, entry->name, NULL))
+        entry != look->at_once && !has_problem(look->now, entry->name, NULL))
         models_remove(sync->models, entry);
 }
 

@@ -31,7 +31,7 @@ void sync_finish(struct sync *sync);
 int sync_wait_ms(struct sync *sync);
 
 /* Looks again, and loads and retires versions accordingly, which may remove entries. Versions of
- * `at_once`, if not NULL, need not be settled. Fails, which is logged, if the repository cannot be
+ * `at_once`, if not NULL, need not be settled, and it stays even without any. Fails, which is logged, if the repository cannot be
  * read; err may be NULL. */
 enum gp_status sync_look(struct sync *sync, const struct model_entry *at_once,
                          struct gp_error *err);

@@ -187,10 +187,16 @@ def test_load_of_what_is_not_there(repository):
         shutil.rmtree(repository / "m")
         answer = server.ask("POST", "/control/models/m/load")
         assert answer.status == 404 and '"m"' in answer.text
+        # it is unloaded as before: nothing is missing, and only a request loads it
+        assert server.ask("GET", "/control/is_ready").status == 200
+        version(repository, "m", 1)
+        version(repository, "other", 2)
+        says(server, 2, "/other")
+        assert ask(server).status == 503
         repository.rename(repository.with_name("away"))
         answer = server.ask("POST", "/control/models/other/load")
         assert answer.status == 404 and str(repository) in answer.text
-        assert ask(server, "/other") == 1
+        assert ask(server, "/other") == 2
 
 
 def test_largest_version(repository):
