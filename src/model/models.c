@@ -278,29 +278,42 @@ void models_list(struct models *models,
 }
 
 /* The next that can be held, from this on. With the lock held. */
-static struct model *hold_next(struct model *model)
+static struct model *hold_next(struct model *model, bool must_be_busy)
 {
-    while (model && !model_hold(model))
+    while (model &&
+           ((must_be_busy && slots_are_idle(&model->slots)) || !model_hold(model)))
         model = model->next;
     return model;
 }
 
-void models_each(struct models *models, void (*visit)(struct model *model, void *arg),
-                 void *arg)
+static void visit_each(struct models *models, bool must_be_busy,
+                       void (*visit)(struct model *model, void *arg), void *arg)
 {
     pthread_mutex_lock(&models->lock);
-    struct model *model = hold_next(models->open);
+    struct model *model = hold_next(models->open, must_be_busy);
     while (model) {
         pthread_mutex_unlock(&models->lock);
         visit(model, arg);
         pthread_mutex_lock(&models->lock);
-        struct model *next = hold_next(model->next);
+        struct model *next = hold_next(model->next, must_be_busy);
         pthread_mutex_unlock(&models->lock);
         model_drop(model);
         pthread_mutex_lock(&models->lock);
         model = next;
     }
     pthread_mutex_unlock(&models->lock);
+}
+
+void models_each(struct models *models, void (*visit)(struct model *model, void *arg),
+                 void *arg)
+{
+    visit_each(models, false, visit, arg);
+}
+
+void models_each_busy(struct models *models,
+                      void (*visit)(struct model *model, void *arg), void *arg)
+{
+    visit_each(models, true, visit, arg);
 }
 
 /* Those of its children, which go with it. */

@@ -130,6 +130,10 @@ void models_list(struct models *models,
 void models_each(struct models *models, void (*visit)(struct model *model, void *arg),
                  void *arg);
 
+/* The same for those with a run, which the watcher asks for a thousand times a second. */
+void models_each_busy(struct models *models,
+                      void (*visit)(struct model *model, void *arg), void *arg);
+
 /* Takes a model that nobody holds off the list of open ones, and closes it. */
 void models_close(struct models *models, struct model *model);
 

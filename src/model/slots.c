@@ -118,6 +118,18 @@ static void start_run(struct slots *slots, struct worker *worker, struct run *ru
     pthread_mutex_unlock(&slot->lock);
 }
 
+/* Called with the lock held. */
+static void count_taken(struct slots *slots, int more)
+{
+    const int n = atomic_load_explicit(&slots->n_taken, memory_order_relaxed);
+    atomic_store_explicit(&slots->n_taken, n + more, memory_order_relaxed);
+}
+
+bool slots_are_idle(const struct slots *slots)
+{
+    return !atomic_load_explicit(&slots->n_taken, memory_order_relaxed);
+}
+
 bool slots_enter(struct slots *slots, struct worker *worker, struct run *run)
 {
     bool may_enter = true;
@@ -126,6 +138,7 @@ bool slots_enter(struct slots *slots, struct worker *worker, struct run *run)
     if (has_slot) {
         run->slot = slots->first_free;
         slots->first_free = slots->all[run->slot].next_free;
+        count_taken(slots, 1);
     } else {
         may_enter = may_wait(slots, run->inference);
         if (may_enter)
@@ -145,8 +158,10 @@ static bool withdraw_slot(struct slots *slots, uint32_t slot)
     while (*at < slots->n && *at != slot)
         at = &slots->all[*at].next_free;
     const bool is_free = *at == slot;
-    if (is_free)
+    if (is_free) {
         *at = slots->all[slot].next_free;
+        count_taken(slots, 1);
+    }
     pthread_mutex_unlock(&slots->lock);
     return is_free;
 }
@@ -176,6 +191,7 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
     } else {
         slots->all[slot].next_free = slots->first_free;
         slots->first_free = slot;
+        count_taken(slots, -1);
     }
     pthread_mutex_unlock(&slots->lock);
     if (run)

@@ -38,6 +38,7 @@ struct slots {
     struct isolate *isolate; /* whose children are the slots; or NULL */
     unsigned max_waiting;
     atomic_uint n_lost; /* of which the supervisor has brought no news yet */
+    atomic_int n_taken; /* written under the lock */
 
     pthread_mutex_t lock; /* of what follows */
     uint32_t first_free;  /* n: none */
@@ -70,6 +71,9 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot);
 /* Around a run, for the watcher; the end says whether and why the run was asked to stop. */
 void slots_run_begin(struct slots *slots, struct run *run);
 enum slot_stop slots_run_end(struct slots *slots, struct run *run);
+
+/* For the watcher, without a lock: no slot is taken, so nothing runs or waits. */
+bool slots_are_idle(const struct slots *slots);
 
 /* For the watcher: stops runs that nobody wants or that are late, and takes those whose deadline
  * has passed out of the queue. Returns how many threads that poll are in long runs. */

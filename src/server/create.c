@@ -50,7 +50,7 @@ static void watch_model(struct model *model, void *arg)
 static unsigned watch_models(void *models)
 {
     unsigned n_long = 0;
-    models_each(models, watch_model, &n_long);
+    models_each_busy(models, watch_model, &n_long);
     return n_long;
 }
 

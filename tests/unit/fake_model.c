@@ -52,6 +52,7 @@ void fake_model_end(struct fake_model *fake)
     for (uint32_t i = slots->first_free; i < slots->n; i = slots->all[i].next_free)
         n_free++;
     assert_int_equal(n_free, slots->n);
+    assert_true(slots_are_idle(slots));
     slots_finish(slots);
     if (fake->model.counts)
         counts_drop(fake->model.counts);

@@ -212,6 +212,21 @@ static void visit_each(struct models_fixture *f, struct visits *visits)
     models_each(&f->models, visit_model, visits);
 }
 
+static void those_with_a_run_are_visited(void **state)
+{
+    struct models_fixture *f = *state;
+    struct visits visits = {.f = f};
+    struct model *model = fixture_serve(f, fixture_add(f, "a"), 1);
+    fixture_serve(f, fixture_add(f, "b"), 1);
+    models_each_busy(&f->models, visit_model, &visits);
+    assert_int_equal(visits.n, 0);
+    atomic_store(&model->slots.n_taken, 1);
+    models_each_busy(&f->models, visit_model, &visits);
+    assert_int_equal(visits.n, 1);
+    assert_ptr_equal(visits.seen[0], model);
+    atomic_store(&model->slots.n_taken, 0);
+}
+
 /* Those too that are no longer served but still held; not those that nobody holds. */
 static void each_that_is_open_is_visited(void **state)
 {
@@ -303,6 +318,7 @@ int main(void)
         TEST(one_that_is_replaced_goes_with_its_last_user),
         TEST(one_that_is_retired_goes_with_its_last_user),
         TEST(each_that_is_open_is_visited),
+        TEST(those_with_a_run_are_visited),
         TEST(each_while_some_are_retired),
         TEST(names_are_in_order),
     };

@@ -144,6 +144,30 @@ static void a_slot_has_one_run(void **state)
     end(&f);
 }
 
+/* The watcher passes by a model whose slots are idle, so nothing may run or wait there. */
+static void idle_is_without_a_run(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 2, N);
+    assert_true(slots_are_idle(f.slots));
+    enter(&f, "a");
+    assert_false(slots_are_idle(f.slots));
+    enter(&f, "bc");
+    pass(&f, "ab");
+    assert_seen(&f, "abc");
+    assert_false(slots_are_idle(f.slots));
+    pass(&f, "c");
+    assert_true(slots_are_idle(f.slots));
+    fake_inference_renew(&f.letters[0].fake, 0);
+    assert_true(
+        slots_enter_at(f.slots, still_worker(&f.poller), &inference(&f, 'a')->run, 1));
+    assert_false(slots_are_idle(f.slots));
+    pass(&f, "a");
+    assert_seen(&f, "a");
+    end(&f);
+}
+
 static void first_come_first_run(void **state)
 {
     struct fixture f;
@@ -349,6 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slot_has_one_run),
+        cmocka_unit_test(idle_is_without_a_run),
         cmocka_unit_test(first_come_first_run),
         cmocka_unit_test(some_are_late_in_the_queue),
         cmocka_unit_test(they_come_again),
