@@ -72,7 +72,7 @@ def copy(name, folder):
     return folder / name.rpartition("/")[2]
 
 
-@pytest.mark.timeout(60 + 5 * COUNT)
+@pytest.mark.timeout(60 + 2 * COUNT * PATIENCE)
 @pytest.mark.parametrize("engine, name, files", SOURCES, ids=[f"{e}-{n}" for e, n, _ in SOURCES])
 def test_opens_or_says_why_not(tmp_path, engine, name, files):
     need(engine)
