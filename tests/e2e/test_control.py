@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness import PROGRAM, SMALL, Connection, Server, encode, http, start_fails
+from harness import PATIENCE, PROGRAM, SMALL, Connection, Server, encode, http, start_fails
 
 SHUTDOWN = "/control/shutdown"
 STATE = [SHUTDOWN]  # the routes that change state
@@ -221,7 +221,7 @@ def test_what_is_no_host_is_refused(name):
 
 def test_allowed_hosts_come_from_the_environment(tmp_path):
     run = subprocess.run([PROGRAM, "serve", "--print-config"], capture_output=True, text=True,
-                         env={"GP_ALLOW_HOST": "a.example,b.example"}, timeout=20)
+                         env={"GP_ALLOW_HOST": "a.example,b.example"}, timeout=20 * PATIENCE)
     assert re.search("allow-host = a.example,b.example .*GP_ALLOW_HOST", run.stdout)
 
 

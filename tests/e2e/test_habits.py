@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
-from harness import (PROGRAM, SMALL, Connection, Server, begun, echoed, encode, eventually, http,
-                     plugin, serve_slow, slow, uint8)
+from harness import (PATIENCE, PROGRAM, SMALL, Connection, Server, begun, echoed, encode,
+                     eventually, http, plugin, serve_slow, slow, uint8)
 from python_models import PYTHON, refused, serve, strings, words, write  # noqa: F401
 
 LONG = "/?" + "x" * 1500  # a line of the log that is cut, at a KiB of it
@@ -212,7 +212,8 @@ def test_start_that_fails_with_a_stalled_log(pipe):
         while True:
             os.write(pipe[1], b"x" * 4096)
     os.set_blocking(pipe[1], True)
-    done = subprocess.run([PROGRAM, "serve", "--engine", "nosuch"], stderr=pipe[1], timeout=10)
+    done = subprocess.run([PROGRAM, "serve", "--engine", "nosuch"], stderr=pipe[1],
+                          timeout=10 * PATIENCE)
     assert done.returncode == 1
 
 
