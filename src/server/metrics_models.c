@@ -50,6 +50,7 @@ static void add_state(struct metrics_version *version, const struct model_entry 
     version->state = from->state;
     version->has_failed = from->error.status != GP_OK;
     version->load_ns = from->model ? from->model->load_ns : 0;
+    version->warm_up_ns = from->model ? from->model->warm_up_ns : 0;
 }
 
 static bool collect_version(struct metrics_models *all, const struct model_entry *entry,

@@ -18,6 +18,7 @@ struct metrics_version {
     bool has_failed;    /* to load, the last time */
     bool has_children;  /* or had some that ended */
     int64_t load_ns;    /* 0: it is not open */
+    int64_t warm_up_ns; /* 0: it had none */
     unsigned n_waiting; /* these of all models that are open under the labels */
     unsigned n_slots;
     struct isolate_counts children;

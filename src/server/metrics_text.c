@@ -114,6 +114,15 @@ static void put_is_ready(const struct model_entry *entry, void *arg)
     text_puts(text, newest && newest->model ? "} 1\n" : "} 0\n");
 }
 
+static void put_seconds(struct text *text, const char *name,
+                        const struct metrics_version *version, int64_t ns)
+{
+    if (!ns)
+        return;
+    text_printf(text, "%s{%s} ", name, version->labels.data);
+    put_ns(text, (uint64_t)ns);
+}
+
 static void put_models(struct text *text, struct models *models,
                        const struct metrics_models *all)
 {
@@ -135,10 +144,11 @@ static void put_models(struct text *text, struct models *models,
     put_family(text, "graphpipe_model_load_seconds", "gauge",
                "How long it took to load the version that serves.");
     for (const struct metrics_version *s = all->first; s; s = s->next)
-        if (s->load_ns) {
-            text_printf(text, "graphpipe_model_load_seconds{%s} ", s->labels.data);
-            put_ns(text, (uint64_t)s->load_ns);
-        }
+        put_seconds(text, "graphpipe_model_load_seconds", s, s->load_ns);
+    put_family(text, "graphpipe_model_warm_up_seconds", "gauge",
+               "How long its warm-up took after that, if it had one.");
+    for (const struct metrics_version *s = all->first; s; s = s->next)
+        put_seconds(text, "graphpipe_model_warm_up_seconds", s, s->warm_up_ns);
     put_family(text, "graphpipe_waiting", "gauge", "Inferences waiting for a slot.");
     for (const struct metrics_version *s = all->first; s; s = s->next)
         text_printf(text, "graphpipe_waiting{%s} %u\n", s->labels.data, s->n_waiting);

@@ -28,6 +28,9 @@ static void put_versions(struct text *text, const struct model_entry *entry)
         if (v->model)
             text_printf(text, ", \"load_ms\": %lld",
                         (long long)(v->model->load_ns / CLOCK_MS));
+        if (v->model && v->model->warm_up_ns)
+            text_printf(text, ", \"warm_up_ms\": %lld",
+                        (long long)(v->model->warm_up_ns / CLOCK_MS));
         put_error(text, &v->error);
         text_puts(text, "}");
     }

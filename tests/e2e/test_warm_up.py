@@ -1,4 +1,5 @@
 """Requests that a model runs before clients may: its first run is never theirs."""
+import json
 import re
 import shutil
 
@@ -77,6 +78,19 @@ def test_first_request_is_not_the_first_run(repository):
         assert first == [2, 4, 0]
         for number in 1, 2:
             eventually(lambda: re.search(ready(number), server.stderr))
+
+
+def test_its_time_is_told(repository):
+    with serve("--repository", repository, "--warm-up", 1) as server:
+        (model,) = json.loads(server.ask("GET", "/").text)["models"]
+        (told,) = model["versions"]
+        assert told["warm_up_ms"] >= 0
+        seconds = 'graphpipe_model_warm_up_seconds{model="m",version="1"} '
+        assert float(server.ask("GET", "/metrics").text.partition(seconds)[2].split()[0]) > 0
+    with serve("--repository", repository) as server:
+        (model,) = json.loads(server.ask("GET", "/").text)["models"]
+        assert "warm_up_ms" not in model["versions"][0]
+        assert seconds not in server.ask("GET", "/metrics").text
 
 
 def test_every_child_is_warm(repository):
