@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 import onnx
@@ -291,15 +292,17 @@ def main(words):
     cases = [case for case in find_cases() if not parts or any(part in case.name for part in parts)]
     counts, reasons = collections.Counter(), collections.Counter()
     n_cores = len(os.sched_getaffinity(0))
+    start = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(n_cores) as pool:
         for case, (what, why) in zip(cases, pool.map(outcome, cases)):
             counts[what] += 1
-            reasons[why] += what == "skipped"
+            reasons.update([why] if what == "skipped" else [])
             if is_verbose or what == "FAILED":
                 print(f"{what} {case.name}{': ' if why else ''}{why}", flush=True)
-    why = ", ".join(f"{reason}: {n}" for reason, n in reasons.most_common() if n)
-    print(f"conformance: {len(cases)} tests, {counts['passed']} passed, {counts['skipped']} skipped"
-          f"{f' ({why})' if why else ''}, {counts['FAILED']} failed")
+    for reason, n in reasons.most_common():
+        print(f"SKIPPED [{n}] conformance: {reason}")
+    print(f"{counts['FAILED']} failed, {counts['passed']} passed, {counts['skipped']} skipped"
+          f" in {time.monotonic() - start:.1f}s")  # as pytest says it, for tools/test
     if counts["passed"] < (1 if parts else LEAST_PASSED):
         print("conformance: too few passed")
         return 1

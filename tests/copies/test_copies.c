@@ -4,6 +4,7 @@
 #include "copies.h"
 #include "visitor.h"
 
+#include "../unit/skipping.h"
 #include "server/server.h"
 
 #include <graphpipe/client.h>
@@ -153,11 +154,8 @@ static void site_open(struct site *site, const struct row *row)
                                   : gp_server_create_function(run, (void *)(size_t)row,
                                                               &options, &site->err);
     if (!site->server && row->engine == ONNX && site->err.status == GP_UNAVAILABLE) {
-        print_message(
-            "no ONNX Runtime: %s\n"
-            "skipped: the onnx engine is not built: tools/setup onnx, then make\n",
-            site->err.message);
-        skip();
+        print_message("no ONNX Runtime: %s\n", site->err.message);
+        SKIP_BECAUSE("the onnx engine is not built: tools/setup onnx, then make");
     }
     if (!site->server)
         fail_msg("%s", site->err.message);

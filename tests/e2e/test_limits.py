@@ -128,7 +128,7 @@ def test_limit_on_file_sizes_forbids_sharing():
     assert "ulimit -f is 1: raise it" in line
 
 
-@pytest.mark.skipif("thread" in SANITIZE or "address" in SANITIZE, reason="they open files")
+@pytest.mark.skipif("thread" in SANITIZE or "address" in SANITIZE, reason="sanitizers open files of their own")
 @pytest.mark.parametrize("arguments", [(), ("--isolate", "--instances", 2)], ids=["here", "isolated"])
 def test_any_number_of_descriptors(arguments):
     """From too few for the plug-in's file to enough."""

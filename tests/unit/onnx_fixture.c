@@ -1,6 +1,7 @@
 /* See onnx_fixture.h. Without ONNX Runtime (tools/setup onnx) the tests say so and are
  * skipped. */
 #include "onnx_fixture.h"
+#include "skipping.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -86,9 +87,7 @@ enum gp_status onnx_try_open(struct onnx_fixture *f, const char *name)
 {
     char path[4096];
     if (!has_runtime) {
-        print_message(
-            "skipped: the onnx engine is not built: tools/setup onnx, then make\n");
-        skip();
+        SKIP_BECAUSE("the onnx engine is not built: tools/setup onnx, then make");
     }
     (void)snprintf(path, sizeof path, "%s/tests/models/%s.onnx", getenv("GP_SOURCE_DIR"),
                    name);

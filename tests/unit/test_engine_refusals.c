@@ -1,6 +1,7 @@
 /* Models that an engine refuses leave nothing behind: neither descriptors nor threads, however
  * often they are opened. */
 #include "engine/engine.h"
+#include "skipping.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -62,9 +63,8 @@ static void test_refusals(void **state)
     const struct gp_engine_options options = {.size_bytes = sizeof options};
     if (engine_load(refused->engine, NULL, &engine, NULL) != GP_OK ||
         engine->probe(&options, &version, &where, NULL) != GP_OK) {
-        print_message("skipped: the %s engine is not built: tools/setup %s, then make\n",
-                      refused->engine, refused->engine);
-        skip();
+        SKIP_BECAUSE("the %s engine is not built: tools/setup %s, then make",
+                     refused->engine, refused->engine);
     }
     open_all(refused, engine); /* what the framework starts stays */
     const size_t n_files = count("/proc/self/fd"), n_threads = count("/proc/self/task");

@@ -1,6 +1,7 @@
 /* What this process may use: the files of control groups as the kernel, containers and nobody
  * sane write them, below a root of our own. */
 #include "base/place.h"
+#include "skipping.h"
 #include "temp_tree.h"
 
 #include <errno.h>
@@ -252,7 +253,7 @@ static void of_this_machine(void **state)
     struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
     if (before.rlim_cur != RLIM_INFINITY)
-        skip();
+        SKIP_BECAUSE("ulimit -v is set");
     assert_int_equal(place_pool_bytes(&place, words), place.memory_bytes / 2);
     place.memory_from = "memory.max";
     (void)place_pool_bytes(&place, words);
@@ -270,7 +271,7 @@ static void addresses(void **state)
     const uint64_t pool = place_pool_bytes(&place, words), left = place_addresses_left();
     assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
     if (!left)
-        skip(); /* a sanitizer has mapped terabytes */
+        SKIP_BECAUSE("sanitizers map terabytes");
     assert_int_equal(pool, GIB / 4);
     assert_string_equal(words, "an eighth of ulimit -v");
     assert_in_range(left, GIB, 2 * GIB - 1);

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/place.h"
 #include "base/pool_space.h"
+#include "skipping.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -199,7 +200,7 @@ static struct rlimit leave_addresses(uint64_t n_addresses)
     assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
     if (!place_addresses_left()) {
         assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
-        skip(); /* a sanitizer has mapped terabytes */
+        SKIP_BECAUSE("sanitizers map terabytes");
     }
     limit.rlim_cur += n_addresses - place_addresses_left();
     assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);

@@ -2,6 +2,7 @@
 #include "repository_fixture.h"
 
 #include "model/model_name.h"
+#include "skipping.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -304,7 +305,7 @@ static void replaced_meanwhile(void **state)
     tree_put("/s/bert/1/model.onnx", "");
     const char *paths[] = {tree_path("/r"), tree_path("/s")};
     if (renameat2(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) != 0)
-        skip(); /* this file system cannot exchange */
+        SKIP_BECAUSE("this file system cannot exchange two folders");
     is_over = false;
     assert_int_equal(pthread_create(&thread, NULL, exchange, paths), 0);
     while (status == GP_OK && time(NULL) < until) {
