@@ -8,18 +8,18 @@ size_t pool_share(const struct pool *pool)
     return pool->counts.budget_bytes / 4; /* constant: no lock */
 }
 
-/* True if `wanted` more bytes fit into the budget; idle memory makes room for them. */
+/* True if `wanted` more bytes fit into the budget; idle memory makes room for them, as far as the
+ * kernel takes its pages back. */
 static bool has_room(struct pool *pool, size_t wanted)
 {
     struct pool_counts *n = &pool->counts;
-    const size_t held = n->used_bytes + n->reserved_bytes;
-    if (wanted > n->budget_bytes - held) {
-        n->n_refused++;
-        return false;
-    }
-    if (wanted > n->budget_bytes - held - n->idle_bytes)
+    const size_t left = n->budget_bytes - n->used_bytes - n->reserved_bytes;
+    if (wanted <= left)
         pool_make_room(pool, wanted);
-    return true;
+    if (wanted <= left && wanted <= left - n->idle_bytes)
+        return true;
+    n->n_refused++;
+    return false;
 }
 
 static void peer_hold(struct pool_peer *peer, size_t size_bytes)

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -191,6 +192,62 @@ static void closed_while_held(void **state)
     pool_give(pool, &held[1]);
     assert_int_equal(pool_count(pool).used_bytes, 0);
     assert_no_traces(&before);
+    pool_destroy(pool);
+}
+
+/* From now on no pages of the arena can be given back; gives its file, for mend_file. */
+static int break_file(const struct pool *pool, const struct pool_arena *arena)
+{
+    const int fd = pool_range(pool, arena)->fd, file = dup(fd);
+    const int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true(file >= 0 && other >= 0);
+    assert_int_equal(dup2(other, fd), fd);
+    close(other);
+    return file;
+}
+
+static void mend_file(const struct pool *pool, const struct pool_arena *arena, int file)
+{
+    const int fd = pool_range(pool, arena)->fd;
+    assert_int_equal(dup2(file, fd), fd);
+    close(file);
+}
+
+/* Pages that the kernel does not take back still count, in the pool and in a peer's share, until it
+ * does or the arena goes. */
+static void pages_that_stay_are_counted(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(16 * UNIT);
+    struct pool_peer peer = {0};
+    struct pool_promise promise = {.peer = &peer};
+    struct pool_pair pair;
+    struct pool_buffer buffer;
+    assert_true(pool_open(pool, &pair));
+    use(pool, NULL, 4 * UNIT);
+    use(pool, pair.outputs, 3 * UNIT);
+    const int private = break_file(pool, NULL), outputs = break_file(pool, pair.outputs);
+    pool_trim(pool, 0);
+    assert_int_equal(pool_count(pool).idle_bytes, 7 * UNIT);
+    assert_false(pool_take(pool, pair.inputs, 10 * UNIT, NULL, &buffer));
+    assert_int_equal(pool_reserve(pool, &promise, 10 * UNIT, 0), POOL_FULL);
+    assert_int_equal(pool_count(pool).idle_bytes, 7 * UNIT);
+    assert_int_equal(pool_reserve(pool, &promise, 9 * UNIT, 0), POOL_GRANTED);
+    assert_true(pool_take(pool, NULL, 3 * UNIT, &promise, &buffer)); /* where 4 are */
+    assert_int_equal(buffer.touched_bytes, 4 * UNIT);
+    assert_int_equal(peer.held_bytes, 9 * UNIT);
+    assert_int_equal(pool_count(pool).idle_bytes, 3 * UNIT);
+    pool_unreserve(pool, &promise);
+    pool_give(pool, &buffer);
+    assert_int_equal(peer.held_bytes, 0);
+    assert_int_equal(pool_count(pool).idle_bytes, 7 * UNIT);
+    pool_close(pool, &pair); /* with all its pages */
+    close(outputs);
+    assert_int_equal(pool_count(pool).idle_bytes, 4 * UNIT);
+    mend_file(pool, NULL, private);
+    pool_trim(pool, 0);
+    assert_int_equal(pool_count(pool).idle_bytes, 0);
+    assert_int_equal(held_by_file(pool, NULL), 0);
     pool_destroy(pool);
 }
 
@@ -391,6 +448,7 @@ int main(void)
         cmocka_unit_test(one_budget),
         cmocka_unit_test(idle_models_make_room),
         cmocka_unit_test(closed_while_held),
+        cmocka_unit_test(pages_that_stay_are_counted),
         cmocka_unit_test(mistakes_are_noticed),
         cmocka_unit_test(a_thousand_come_and_go),
         cmocka_unit_test(descriptors_are_short),

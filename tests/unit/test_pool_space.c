@@ -6,12 +6,14 @@
 #include "skipping.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -317,6 +319,41 @@ static void classes_take_turns(void **state)
     pool_destroy(pool);
 }
 
+/* Where pages cannot be given back, what lies there is not given up for another class: it would be
+ * lost to the count, and the next taker would see its bytes. */
+static void pages_that_stay_keep_their_place(void **state)
+{
+    static struct pool_buffer buffers[64 * MIB / PAGE_BYTES + 1];
+    (void)state;
+    struct pool *pool = make_with(260 * MIB, 64 * MIB);
+    assert_non_null(pool);
+    size_t n = fill(pool, buffers, 0, PAGE_BYTES);
+    for (size_t i = 0; i < n; i += 16)
+        assert_true(pool_touch(pool, &buffers[i], 1));
+    while (n)
+        pool_give(pool, &buffers[--n]);
+    const size_t idle_bytes = pool_count(pool).idle_bytes;
+    const int fd = pool_range(pool, NULL)->fd, file = dup(fd);
+    const int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(dup2(other, fd), fd); /* in which there are no holes */
+    for (int class = 1; least_of(class) < 64 * MIB; class ++) {
+        while (pool_take(pool, NULL, (size_t)PAGE_BYTES << class, NULL, &buffers[n]))
+            n++;
+        while (n)
+            pool_give(pool, &buffers[--n]);
+        assert_int_equal(pool_count(pool).idle_bytes, idle_bytes);
+    }
+    assert_int_equal(dup2(file, fd), fd);
+    close(file);
+    close(other);
+    pool_trim(pool, 0);
+    assert_int_equal(pool_count(pool).idle_bytes, 0);
+    struct stat held;
+    assert_int_equal(fstat(fd, &held), 0);
+    assert_int_equal(held.st_blocks, 0);
+    pool_destroy(pool);
+}
+
 /* Fewer than a few hundred of 10 000 do not find a place, and all that do are apart. */
 static void mixes_with_few_addresses(void **state)
 {
@@ -337,6 +374,7 @@ int main(void)
         cmocka_unit_test(few_addresses_for_pairs),
         cmocka_unit_test(pairs_for_a_hundred_models),
         cmocka_unit_test(classes_take_turns),
+        cmocka_unit_test(pages_that_stay_keep_their_place),
         cmocka_unit_test(mixes_with_few_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
