@@ -99,6 +99,8 @@ static void tokens(void **state)
         {" a/b ", true},
         {"x, a/b", true},
         {"x,\ta/b;q=1", true},
+        {"x;q=1, a/b", true},
+        {"x;q=1, a/b;q=0.5, y;q=0", true},
         {"a/b , y", true},
         {"a/b;q=\"1,2\"", true},
         {",,a/b,", true},

@@ -1,10 +1,12 @@
 /* Messages made to hurt: every vector cut at every length, with every bit flipped and
  * with hostile numbers everywhere, read as every kind of message; and small messages that
  * stand for large ones, by pointing at the same bytes again and again.
- */
+ *
+ * A message ends where memory ends, so that reading a byte more ends the test in every build. */
 #include "test_wire_messages.h"
 
 #include <dirent.h>
+#include <sys/mman.h>
 
 static unsigned touched; /* what was read, so that reading it is not optimised away */
 
@@ -76,15 +78,35 @@ static void decode_here(struct gp_arena *arena, struct bytes message)
     gp_arena_reset(arena);
 }
 
-/* Where it lies, and at an odd address, where all that has to be aligned has to be copied. */
+enum { FENCED_BYTES = 16 * 1024, FENCE_BYTES = 64 * 1024 };
+
+static unsigned char *fence; /* what follows the fenced bytes */
+
+static int set_up(void **state)
+{
+    (void)state;
+    unsigned char *data = mmap(NULL, FENCED_BYTES + FENCE_BYTES, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED || mprotect(data + FENCED_BYTES, FENCE_BYTES, PROT_NONE) != 0)
+        return -1;
+    fence = data + FENCED_BYTES;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return munmap(fence - FENCED_BYTES, FENCED_BYTES + FENCE_BYTES);
+}
+
+/* In memory of its size, which is aligned, and before the fence, where what has to be aligned mostly
+ * has to be copied. */
 static void decode_all(struct gp_arena *arena, struct bytes message)
 {
-    unsigned char *odd = malloc(message.size + 1);
-    assert_non_null(odd);
-    memcpy(odd + 1, message.data, message.size);
+    assert_true(message.size <= FENCED_BYTES);
     decode_here(arena, message);
-    decode_here(arena, (struct bytes){odd + 1, message.size});
-    free(odd);
+    memcpy(fence - message.size, message.data, message.size);
+    decode_here(arena, (struct bytes){fence - message.size, message.size});
 }
 
 static void cut_everywhere(struct gp_arena *arena, struct bytes message)
@@ -348,5 +370,5 @@ int main(void)
         cmocka_unit_test(aliased_tensors), cmocka_unit_test(aliased_outputs),
         cmocka_unit_test(aliased_names),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }
