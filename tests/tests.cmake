@@ -60,7 +60,7 @@ list(FILTER shared EXCLUDE REGEX "/test_[^/]*$")
 if(sources AND shared)
     add_library(gp_tests_shared OBJECT ${shared})
     target_include_directories(gp_tests_shared PRIVATE ${CMAKE_SOURCE_DIR}/src)
-    target_link_libraries(gp_tests_shared PRIVATE gp_options)
+    target_link_libraries(gp_tests_shared PRIVATE gp_options gp_llhttp)
     set(shared $<TARGET_OBJECTS:gp_tests_shared>)
 endif()
 

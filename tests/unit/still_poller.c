@@ -33,6 +33,11 @@ void still_begin(struct poller *poller)
 {
     *poller = (struct poller){0};
     assert_int_equal(poller_init(poller, NULL, 1, NULL), GP_OK);
+    still_join(poller);
+}
+
+void still_join(struct poller *poller)
+{
     add_worker(poller);
     add_worker(poller);
     atomic_store(&poller->n_awake, 1);

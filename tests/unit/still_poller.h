@@ -9,6 +9,9 @@
 void still_begin(struct poller *poller);
 void still_end(struct poller *poller);
 
+/* The same for a poller that another has made, and will finish. */
+void still_join(struct poller *poller);
+
 /* The first of them, which the test is. */
 struct worker *still_worker(struct poller *poller);
 
