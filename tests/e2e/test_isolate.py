@@ -318,6 +318,19 @@ def test_a_child_that_hangs_is_ended():
         assert "--hang-timeout" in server.stderr
 
 
+def test_a_stop_that_was_not_read_is_not_the_next_childs():
+    """Which counts its runs from 1 again."""
+    with Server("--isolate", "--instances", 1, "--hang-timeout", "200ms",
+                engine=plugin("slow")) as server:
+        (child,) = children(server)
+        os.kill(child, signal.SIGSTOP)
+        assert ask(server, "", timeout_ms=500).status == 504
+        all_ready(server, 1)
+        assert children(server) != [child] and ended(server, "hang") == 1
+        for _ in range(3):
+            assert echoed(ask(server, "")) == b"small"
+
+
 def test_a_client_that_leaves_stops_its_run():
     """One that listens ends; one that does not is left with the child, and its thread goes on."""
     with Server("--isolate", "--instances", 1, "--hang-timeout", "500ms",

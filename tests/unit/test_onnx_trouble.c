@@ -134,7 +134,11 @@ static void test_cancel(void **state)
         assert_int_equal(status, i % 2 ? GP_DEADLINE : GP_CANCELLED);
         assert_int_equal(f->run.n_outputs, 0);
 
-        in = onnx_tensor("n", GP_INT64, NULL, 0, &twice); /* the slot is as good as new */
+        /* the slot is as good as new: what fails then has not been stopped */
+        const int32_t wrong = 1;
+        in = onnx_tensor("n", GP_INT32, NULL, 0, &wrong);
+        assert_int_equal(onnx_execute(f, &in, 1, y, 1), GP_INVALID);
+        in = onnx_tensor("n", GP_INT64, NULL, 0, &twice);
         onnx_execute_well(f, &in, 1, y, 1);
         assert_int_equal(f->run.outputs[0].tensor.size_bytes, 64 * 64 * sizeof(float));
     }
