@@ -4,6 +4,7 @@
  * the remedy. */
 #include "cli/cli.h"
 #include "cli/serve.h"
+#include "server/defaults.h"
 
 #include <graphpipe/version.h>
 
@@ -30,7 +31,7 @@ struct legacy_values {
 #define AT(field) OPTION_AT(legacy_values, field)
 #define LISTEN                                                                           \
     .name = "listen", .letter = 'l', .argument = "ADDRESS", .kind = OPTION_LIST,         \
-    AT(listen), .fallback = "127.0.0.1:9000", .help = "HOST:PORT or unix:/path"
+    AT(listen), .fallback = DEFAULT_LISTEN, .help = "HOST:PORT or unix:/path"
 
 /* graphpipe-tf has those before value-inputs. */
 static const struct option model_options[] = {

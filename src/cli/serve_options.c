@@ -2,6 +2,8 @@
  * environment: GP_ and its name in capitals. */
 #include "cli/serve.h"
 
+#include "server/defaults.h"
+
 #include <graphpipe/tensor.h>
 
 #define AT(field) OPTION_AT(serve_values, field)
@@ -127,7 +129,7 @@ const struct option serve_options[] = {
      .kind = OPTION_DURATION,
      AT(hang_timeout_ms),
      .min = 1,
-     .fallback = "30s",
+     .fallback = DEFAULT_TEXT(DEFAULT_HANG_TIMEOUT_S) "s",
      .help = "end a process that is this long past its deadline"},
 
     {.group = "Listening",
@@ -137,7 +139,7 @@ const struct option serve_options[] = {
      .argument = "ADDRESS",
      .kind = OPTION_LIST,
      AT(listen),
-     .fallback = "127.0.0.1:9000",
+     .fallback = DEFAULT_LISTEN,
      .help = "HOST:PORT, :PORT, [::1]:PORT or unix:/path, repeatable;\n"
              "port 0: any free one"},
     {.name = "allow-remote-control",
@@ -162,7 +164,7 @@ const struct option serve_options[] = {
      AT(max_body_bytes),
      .min = 1,
      .max = GP_MAX_MESSAGE_BYTES,
-     .fallback = "1GiB",
+     .fallback = DEFAULT_TEXT(DEFAULT_MAX_BODY_GIB) "GiB",
      .help = "largest request"},
     {.name = "pool",
      .env = "GP_POOL",
@@ -180,7 +182,7 @@ const struct option serve_options[] = {
      .kind = OPTION_COUNT,
      AT(max_waiting),
      .min = 1,
-     .fallback = "1024",
+     .fallback = DEFAULT_TEXT(DEFAULT_MAX_WAITING),
      .help = "requests that may wait for an instance"},
     {.name = "max-connections",
      .env = "GP_MAX_CONNECTIONS",
@@ -202,7 +204,7 @@ const struct option serve_options[] = {
      .kind = OPTION_DURATION,
      AT(head_timeout_ms),
      .min = 1,
-     .fallback = "10s",
+     .fallback = DEFAULT_TEXT(DEFAULT_HEAD_TIMEOUT_S) "s",
      .help = "for a request's head"},
     {.name = "idle-timeout",
      .env = "GP_IDLE_TIMEOUT",
@@ -210,7 +212,7 @@ const struct option serve_options[] = {
      .kind = OPTION_DURATION,
      AT(idle_timeout_ms),
      .min = 1,
-     .fallback = "75s",
+     .fallback = DEFAULT_TEXT(DEFAULT_IDLE_TIMEOUT_S) "s",
      .help = "for a connection between requests"},
     {.name = "drain-timeout",
      .env = "GP_DRAIN_TIMEOUT",
@@ -218,7 +220,7 @@ const struct option serve_options[] = {
      .kind = OPTION_DURATION,
      AT(drain_timeout_ms),
      .min = 1,
-     .fallback = "30s",
+     .fallback = DEFAULT_TEXT(DEFAULT_DRAIN_TIMEOUT_S) "s",
      .help = "for what is in flight when told to stop"},
     {.name = "min-rate",
      .env = "GP_MIN_RATE",
@@ -226,7 +228,7 @@ const struct option serve_options[] = {
      .kind = OPTION_SIZE,
      AT(min_rate_bytes),
      .min = 1,
-     .fallback = "1MB",
+     .fallback = DEFAULT_TEXT(DEFAULT_MIN_RATE_MB) "MB",
      .help = "bytes a second; slower clients are cut off"},
     {.name = "pollers",
      .env = "GP_POLLERS",

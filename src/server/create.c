@@ -58,7 +58,7 @@ static enum gp_status open_listeners(struct gp_server *server,
                                      const struct gp_server_options *options,
                                      struct gp_error *err)
 {
-    static const char *const standard[] = {"127.0.0.1:9000"};
+    static const char *const standard[] = {DEFAULT_LISTEN};
     const char *const *listen = options->n_listen ? options->listen : standard;
     const size_t n = options->n_listen ? options->n_listen : 1;
     enum gp_status status = GP_OK;

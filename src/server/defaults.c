@@ -74,17 +74,17 @@ enum gp_status defaults_set(struct gp_server *server,
                             "the limit on bodies is %llu bytes; the format ends at %u",
                             (unsigned long long)o->max_body_bytes, GP_MAX_MESSAGE_BYTES);
     if (!o->max_body_bytes)
-        o->max_body_bytes = 1u << 30;
+        o->max_body_bytes = (uint64_t)DEFAULT_MAX_BODY_GIB << 30;
     if (!o->min_rate_bytes)
-        o->min_rate_bytes = 1000000;
-    o->max_waiting = or_default(o->max_waiting, 1024);
+        o->min_rate_bytes = DEFAULT_MIN_RATE_MB * 1000000;
+    o->max_waiting = or_default(o->max_waiting, DEFAULT_MAX_WAITING);
     if (!o->max_connections || o->max_connections > most_connections())
         o->max_connections = most_connections();
-    o->head_timeout_ms = or_default(o->head_timeout_ms, 10000);
-    o->idle_timeout_ms = or_default(o->idle_timeout_ms, 75000);
-    o->drain_timeout_ms = or_default(o->drain_timeout_ms, 30000);
+    o->head_timeout_ms = or_default(o->head_timeout_ms, DEFAULT_HEAD_TIMEOUT_S * 1000);
+    o->idle_timeout_ms = or_default(o->idle_timeout_ms, DEFAULT_IDLE_TIMEOUT_S * 1000);
+    o->drain_timeout_ms = or_default(o->drain_timeout_ms, DEFAULT_DRAIN_TIMEOUT_S * 1000);
     o->n_pollers = or_default(o->n_pollers, server->place.n_cores);
-    o->hang_timeout_ms = or_default(o->hang_timeout_ms, 30000);
+    o->hang_timeout_ms = or_default(o->hang_timeout_ms, DEFAULT_HANG_TIMEOUT_S * 1000);
     o->engine_dir = o->engine_dir ? copy_text(server, o->engine_dir) : NULL;
     o->worker = o->worker ? copy_text(server, o->worker) : NULL;
     if ((given->engine_dir && !o->engine_dir) || (given->worker && !o->worker))

@@ -4,6 +4,20 @@
 
 #include "server/server.h"
 
+/* What include/graphpipe/server.h says of its options, and `graphpipe serve --help` of its flags. */
+#define DEFAULT_LISTEN "127.0.0.1:9000"
+#define DEFAULT_MAX_BODY_GIB 1
+#define DEFAULT_MIN_RATE_MB 1
+#define DEFAULT_MAX_WAITING 1024
+#define DEFAULT_HEAD_TIMEOUT_S 10
+#define DEFAULT_IDLE_TIMEOUT_S 75
+#define DEFAULT_DRAIN_TIMEOUT_S 30
+#define DEFAULT_HANG_TIMEOUT_S 30
+
+/* One of these numbers as text. */
+#define DEFAULT_TEXT(number) DEFAULT_TEXT_OF(number)
+#define DEFAULT_TEXT_OF(number) #number
+
 /* The caller's options, whatever version of the struct it has; NULL: all defaults. */
 struct gp_server_options defaults_take(const struct gp_server_options *given);
 
