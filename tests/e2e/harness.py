@@ -373,16 +373,20 @@ class Server:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(") ", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
-    def wakeups(self):
-        """How often its threads have gone to sleep: each time something had woken them."""
-        paths = pathlib.Path(f"/proc/{self.pid}/task").glob("*/status")
-        return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", path.read_text(), re.M)[1])
-                   for path in paths)
+    def activity(self):
+        """How often its threads have gone to sleep, each time after something had woken them, and for how
+        many nanoseconds they have run: one that spins does not sleep."""
+        n_sleeps = run_ns = 0
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            status = (task / "status").read_text()
+            n_sleeps += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
+            run_ns += int((task / "schedstat").read_text().split()[0])
+        return n_sleeps, run_ns
 
     def fall_asleep(self):
         """Waits until nothing has woken it for a while."""
         # ThreadSanitizer has a thread of its own, which wakes ten times a second
-        count = self.cpu_ticks if "thread" in SANITIZE else self.wakeups
+        count = self.cpu_ticks if "thread" in SANITIZE else self.activity
 
         def is_asleep():
             before = count()

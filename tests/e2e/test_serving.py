@@ -1,7 +1,9 @@
 """Many clients at a time: slots and the queue before them, deadlines, clients that leave, memory
 and descriptors given back, large bodies, and peers that are slow."""
+import json
 import random
 import resource
+import signal
 import struct
 import threading
 import time
@@ -10,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness import (CORES, MESSAGE, PATIENCE, SMALL, Closed, Server, Tensor, Truncated, assert_serves,
-                     begun, echoed, encode, eventually, held, http, plugin, serve_slow, settle, slow,
-                     uint8)
+                     begun, chunked, echoed, encode, eventually, held, http, plugin, serve_slow, settle,
+                     slow, uint8)
 
 DEADLINE, BUSY = 16, 13
 
@@ -357,14 +359,26 @@ def send_what_it_takes(connection, piece):
         pass  # the server has closed it, and said why
 
 
-def test_idle_server_is_never_woken():
-    with serve_slow() as server, server.connect() as idle:
-        assert idle.ask("GET").status == 200
+@pytest.mark.parametrize("arguments", [(), ("--isolate", "--instances", 2)], ids=["here", "isolated"])
+def test_idle_server_is_never_woken(arguments):
+    """Whatever it has done before: bodies that grew, runs that were stopped, and what the loader did."""
+    with serve_slow(*arguments) as server, server.connect() as idle:
+        name = json.loads(idle.ask("GET").text)["name"]
         assert server.infer(SMALL, config="sleep-ms=50").status == 200
+        assert server.infer(SMALL, config="sleep-ms=60000",
+                            fields={"X-GraphPipe-Timeout-Ms": "50"}).status == 504
+        large = http("POST", "/", fields={"Transfer-Encoding": "chunked"})
+        with server.connect() as connection:
+            connection.send(large, chunked(encode(uint8(bytes(3 << 20))), 64 << 10))
+            assert len(echoed(connection.answer())) == 3 << 20
+        for what in "unload", "load":
+            assert server.ask("POST", f"/control/models/{name}/{what}").status == 200
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "SIGHUP" in server.stderr)
         server.fall_asleep()  # the watcher does a while after the last run
-        before = server.wakeups()
+        before = server.activity()
         time.sleep(2)
-        assert server.wakeups() == before
+        assert server.activity() == before
 
 
 def test_many_connections_at_a_time(echo):
