@@ -29,22 +29,34 @@ static bool is_one_too_many(const struct poller *poller, int n_polling)
            poller_n_quick(poller) > poller->n_cores;
 }
 
-/* If there are too many pollers, waits until the watcher or the end wakes this thread. The
- * test and the decrement are one step, since threads enter engines without the lock. */
+/* Called with the lock held. False if the thread polls on: there are not too many, or a task is ready
+ * and it is the only one to take it. The test and the decrement are one step, since threads enter
+ * engines without the lock; for the tasks see poller_ready. */
+static bool stop_polling(struct poller *poller)
+{
+    int n = atomic_load(&poller->n_polling);
+    bool stops = is_one_too_many(poller, n) && !atomic_load(&poller->is_stopping);
+    while (stops && !atomic_compare_exchange_weak(&poller->n_polling, &n, n - 1))
+        stops = is_one_too_many(poller, n);
+    if (stops && n <= 1 && atomic_load(&poller->n_ready)) {
+        atomic_fetch_add(&poller->n_polling, 1);
+        stops = false;
+    }
+    if (stops)
+        atomic_fetch_sub(&poller->n_awake, 1);
+    return stops;
+}
+
+/* If there are too many pollers, waits until the watcher or the end wakes this thread. */
 static void park_if_too_many(struct worker *worker)
 {
     struct poller *poller = worker->poller;
-    int n = atomic_load_explicit(&poller->n_polling, memory_order_relaxed);
+    const int n = atomic_load_explicit(&poller->n_polling, memory_order_relaxed);
     if (!is_one_too_many(poller, n))
         return;
     log_write(poller->log, &worker->lines);
     pthread_mutex_lock(&poller->lock);
-    n = atomic_load(&poller->n_polling);
-    bool parks = is_one_too_many(poller, n) && !atomic_load(&poller->is_stopping);
-    while (parks && !atomic_compare_exchange_weak(&poller->n_polling, &n, n - 1))
-        parks = is_one_too_many(poller, n);
-    if (parks) {
-        atomic_fetch_sub(&poller->n_awake, 1);
+    if (stop_polling(poller)) {
         worker->is_parked = true;
         worker->next_parked = poller->parked;
         poller->parked = worker;

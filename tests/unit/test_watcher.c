@@ -26,12 +26,19 @@ struct fixture {
     atomic_bool is_over;             /* no more short runs */
     struct source held, other, busy; /* eventfds */
     sem_t is_held, may_go, is_served;
+    struct task task;
+    atomic_bool is_late; /* the looks wait until it is false */
+    atomic_bool waits;   /* one does */
 };
 
 static unsigned look(void *arg)
 {
     struct fixture *f = arg;
     atomic_fetch_add(&f->n_looks, 1);
+    while (atomic_load(&f->is_late)) {
+        atomic_store(&f->waits, true);
+        poll(NULL, 0, 1);
+    }
     return atomic_load(&f->n_long);
 }
 
@@ -58,12 +65,26 @@ static void hold(struct worker *worker, struct source *source)
     worker_disengage(worker);
 }
 
+static void serve_task(struct worker *worker, struct task *task)
+{
+    struct fixture *f =
+        (struct fixture *)(void *)((char *)task - offsetof(struct fixture, task));
+    (void)worker;
+    sem_post(&f->is_served);
+}
+
+/* While the looks wait: makes a task ready, as if runs had just been found to be short. */
 static void serve(struct worker *worker, struct source *source)
 {
     struct fixture *f =
         (struct fixture *)(void *)((char *)source - offsetof(struct fixture, other));
     (void)worker;
-    sem_post(&f->is_served);
+    if (atomic_load(&f->is_late)) {
+        atomic_store(&f->poller.has_short_runs, true);
+        poller_ready(&f->poller, &f->task);
+    } else {
+        sem_post(&f->is_served);
+    }
 }
 
 /* Short runs that compute, one after the other. */
@@ -84,8 +105,10 @@ static void run_shortly(struct worker *worker, struct source *source)
 
 static void begin(struct fixture *f, unsigned n_needed)
 {
-    *f = (struct fixture){
-        .held.serve = hold, .other.serve = serve, .busy.serve = run_shortly};
+    *f = (struct fixture){.held.serve = hold,
+                          .other.serve = serve,
+                          .busy.serve = run_shortly,
+                          .task.go = serve_task};
     assert_int_equal(poller_init(&f->poller, NULL, 1, NULL), GP_OK);
     assert_int_equal(poller_need(&f->poller, n_needed, NULL), GP_OK);
     f->poller.watch = look;
@@ -243,6 +266,27 @@ static void it_looks_fast_while_nobody_polls(void **state)
     end(&f);
 }
 
+/* Two are awake for one core, one of them in a run, so the other would park; the watcher would not
+ * look soon enough. */
+static void the_last_poller_takes_what_is_ready(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 1);
+    await_rest(&f);
+    signal_source(&f.held);
+    await(&f.is_held);
+    AWAIT(atomic_load(&f.poller.n_polling) == 1) /* the stand-in */
+    atomic_store(&f.is_late, true);
+    AWAIT(atomic_load(&f.waits))
+    signal_source(&f.other);
+    await(&f.is_served);
+    atomic_store(&f.is_late, false);
+    sem_post(&f.may_go);
+    await_rest(&f);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +295,7 @@ int main(void)
         cmocka_unit_test(it_looks_while_something_is_expected),
         cmocka_unit_test(it_looks_while_something_runs),
         cmocka_unit_test(it_looks_fast_while_nobody_polls),
+        cmocka_unit_test(the_last_poller_takes_what_is_ready),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
