@@ -47,23 +47,62 @@ static bool stop_polling(struct poller *poller)
     return stops;
 }
 
-/* If there are too many pollers, waits until the watcher or the end wakes this thread. */
-static void park_if_too_many(struct worker *worker)
+static unsigned wanted_workers(const struct poller *poller)
+{
+    return (unsigned)poller->n_cores + poller->n_needed + 1;
+}
+
+/* Called with the lock held, by the worker's thread or while that is parked. */
+static void dismiss_worker(struct worker *worker)
+{
+    struct poller *poller = worker->poller;
+    struct worker **at = &poller->workers;
+    while (*at != worker)
+        at = &(*at)->next;
+    *at = worker->next;
+    poller->n_workers--;
+    worker->next = poller->dismissed;
+    poller->dismissed = worker;
+    worker->is_dismissed = true;
+}
+
+/* Called with the lock held. Those that are not parked leave when they would park: so none is parked
+ * while there are too many. */
+static void dismiss_parked(struct poller *poller)
+{
+    while (poller->parked && poller->n_workers > wanted_workers(poller)) {
+        struct worker *worker = poller->parked;
+        poller->parked = worker->next_parked;
+        worker->is_parked = false;
+        dismiss_worker(worker);
+        pthread_cond_signal(&worker->unparked);
+    }
+}
+
+/* If there are too many pollers, waits until the watcher or the end wakes this thread. False if it
+ * is not needed any more. */
+static bool park_if_too_many(struct worker *worker)
 {
     struct poller *poller = worker->poller;
     const int n = atomic_load_explicit(&poller->n_polling, memory_order_relaxed);
     if (!is_one_too_many(poller, n))
-        return;
+        return true;
     log_write(poller->log, &worker->lines);
     pthread_mutex_lock(&poller->lock);
-    if (stop_polling(poller)) {
+    if (!stop_polling(poller)) {
+        /* polls on */
+    } else if (poller->n_workers > wanted_workers(poller)) {
+        dismiss_worker(worker);
+    } else {
         worker->is_parked = true;
         worker->next_parked = poller->parked;
         poller->parked = worker;
         while (worker->is_parked)
             pthread_cond_wait(&worker->unparked, &poller->lock);
     }
+    const bool stays = !worker->is_dismissed;
     pthread_mutex_unlock(&poller->lock);
+    return stays;
 }
 
 /* Called with the lock held. The thread counts as a poller at once, so that two needs wake
@@ -269,12 +308,20 @@ enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_co
     return GP_OK;
 }
 
+static void join_worker(struct worker *worker)
+{
+    if (!worker)
+        return;
+    pthread_join(worker->thread, NULL);
+    worker_destroy(worker);
+}
+
+/* One that is dismissed joins the one dismissed before it: at most the last is left to be joined. */
 static void *worker_main(void *arg)
 {
     struct worker *worker = arg;
     struct poller *poller = worker->poller;
-    while (!atomic_load(&poller->is_stopping)) {
-        park_if_too_many(worker);
+    while (!atomic_load(&poller->is_stopping) && park_if_too_many(worker)) {
         /* One event at a time: a second would wait for the engine of the first. */
         struct epoll_event event;
         const bool has_lines = worker->lines.text.size_bytes > 0;
@@ -290,6 +337,8 @@ static void *worker_main(void *arg)
         worker_carry_tasks(worker);
     }
     log_write(poller->log, &worker->lines);
+    if (worker->is_dismissed)
+        join_worker(worker->next);
     return NULL;
 }
 
@@ -331,11 +380,6 @@ static enum gp_status make_workers(struct poller *poller, unsigned n,
     return GP_OK;
 }
 
-static unsigned wanted_workers(const struct poller *poller)
-{
-    return (unsigned)poller->n_cores + poller->n_needed + 1;
-}
-
 enum gp_status poller_start(struct poller *poller, struct gp_error *err)
 {
     char words[PLACE_WORDS_BYTES];
@@ -350,6 +394,13 @@ enum gp_status poller_start(struct poller *poller, struct gp_error *err)
     return status;
 }
 
+/* Called with the lock held. */
+static void need_less(struct poller *poller, unsigned n)
+{
+    poller->n_needed -= n;
+    dismiss_parked(poller);
+}
+
 enum gp_status poller_need(struct poller *poller, unsigned n, struct gp_error *err)
 {
     enum gp_status status = GP_OK;
@@ -358,7 +409,7 @@ enum gp_status poller_need(struct poller *poller, unsigned n, struct gp_error *e
     if (poller->has_watcher && !atomic_load(&poller->is_stopping))
         status = make_workers(poller, wanted_workers(poller), err);
     if (status != GP_OK)
-        poller->n_needed -= n;
+        need_less(poller, n);
     pthread_mutex_unlock(&poller->lock);
     return status;
 }
@@ -366,7 +417,7 @@ enum gp_status poller_need(struct poller *poller, unsigned n, struct gp_error *e
 void poller_need_less(struct poller *poller, unsigned n)
 {
     pthread_mutex_lock(&poller->lock);
-    poller->n_needed -= n;
+    need_less(poller, n);
     pthread_mutex_unlock(&poller->lock);
 }
 
@@ -381,6 +432,8 @@ void poller_stop(struct poller *poller)
     pthread_mutex_unlock(&poller->lock);
     for (struct worker *worker = poller->workers; worker; worker = worker->next)
         pthread_join(worker->thread, NULL);
+    join_worker(poller->dismissed);
+    poller->dismissed = NULL;
     if (poller->has_watcher)
         pthread_join(poller->watcher, NULL);
     poller->has_watcher = false;

@@ -4,8 +4,8 @@
  * time and a source needs no lock. The watcher (watcher.c) wakes a parked thread if it has seen
  * no poller twice in a row, unless runs are so short that pollers come back between them
  * anyway; a ready task (poller_ready) wakes one at once. Threads are created before they are
- * needed (poller_need), so waking one cannot fail. docs/decisions/threads.md has the
- * measurements.
+ * needed (poller_need), so waking one cannot fail; when fewer are needed again, those too many
+ * leave instead of parking. docs/decisions/threads.md has the measurements.
  */
 #ifndef GP_NET_POLLER_H
 #define GP_NET_POLLER_H
@@ -56,7 +56,8 @@ struct poller {
     pthread_mutex_t lock; /* of what follows */
     struct worker *workers;
     unsigned n_workers;
-    unsigned n_needed; /* threads, in addition to those that poll */
+    unsigned n_needed;        /* threads, in addition to those that poll */
+    struct worker *dismissed; /* the last that was; its thread joins the one before */
     struct worker *parked;
     pthread_cond_t watcher_waked; /* on the monotonic clock */
     atomic_int watcher_pace;      /* enum watcher_pace */

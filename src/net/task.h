@@ -48,7 +48,7 @@ void poller_forget(struct poller *poller);
 
 /* From any thread: n more threads may be in engines at a time, so creates that many; if it cannot,
  * nothing has changed. Before the poller starts it only counts. When fewer are needed again,
- * the threads are kept for the next caller. */
+ * threads end as soon as they have nothing to do. */
 enum gp_status poller_need(struct poller *poller, unsigned n, struct gp_error *err);
 void poller_need_less(struct poller *poller, unsigned n);
 

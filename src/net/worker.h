@@ -20,12 +20,13 @@ struct worker {
     size_t window_end;
     struct log_lines lines; /* not written yet */
 
-    unsigned number;  /* from 0, as threads are made */
-    bool polls;       /* otherwise the thread is not the poller's */
-    bool is_reserved; /* runs what it is given, and nothing else */
-    bool is_parked;
+    unsigned number;   /* from 0, as threads are made */
+    bool polls;        /* otherwise the thread is not the poller's */
+    bool is_reserved;  /* runs what it is given, and nothing else */
+    bool is_parked;    /* this and the next three under the poller's lock */
+    bool is_dismissed; /* the thread ends */
     struct worker *next_parked;
-    struct worker *next; /* of the poller's workers */
+    struct worker *next; /* of the poller's workers, or of those dismissed */
     pthread_cond_t unparked;
     pthread_t thread;
     char window[WINDOW_BYTES];

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -266,6 +267,85 @@ static void it_looks_fast_while_nobody_polls(void **state)
     end(&f);
 }
 
+/* --- threads that are needed no more --- */
+
+/* The folder has a link for each, and two more. */
+static unsigned long count_threads(void)
+{
+    struct stat folder;
+    assert_int_equal(stat("/proc/self/task", &folder), 0);
+    return folder.st_nlink;
+}
+
+static unsigned count_workers(struct fixture *f)
+{
+    pthread_mutex_lock(&f->poller.lock);
+    const unsigned n = f->poller.n_workers;
+    pthread_mutex_unlock(&f->poller.lock);
+    return n;
+}
+
+/* Parked ones at once, and all of them: nothing of a hundred models stays. */
+static void threads_end_with_what_needed_them(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 1);
+    const unsigned long n_threads = count_threads();
+    for (unsigned round = 0; round < 100; round++) {
+        assert_int_equal(poller_need(&f.poller, 1 + round % 5, NULL), GP_OK);
+        assert_true(count_workers(&f) >= 3 + 1 + round % 5);
+        if (round % 3 == 0)
+            await_rest(&f);
+        poller_need_less(&f.poller, 1 + round % 5);
+    }
+    AWAIT(count_workers(&f) == 3)
+    AWAIT(count_threads() == n_threads)
+    await_rest(&f);
+    signal_source(&f.other);
+    await(&f.is_served);
+    end(&f);
+}
+
+/* Those in engines go when they come back; until then they are wanted. */
+static void threads_in_engines_end_afterwards(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 3);
+    for (int i = 0; i < 5; i++) {
+        signal_source(&f.held);
+        await(&f.is_held);
+    }
+    poller_need_less(&f.poller, 3);
+    assert_int_equal(count_workers(&f), 5);
+    for (int i = 0; i < 5; i++)
+        sem_post(&f.may_go);
+    AWAIT(count_workers(&f) == 2)
+    await_rest(&f);
+    signal_source(&f.other);
+    await(&f.is_served);
+    assert_int_equal(poller_need(&f.poller, 2, NULL), GP_OK); /* and there are new ones */
+    assert_int_equal(count_workers(&f), 4);
+    end(&f);
+}
+
+/* The end comes while threads leave. */
+static void the_end_joins_those_that_leave(void **state)
+{
+    (void)state;
+    const unsigned long n_threads = count_threads();
+    for (int i = 0; i < 50; i++) {
+        struct fixture f;
+        begin(&f, 4);
+        poller_need_less(&f.poller, 4);
+        end(&f);
+        assert_int_equal(count_threads(), n_threads);
+    }
+}
+
+/* --- the last poller --- */
+
 /* Two are awake for one core, one of them in a run, so the other would park; the watcher would not
  * look soon enough. */
 static void the_last_poller_takes_what_is_ready(void **state)
@@ -295,6 +375,9 @@ int main(void)
         cmocka_unit_test(it_looks_while_something_is_expected),
         cmocka_unit_test(it_looks_while_something_runs),
         cmocka_unit_test(it_looks_fast_while_nobody_polls),
+        cmocka_unit_test(threads_end_with_what_needed_them),
+        cmocka_unit_test(threads_in_engines_end_afterwards),
+        cmocka_unit_test(the_end_joins_those_that_leave),
         cmocka_unit_test(the_last_poller_takes_what_is_ready),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
