@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,4 +37,11 @@ char *mem_strdup(const char *text)
 void mem_free(void *block)
 {
     free(block);
+}
+
+void mem_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }

@@ -19,4 +19,8 @@ void *mem_resize(void *block, size_t size_bytes);
 char *mem_strdup(const char *text);
 void mem_free(void *block);
 
+/* Returns freed memory to the system, after much was freed: the allocator keeps blocks that lie
+ * between others, and is locked meanwhile (docs/decisions/memory.md). */
+void mem_trim(void);
+
 #endif

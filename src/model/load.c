@@ -36,6 +36,7 @@ enum gp_status load_version(struct models *models, const struct model_host *host
     struct gp_model_options options = *entry->options;
     options.path = path;
     models_set_state(models, version, MODEL_LOADING, NULL);
+    host->close_left(host->left_context); /* room for this one */
     struct model *model =
         load_warm_up(model_open(host, &options, version->number, err), &options, err);
     if (!model) {

@@ -27,6 +27,26 @@ static void model_left(void *context, struct model *model)
     wake_loader(loader);
 }
 
+/* Closes what nobody holds any more. */
+static void close_left(void *context)
+{
+    struct loader *loader = context;
+    pthread_mutex_lock(&loader->lock);
+    struct model *model = loader->left;
+    loader->left = NULL;
+    pthread_mutex_unlock(&loader->lock);
+    const bool has_some = model;
+    while (model) {
+        struct model *next = model->next_left;
+        log_line(loader->host.log, GP_LOG_INFO, "%s version %" PRIu64 " is closed",
+                 model->metadata.name, model->version);
+        models_close(loader->models, model);
+        model = next;
+    }
+    if (has_some)
+        mem_trim();
+}
+
 enum gp_status loader_init(struct loader *loader, struct models *models,
                            const struct model_host *host, struct gp_error *err)
 {
@@ -34,6 +54,7 @@ enum gp_status loader_init(struct loader *loader, struct models *models,
     loader->host = *host;
     loader->host.left = model_left;
     loader->host.left_context = loader;
+    loader->host.close_left = close_left;
     loader->host.is_ending = &loader->is_ending;
     loader->commands_end = &loader->commands;
     pthread_mutex_init(&loader->lock, NULL);
@@ -53,22 +74,6 @@ void loader_finish(struct loader *loader)
     if (loader->wake_fd >= 0)
         close(loader->wake_fd);
     pthread_mutex_destroy(&loader->lock);
-}
-
-/* Closes what nobody holds any more. */
-static void close_left(struct loader *loader)
-{
-    pthread_mutex_lock(&loader->lock);
-    struct model *model = loader->left;
-    loader->left = NULL;
-    pthread_mutex_unlock(&loader->lock);
-    while (model) {
-        struct model *next = model->next_left;
-        log_line(loader->host.log, GP_LOG_INFO, "%s version %" PRIu64 " is closed",
-                 model->metadata.name, model->version);
-        models_close(loader->models, model);
-        model = next;
-    }
 }
 
 /* Puts an open model into the table, by the name that was given, or its own. */

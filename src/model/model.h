@@ -22,6 +22,8 @@ struct model_host {
     /* Takes a model that nobody holds any more, to be closed by another thread. */
     void (*left)(void *context, struct model *model);
     void *left_context;
+    /* On the thread that loads: closes the models that have left. */
+    void (*close_left)(void *left_context);
     const atomic_bool *is_ending; /* anything that takes long should stop */
 };
 

@@ -18,6 +18,11 @@ static void note_left(void *context, struct model *model)
     f->n_left++;
 }
 
+static void close_none(void *context)
+{
+    (void)context;
+}
+
 int models_fixture_begin(void **state)
 {
     struct models_fixture *f = calloc(1, sizeof *f);
@@ -29,7 +34,8 @@ int models_fixture_begin(void **state)
                                   .n_cores = 1,
                                   .max_waiting = 1,
                                   .left = note_left,
-                                  .left_context = f};
+                                  .left_context = f,
+                                  .close_left = close_none};
     assert_non_null(f->host.pool);
     *state = f;
     return 0;

@@ -39,7 +39,7 @@ static void assert_serves(const char *wanted)
     text_finish(&found);
 }
 
-static void close_left(void *context, struct model *model)
+static void close_at_once(void *context, struct model *model)
 {
     (void)context;
     models_close(&f->models, model);
@@ -56,7 +56,7 @@ static int set_up(void **state)
                    getenv("GP_BUILD_DIR"));
     f->host.log = &silent;
     f->host.is_ending = &is_ending;
-    f->host.left = close_left;
+    f->host.left = close_at_once;
     tree_put("/m/1/model.onnx", "one");
     const struct gp_model_options defaults = {
         .size_bytes = sizeof defaults, .engine = echo, .n_slots = 1};
