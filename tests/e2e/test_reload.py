@@ -411,11 +411,8 @@ def test_reloads_under_load(engine, tmp_path):
 def test_child_that_is_killed_while_a_version_loads(repository):
     with serve(repository, n=2) as server, Traffic(server, "/m", 4) as traffic:
         version(repository, "m", 2)
-        children = [int(p) for p in open(f"/proc/{server.pid}/task/{server.pid}/children")
-                    .read().split()]
-        for child in children[:1]:
-            os.kill(child, signal.SIGKILL)
+        os.kill(children(server)[0], signal.SIGKILL)
         says(server, 2)
-        # the requests that ran in that child may fail, and no others
-        assert all(answer.status == 502 for answer in traffic.wrong) or len(traffic.wrong) <= 1
+    assert len(traffic.wrong) <= 1  # what ran in that child
+    assert "ended: signal 9" in server.stderr
 
