@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "base/place.h"
 #include "model/load.h"
+#include "model/model_name.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,6 +28,17 @@ static void model_left(void *context, struct model *model)
     wake_loader(loader);
 }
 
+static void close_model(struct loader *loader, struct model *model)
+{
+    const uint64_t version = model->version;
+    const char *whole = model->metadata.name;
+    char name[MODEL_NAME_MAX_BYTES + 1];
+    (void)snprintf(name, sizeof name, "%.*s", gp_cut(whole, sizeof name - 1), whole);
+    models_close(loader->models, model);
+    log_line(loader->host.log, GP_LOG_INFO, "%s version %" PRIu64 " is closed", name,
+             version);
+}
+
 /* Closes what nobody holds any more. */
 static void close_left(void *context)
 {
@@ -38,9 +50,7 @@ static void close_left(void *context)
     const bool has_some = model;
     while (model) {
         struct model *next = model->next_left;
-        log_line(loader->host.log, GP_LOG_INFO, "%s version %" PRIu64 " is closed",
-                 model->metadata.name, model->version);
-        models_close(loader->models, model);
+        close_model(loader, model);
         model = next;
     }
     if (has_some)
