@@ -342,6 +342,16 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* The lowest that no other worker has, so that threads seldom share a row of counters, however many
+ * have come and gone. */
+static unsigned choose_number(const struct poller *poller, unsigned otherwise)
+{
+    uint64_t taken = 0;
+    for (const struct worker *one = poller->workers; one; one = one->next)
+        taken |= one->number < 64 ? UINT64_C(1) << one->number : 0;
+    return ~taken ? (unsigned)__builtin_ctzll(~taken) : otherwise;
+}
+
 /* Called with the lock held, or before anything runs. */
 static bool make_worker(struct poller *poller, int *error)
 {
@@ -350,6 +360,7 @@ static bool make_worker(struct poller *poller, int *error)
     if (!worker)
         return false;
     worker->polls = true;
+    worker->number = choose_number(poller, worker->number);
     atomic_fetch_add(&poller->n_awake, 1);
     atomic_fetch_add(&poller->n_polling, 1);
     *error = pthread_create(&worker->thread, NULL, worker_main, worker);

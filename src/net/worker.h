@@ -20,7 +20,7 @@ struct worker {
     size_t window_end;
     struct log_lines lines; /* not written yet */
 
-    unsigned number;   /* from 0, as threads are made */
+    unsigned number;   /* from 0; mostly no two have the same */
     bool polls;        /* otherwise the thread is not the poller's */
     bool is_reserved;  /* runs what it is given, and nothing else */
     bool is_parked;    /* this and the next three under the poller's lock */

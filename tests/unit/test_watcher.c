@@ -302,6 +302,8 @@ static void threads_end_with_what_needed_them(void **state)
     AWAIT(count_workers(&f) == 3)
     AWAIT(count_threads() == n_threads)
     await_rest(&f);
+    for (const struct worker *one = f.poller.workers; one; one = one->next)
+        assert_true(one->number < 3 + 5); /* each is given anew */
     signal_source(&f.other);
     await(&f.is_served);
     end(&f);
