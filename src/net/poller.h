@@ -98,6 +98,17 @@ void poller_unpark(struct poller *poller);
 /* How many threads are awake and in no long run. */
 int poller_n_quick(const struct poller *poller);
 
+/* For crew.c and poller.c: a worker's thread; adds one to an eventfd. */
+void *worker_main(void *worker);
+void poller_signal(int event_fd);
+
+/* If there are too many pollers, waits until the watcher or the end wakes this thread. False if it
+ * is not needed any more. */
+bool worker_park_if_too_many(struct worker *worker);
+
+/* At the end of a thread: if it was dismissed, joins the one that was dismissed before it. */
+void worker_join_dismissed(struct worker *worker);
+
 /* The watcher's thread (watcher.c). */
 void *watcher_main(void *poller);
 
