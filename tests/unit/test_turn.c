@@ -5,6 +5,7 @@
 #include "scene.h"
 
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 enum {
     HEAD_MS = 10000,
@@ -196,6 +197,36 @@ static void no_poller_is_lost(void **state)
     scene_end(f);
 }
 
+/* How much has come that the client has not received. */
+static int unread_bytes(const struct visitor *client)
+{
+    int n = 0;
+    assert_int_equal(ioctl(client->fd, FIONREAD, &n), 0);
+    return n;
+}
+
+/* Of a client that sends more at a time, TURN_REQUESTS are answered before another has its turn. */
+static void a_turn_has_its_end(void **state)
+{
+    static const char alive[] = "GET /control/is_alive HTTP/1.1\r\nHost: x\r\n\r\n";
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct visitor *greedy = scene_connect(f, 0, NULL),
+                   *other = scene_connect(f, 1, NULL);
+    for (int i = 0; i < 2 * TURN_REQUESTS + 1; i++)
+        scene_send(f, greedy, alive, sizeof alive - 1);
+    scene_send(f, other, alive, sizeof alive - 1);
+    for (int i = 0; i < 2; i++)
+        assert_true(still_serve_one(&f->server->poller));
+    assert_int_equal(unread_bytes(greedy), TURN_REQUESTS * unread_bytes(other));
+    assert_true(still_serve_one(&f->server->poller));
+    assert_int_equal(unread_bytes(greedy), 2 * TURN_REQUESTS * unread_bytes(other));
+    scene_serve(f);
+    assert_int_equal(unread_bytes(greedy), (2 * TURN_REQUESTS + 1) * unread_bytes(other));
+    scene_hear(f, greedy, "HTTP/1.1 200 OK\r\n");
+    scene_end(f);
+}
+
 /* What waits for a request goes; an answer that has been sent in part, and a request whose head has
  * come, are finished. */
 static void the_drain_finishes_what_is_on_its_way(void **state)
@@ -235,6 +266,7 @@ int main(void)
         cmocka_unit_test(it_lingers_once_the_answer_has_left),
         cmocka_unit_test(one_stalls_behind_one_that_is_fast),
         cmocka_unit_test(no_poller_is_lost),
+        cmocka_unit_test(a_turn_has_its_end),
         cmocka_unit_test(the_drain_finishes_what_is_on_its_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
