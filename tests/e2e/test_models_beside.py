@@ -113,7 +113,7 @@ def test_runs_are_told_of_cores_that_runs_of_others_use(tmp_path, gate, kind):
 MEETS = ("--engine-option", "meets=2")
 
 
-@pytest.mark.skipif(CORES < 2, reason="one core opens one model at a time")
+@pytest.mark.skipif(CORES < 2, reason="one core only")
 @pytest.mark.tsan
 def test_models_open_at_the_same_time():
     """Neither of two is open before the other is being opened."""
@@ -122,7 +122,7 @@ def test_models_open_at_the_same_time():
             assert echoed(ask(server, to(name, slow("")))) == b"small"
 
 
-@pytest.mark.skipif(CORES < 2, reason="one core opens one model at a time")
+@pytest.mark.skipif(CORES < 2, reason="one core only")
 def test_models_of_a_repository_open_at_the_same_time(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name / "1").mkdir(parents=True)
@@ -155,7 +155,7 @@ def limit_address_space(server, more):
     resource.prlimit(server.pid, resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
-@pytest.mark.skipif(bool(SANITIZE), reason="sanitizers need the address space themselves")
+@pytest.mark.skipif(bool(SANITIZE), reason="sanitizers map terabytes")
 def test_model_with_more_slots_than_threads_can_be_made(tmp_path):
     """It does not load, says why, and costs the others nothing; once there is room, it does."""
     def add(name):

@@ -329,7 +329,7 @@ def is_back(now, before):
         now[kind] <= before[kind] * 1.1 for kind in ("descriptors", "processes", "threads"))
 
 
-@pytest.mark.skipif(bool(SANITIZE), reason="the sanitizers' allocators keep what was freed")
+@pytest.mark.skipif(bool(SANITIZE), reason="sanitizers have a malloc of their own")
 def test_memory_of_a_model_goes_with_it():
     """Even where the allocator would keep it."""
     with Server("m=x", "o=y", "--pool", "64MiB", engine=plugin("crumbs")) as server:
