@@ -14,21 +14,12 @@ enum gp_status config_gather(struct config *config, const struct options *option
     return models_choose(&config->models, &options->words, &config->options, err);
 }
 
-static void fill_server(struct gp_server_options *server,
-                        const struct serve_values *values)
+void config_fill_server(const struct serve_values *values,
+                        struct gp_server_options *server)
 {
     *server = (struct gp_server_options){
         .size_bytes = sizeof *server,
-        .engine = values->engine,
         .engine_dir = values->engine_dir,
-        .engine_options = values->engine_options.items,
-        .n_engine_options = values->engine_options.n,
-        .n_slots = values->n_instances,
-        .n_threads = values->n_threads,
-        .inputs = values->inputs.items,
-        .outputs = values->outputs.items,
-        .n_inputs = values->inputs.n,
-        .n_outputs = values->outputs.n,
         .listen = values->listen.items,
         .n_listen = values->listen.n,
         .max_body_bytes = values->max_body_bytes,
@@ -49,26 +40,24 @@ static void fill_server(struct gp_server_options *server,
                      : values->is_verbose ? GP_LOG_DEBUG
                                           : GP_LOG_INFO,
         .log_format = (enum gp_log_format)values->log_format,
-        .isolate = values->is_isolated,
         .hang_timeout_ms = values->hang_timeout_ms,
         .repository = values->repository,
         .default_model = values->default_model,
-        .warm_up = values->warm_up,
     };
 }
 
-/* A lone model's own settings are those of the fields for one. */
+/* The settings at the top of the file are for no model if the only one has its own. */
 enum gp_status config_fill(struct config *config, struct gp_server_options *server,
                            struct gp_error *err)
 {
     struct models_settings *models = &config->models;
     const bool is_alone = models->n == 1 && !config->values.repository;
-    struct options *settings = is_alone ? &models->items[0].shared : &config->options;
-    if (options_join(settings, err) != GP_OK)
+    if (!is_alone && options_join(&config->options, err) != GP_OK)
         return err->status;
-    fill_server(server, settings->values);
+    config_fill_server(&config->values, server);
     if (server->repository &&
-        models_fill_defaults(settings, config->options.arena, server, err) != GP_OK)
+        models_fill_defaults(&config->options, config->options.arena, server, err) !=
+            GP_OK)
         return err->status;
     return models_fill(models, config->options.arena, server, err);
 }

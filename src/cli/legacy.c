@@ -3,38 +3,32 @@
  * so that old invocations keep working; one that would change the answer is refused, with
  * the remedy. */
 #include "cli/cli.h"
-#include "cli/serve.h"
+#include "cli/config.h"
 #include "server/defaults.h"
 
 #include <graphpipe/version.h>
 
 #include <string.h>
-#include <unistd.h>
 
 struct legacy_values {
+    struct serve_values serve; /* what today's flags set */
     const char *model;
-    struct option_list listen;
-    struct option_list inputs;
-    struct option_list outputs;
-    bool is_verbose;
     bool wants_version;
     bool use_cache;
-    const char *cache_dir;
     bool disable_cuda;
     const char *profile;
     const char *value_inputs;
     const char *init_net;
     const char *predict_net;
-    uint32_t engine_count;
 };
 
 #define AT(field) OPTION_AT(legacy_values, field)
 #define LISTEN                                                                           \
     .name = "listen", .letter = 'l', .argument = "ADDRESS", .kind = OPTION_LIST,         \
-    AT(listen), .fallback = DEFAULT_LISTEN, .help = "HOST:PORT or unix:/path"
+    AT(serve.listen), .fallback = DEFAULT_LISTEN, .help = "HOST:PORT or unix:/path"
 
 /* graphpipe-tf has those before value-inputs. */
-static const struct option model_options[] = {
+static const struct option program_options[] = {
     {.name = "model",
      .letter = 'm',
      .env = "GP_MODEL",
@@ -48,26 +42,26 @@ static const struct option model_options[] = {
      .env = "GP_INPUTS",
      .argument = "NAME,...",
      .kind = OPTION_NAMES,
-     AT(inputs),
+     AT(serve.inputs),
      .help = "default inputs"},
     {.name = "outputs",
      .letter = 'o',
      .env = "GP_OUTPUTS",
      .argument = "NAME,...",
      .kind = OPTION_NAMES,
-     AT(outputs),
+     AT(serve.outputs),
      .help = "default outputs"},
     {.name = "engine-count",
      .argument = "N",
      .kind = OPTION_COUNT,
-     AT(engine_count),
+     AT(serve.n_instances),
      .max = 4096,
      .help = "runs at a time"},
-    {CACHE_DIR_ROW, .letter = 'd', AT(cache_dir)},
+    {CACHE_DIR_ROW, .letter = 'd', AT(serve.fetch.cache_dir)},
     {.name = "verbose",
      .letter = 'v',
      .kind = OPTION_FLAG,
-     AT(is_verbose),
+     AT(serve.is_verbose),
      .help = "log a line for each request"},
     {.name = "version",
      .letter = 'V',
@@ -111,34 +105,28 @@ static const struct option model_options[] = {
      .help = "Caffe2: convert the model to ONNX"},
 };
 
-enum { N_TF_OPTIONS = sizeof model_options / sizeof *model_options - 3 };
+enum { N_TF_OPTIONS = sizeof program_options / sizeof *program_options - 3 };
 
 static const struct option echo_options[] = {{LISTEN, .env = "GP_LISTEN"}};
 #undef LISTEN
 #undef AT
 
-static int serve(const char *engine, const struct legacy_values *values)
+static int serve(const char *engine, struct legacy_values *values)
 {
-    const struct gp_server_options options = {
-        .size_bytes = sizeof(struct gp_server_options),
-        .engine = engine,
-        .model_path = values->model,
-        .takes_any_path = 1,
-        .n_slots = values->engine_count,
-        .inputs = values->inputs.items,
-        .outputs = values->outputs.items,
-        .n_inputs = values->inputs.n,
-        .n_outputs = values->outputs.n,
-        .listen = values->listen.items,
-        .n_listen = values->listen.n,
-        .log_fd = STDERR_FILENO,
-        .log_level = values->is_verbose ? GP_LOG_DEBUG : GP_LOG_INFO,
-    };
-    return serve_until_stopped(&options, &(struct fetch){.cache_dir = values->cache_dir});
+    struct gp_model_options model;
+    struct gp_server_options server;
+    values->serve.engine = engine;
+    models_fill_settings(&values->serve, &model);
+    model.path = values->model;
+    config_fill_server(&values->serve, &server);
+    server.models = &model;
+    server.n_models = 1;
+    server.takes_any_path = 1;
+    return serve_until_stopped(&server, &values->serve.fetch);
 }
 
 static int serve_model(const char *program, const char *engine,
-                       const struct legacy_values *values)
+                       struct legacy_values *values)
 {
     if (values->wants_version) {
         (void)printf("graphpipe %s\n", gp_version());
@@ -182,8 +170,8 @@ const struct command legacy_onnx_command = {
              "\"graphpipe\n"
              "serve\", which can do more.\n",
     .examples = "  graphpipe-onnx --model model.onnx --listen 0.0.0.0:9000\n",
-    .options = model_options,
-    .n_options = sizeof model_options / sizeof *model_options,
+    .options = program_options,
+    .n_options = sizeof program_options / sizeof *program_options,
     .values_size = sizeof(struct legacy_values),
     .run = onnx_run,
 };
@@ -197,7 +185,7 @@ const struct command legacy_tf_command = {
         "may\n"
         "be an http(s) URL. New set-ups use \"graphpipe serve\", which can do more.\n",
     .examples = "  graphpipe-tf --model saved_model/ --listen 0.0.0.0:9000\n",
-    .options = model_options,
+    .options = program_options,
     .n_options = N_TF_OPTIONS,
     .values_size = sizeof(struct legacy_values),
     .run = tf_run,

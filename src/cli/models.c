@@ -155,6 +155,18 @@ static enum gp_status add_named(struct models_settings *models,
     return status;
 }
 
+/* An engine that needs no file, where nothing is named. */
+static enum gp_status add_engine(struct models_settings *models, struct gp_arena *arena,
+                                 struct gp_error *err)
+{
+    models->items = gp_arena_alloc(arena, sizeof *models->items);
+    if (!models->items)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    models->n = 1;
+    model_init(models->items, arena);
+    return GP_OK;
+}
+
 /* Without a repository all names are known here. */
 static enum gp_status check_default(const struct models_settings *models,
                                     const struct options *server, struct gp_error *err)
@@ -198,6 +210,8 @@ enum gp_status models_choose(struct models_settings *models,
         models->n = 0;
         status = models->items ? add_named(models, &in_file, server, err)
                                : gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    } else if (!models->n && values->engine && !values->repository && status == GP_OK) {
+        status = add_engine(models, server->arena, err);
     }
     for (size_t i = 0; i < models->n && status == GP_OK; i++)
         status = complete_model(&models->items[i], server, err);

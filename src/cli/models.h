@@ -54,8 +54,12 @@ enum gp_status models_choose(struct models_settings *models,
 /* A section for each that has a name, as options_print. */
 void models_print(struct text *text, const struct models_settings *models);
 
-/* Sets what the options say of models; what it points at is in the arena. A lone model is in
- * the fields for one, too. Settings that are options of the engine are added to those. */
+/* Sets what a model has of the settings; versions are not among them. */
+void models_fill_settings(const struct serve_values *values,
+                          struct gp_model_options *options);
+
+/* Sets what the options say of models; what it points at is in the arena. Settings that are
+ * options of the engine are added to those. */
 enum gp_status models_fill(struct models_settings *models, struct gp_arena *arena,
                            struct gp_server_options *options, struct gp_error *err);
 

@@ -101,13 +101,9 @@ static enum gp_status fill_aliases(const struct model_settings *model,
     return GP_OK;
 }
 
-/* What the settings, which are joined, say of a model. */
-static enum gp_status fill_settings(const struct options *settings,
-                                    struct gp_arena *arena,
-                                    struct gp_model_options *options,
-                                    struct gp_error *err)
+void models_fill_settings(const struct serve_values *values,
+                          struct gp_model_options *options)
 {
-    const struct serve_values *values = settings->values;
     *options = (struct gp_model_options){
         .size_bytes = sizeof *options,
         .engine = values->engine,
@@ -126,6 +122,15 @@ static enum gp_status fill_settings(const struct options *settings,
         .timeout_ms = values->timeout_ms,
         .warm_up = values->warm_up,
     };
+}
+
+/* What the settings, which are joined, say of a model. */
+static enum gp_status fill_settings(const struct options *settings,
+                                    struct gp_arena *arena,
+                                    struct gp_model_options *options,
+                                    struct gp_error *err)
+{
+    models_fill_settings(settings->values, options);
     return fill_versions(settings, arena, options, err);
 }
 
@@ -152,7 +157,6 @@ enum gp_status models_fill_defaults(const struct options *settings,
     return fill_settings(settings, arena, defaults, err);
 }
 
-/* The server makes up the name of a lone model, so that one goes by the fields for it alone. */
 enum gp_status models_fill(struct models_settings *models, struct gp_arena *arena,
                            struct gp_server_options *options, struct gp_error *err)
 {
@@ -162,13 +166,7 @@ enum gp_status models_fill(struct models_settings *models, struct gp_arena *aren
     for (size_t i = 0; i < models->n; i++)
         if (fill_model(&models->items[i], arena, &items[i], err) != GP_OK)
             return err->status;
-    if (models->n == 1) {
-        options->model_name = items[0].name;
-        options->model_path = items[0].path;
-    }
-    if (models->n && items[0].name) {
-        options->models = items;
-        options->n_models = models->n;
-    }
+    options->models = items;
+    options->n_models = models->n;
     return GP_OK;
 }

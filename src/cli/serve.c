@@ -80,7 +80,7 @@ static int serve_run(struct options *options)
     const struct serve_values *values = &config->values;
     if (values->print_config)
         return print_config(config);
-    if (!config->models.n && !values->repository && !values->engine)
+    if (!config->models.n && !values->repository)
         return cli_misuse("which model? For example: graphpipe serve model.onnx\n"
                           "Try: graphpipe serve --help");
     if (config_fill(config, &server, &err) != GP_OK)

@@ -39,12 +39,12 @@ static bool fetch_all(struct copies *copies, const struct fetch *fetch,
 {
     const size_t n = copies->options.n_models;
     copies->models = mem_array(n, sizeof *copies->models);
-    copies->items = mem_array(n + 1, sizeof *copies->items);
+    copies->items = mem_array(n, sizeof *copies->items);
     if (!copies->models || !copies->items) {
         (void)gp_error_set(err, GP_NO_MEMORY, "no memory to fetch the models");
         return false;
     }
-    bool is_fetched = fetch_path(copies, fetch, &copies->options.model_path, err);
+    bool is_fetched = true;
     for (size_t i = 0; i < n && is_fetched; i++) {
         copies->models[i] = copies->options.models[i];
         is_fetched = fetch_path(copies, fetch, &copies->models[i].path, err);
@@ -87,8 +87,6 @@ static void end_copies(struct copies *copies, bool has_opened)
 
 static bool has_url(const struct gp_server_options *options)
 {
-    if (options->model_path && fetch_is_url(options->model_path))
-        return true;
     for (size_t i = 0; i < options->n_models; i++)
         if (options->models[i].path && fetch_is_url(options->models[i].path))
             return true;

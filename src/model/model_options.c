@@ -46,16 +46,23 @@ static bool copy_aliases(struct gp_arena *arena, const struct gp_model_alias **a
     return is_short;
 }
 
+/* Reads no more than the caller's version of the struct has. */
+static struct gp_model_options take_options(const struct gp_model_options *given)
+{
+    struct gp_model_options options = {0};
+    const size_t size = given->size_bytes ? given->size_bytes : sizeof options;
+    memcpy(&options, given, size < sizeof options ? size : sizeof options);
+    options.size_bytes = sizeof options;
+    return options;
+}
+
 struct gp_model_options *model_options_copy(struct gp_arena *arena,
                                             const struct gp_model_options *given)
 {
     struct gp_model_options *o = gp_arena_alloc(arena, sizeof *o);
-    const size_t size = given->size_bytes ? given->size_bytes : sizeof *o;
     if (!o)
         return NULL;
-    memset(o, 0, sizeof *o);
-    memcpy(o, given, size < sizeof *o ? size : sizeof *o);
-    o->size_bytes = sizeof *o;
+    *o = take_options(given);
     const void *versions = o->n_versions ? o->versions : NULL;
     bool is_short =
         copy_bytes(arena, &versions, o->n_versions * sizeof *o->versions, false);
@@ -89,4 +96,18 @@ struct gp_model_options model_options_of(const struct gp_server_options *server)
         .isolate = server->isolate,
         .warm_up = server->warm_up,
     };
+}
+
+size_t model_options_count(const struct gp_server_options *server)
+{
+    return server->n_models ? server->n_models : !server->repository;
+}
+
+struct gp_model_options model_options_at(const struct gp_server_options *server,
+                                         size_t index)
+{
+    const char *at = (const char *)server->models;
+    if (!server->n_models)
+        return model_options_of(server);
+    return take_options((const void *)(at + index * server->models->size_bytes));
 }

@@ -200,14 +200,12 @@ static enum gp_status declare_models(struct gp_server *server,
                                      const struct gp_server_options *options,
                                      struct gp_error *err)
 {
-    const unsigned char *at = (const unsigned char *)options->models;
     enum gp_status status = GP_OK;
-    for (size_t i = 0; i < options->n_models && status == GP_OK; i++) {
-        const struct gp_model_options *model = (const void *)at;
-        status = model_name_check(model->name ? model->name : "", err);
+    for (size_t i = 0; i < model_options_count(options) && status == GP_OK; i++) {
+        const struct gp_model_options model = model_options_at(options, i);
+        status = model_name_check(model.name ? model.name : "", err);
         if (status == GP_OK)
-            status = loader_declare(&server->loader, model, err);
-        at += options->models->size_bytes;
+            status = loader_declare(&server->loader, &model, err);
     }
     return status;
 }
@@ -217,8 +215,11 @@ static enum gp_status open_models(struct gp_server *server,
                                   struct gp_error *err)
 {
     const struct gp_model_options lone = model_options_of(options);
-    if (!options->n_models && !options->repository)
-        return loader_open(&server->loader, &lone, err);
+    if (model_options_count(options) == 1 && !options->repository) {
+        const struct gp_model_options first = model_options_at(options, 0);
+        if (!options->n_models || !first.name) /* its name may be the model's own */
+            return loader_open(&server->loader, &first, err);
+    }
     enum gp_status status = declare_models(server, options, err);
     if (status == GP_OK)
         status = loader_open_declared(&server->loader, options->repository, err);

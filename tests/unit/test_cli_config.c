@@ -235,13 +235,12 @@ static void test_what_the_server_gets(void **state)
 {
     (void)state;
     assert_int_equal(read_config(sample), GP_OK);
-    assert_string_equal(server.engine, "top");
-    assert_int_equal(server.n_engine_options, 1);
     assert_string_equal(server.default_model, "b");
     assert_string_equal(server.repository, "/r");
     assert_string_equal(server.allow_hosts[1], "i:1");
     assert_int_equal(server.n_models, 3);
-    assert_null(server.model_path);
+    assert_string_equal(server.model_defaults->engine, "top");
+    assert_int_equal(server.model_defaults->n_engine_options, 1);
     const struct gp_model_options *a = &server.models[0];
     assert_int_equal(a->size_bytes, sizeof *a);
     assert_string_equal(a->name, "a");
@@ -297,15 +296,29 @@ static void test_words(void **state)
 
     write_config("{\"models\": {\"a\": {\"path\": \"/a\", \"instances\": 3}}}");
     assert_int_equal(gather((const char *[]){"/z", NULL}), GP_OK);
-    assert_string_equal(server.model_path, "/z");
-    assert_null(server.model_name);
-    assert_int_equal(server.n_models, 0);
-    assert_int_equal(server.n_slots, 0);
-    assert_int_equal(gather((const char *[]){NULL}), GP_OK);
-    assert_string_equal(server.model_path, "/a");
-    assert_string_equal(server.model_name, "a");
     assert_int_equal(server.n_models, 1);
-    assert_int_equal(server.n_slots, 3);
+    assert_string_equal(server.models->path, "/z");
+    assert_null(server.models->name);
+    assert_int_equal(server.models->n_slots, 0);
+    assert_int_equal(gather((const char *[]){NULL}), GP_OK);
+    assert_int_equal(server.n_models, 1);
+    assert_string_equal(server.models->path, "/a");
+    assert_string_equal(server.models->name, "a");
+    assert_int_equal(server.models->n_slots, 3);
+}
+
+/* An engine alone is a model without a name and a path. */
+static void test_engine_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(read_config("{\"engine\": \"echo\", \"device\": \"d\"}"), GP_OK);
+    assert_int_equal(server.n_models, 1);
+    assert_string_equal(server.models->engine, "echo");
+    assert_string_equal(server.models->engine_options[0], "device=d");
+    assert_true(!server.models->name && !server.models->path);
+    assert_int_equal(read_config("{\"engine\": \"echo\", \"repository\": \"/r\"}"),
+                     GP_OK);
+    assert_int_equal(server.n_models, 0);
 }
 
 static void test_short_memory(void **state)
@@ -347,7 +360,7 @@ int main(void)
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_names),
         cmocka_unit_test(test_too_many), cmocka_unit_test(test_what_the_server_gets),
         cmocka_unit_test(test_words),    cmocka_unit_test(test_short_memory),
-        cmocka_unit_test(test_print),
+        cmocka_unit_test(test_print),    cmocka_unit_test(test_engine_alone),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

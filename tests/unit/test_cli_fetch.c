@@ -12,8 +12,7 @@ static unsigned n_fetched, n_ended, n_created;
 static unsigned n_fetches, n_refusals; /* that go well; of the server */
 static unsigned n_with_last;           /* of those that are fetched */
 static bool is_memory_short;
-static char paths[4]
-                 [64]; /* that the server was last made with: model_path, then models */
+static char paths[3][64]; /* of the models that the server was last made with */
 
 static bool fake_is_url(const char *word)
 {
@@ -51,11 +50,10 @@ static void fake_end(struct fetched *item, bool is_good)
 static struct gp_server *fake_create(const struct gp_server_options *options,
                                      struct gp_error *err)
 {
-    const char *given[4] = {options->model_path};
-    for (size_t i = 0; i < options->n_models; i++)
-        given[i + 1] = options->models[i].path;
-    for (size_t i = 0; i < 4; i++)
-        (void)snprintf(paths[i], sizeof paths[i], "%s", given[i] ? given[i] : "");
+    for (size_t i = 0; i < 3; i++) {
+        const char *path = i < options->n_models ? options->models[i].path : NULL;
+        (void)snprintf(paths[i], sizeof paths[i], "%s", path ? path : "");
+    }
     if (n_created++ >= n_refusals)
         return (struct gp_server *)(void *)paths;
     (void)gp_error_set(err, GP_INVALID, "no model");
@@ -106,21 +104,20 @@ static void nothing_to_fetch(void **state)
 {
     (void)state;
     is_memory_short = true; /* none is needed */
-    assert_true(create(&(struct gp_server_options){.engine = "echo"}));
+    assert_true(create(&(struct gp_server_options){.repository = "/r"}));
     assert_true(create(&(struct gp_server_options){.models = &models[1], .n_models = 1}));
-    assert_string_equal(paths[1], "/b");
+    assert_string_equal(paths[0], "/b");
     assert_int_equal(n_fetched + n_ended, 0);
 }
 
-/* A lone model is named twice, and a URL that two models have is fetched once. */
+/* A URL that two models have. */
 static void fetched_once(void **state)
 {
     (void)state;
     const struct gp_model_options same[] = {models[2], models[2]};
-    assert_true(create(&(struct gp_server_options){
-        .model_path = "http://c", .models = same, .n_models = 2}));
+    assert_true(create(&(struct gp_server_options){.models = same, .n_models = 2}));
     assert_int_equal(n_fetched, 1);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 2; i++)
         assert_string_equal(paths[i], "/copy/c");
     assert_true(n_ended == 1 && was_good[0]);
 }
@@ -129,9 +126,9 @@ static void several_are_fetched(void **state)
 {
     (void)state;
     assert_true(create(&several));
-    assert_string_equal(paths[1], "/copy/a");
-    assert_string_equal(paths[2], "/b");
-    assert_string_equal(paths[3], "/copy/c");
+    assert_string_equal(paths[0], "/copy/a");
+    assert_string_equal(paths[1], "/b");
+    assert_string_equal(paths[2], "/copy/c");
     assert_true(n_fetched == 2 && n_ended == 2 && was_good[0] && was_good[1]);
 }
 
@@ -149,7 +146,7 @@ static void a_lone_one_does_not_open(void **state)
     (void)state;
     n_refusals = 1;
     n_with_last = 1;
-    const struct gp_server_options lone = {.model_path = "http://a"};
+    const struct gp_server_options lone = {.models = models, .n_models = 1};
     assert_true(create(&lone));
     assert_true(n_created == 2 && n_ended == 1 && was_good[0]);
     (void)set_up(state);
