@@ -44,11 +44,34 @@ enum gp_status load_version(struct models *models, const struct model_host *host
                  entry->name, version->number,
                  version->model ? ", and the one before goes on" : "", err->message);
         models_set_state(models, version, MODEL_FAILED, err);
+        models_end_joining(models, entry);
         return err->status;
     }
     say_ready(host, entry, model);
     models_publish(models, version, model);
+    models_end_joining(models, entry);
     return GP_OK;
+}
+
+enum gp_status load_entry(struct models *models, const struct model_host *host,
+                          struct model_entry *entry, struct gp_error *err)
+{
+    const char *path = entry->options->path;
+    struct model_version *version = models_version(models, entry, 1);
+    if (!version)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for a model's version");
+    version->fingerprint = path ? load_fingerprint(path) : 0;
+    return load_version(models, host, entry, version, path, err);
+}
+
+enum gp_status load_changed(struct models *models, const struct model_host *host,
+                            struct model_entry *entry, struct gp_error *err)
+{
+    const char *path = entry->options->path;
+    const bool has_changed = path && entry->versions && !entry->is_unloaded &&
+                             !atomic_load(host->is_ending) &&
+                             entry->versions->fingerprint != load_fingerprint(path);
+    return has_changed ? load_entry(models, host, entry, err) : GP_OK;
 }
 
 struct loading {
@@ -97,4 +120,11 @@ void load_retire(struct models *models, const struct model_host *host,
         log_line(host->log, GP_LOG_INFO, "%s version %" PRIu64 " is no longer served",
                  entry->name, version->number);
     models_retire(models, entry, version);
+}
+
+void load_retire_all(struct models *models, const struct model_host *host,
+                     struct model_entry *entry)
+{
+    while (entry->versions)
+        load_retire(models, host, entry, entry->versions);
 }

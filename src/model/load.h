@@ -15,6 +15,14 @@ enum gp_status load_version(struct models *models, const struct model_host *host
                             struct model_entry *entry, struct model_version *version,
                             const char *path, struct gp_error *err);
 
+/* The same for version 1, the only one that a model outside of a repository has. */
+enum gp_status load_entry(struct models *models, const struct model_host *host,
+                          struct model_entry *entry, struct gp_error *err);
+
+/* The same if the files at the model's path are others than those last loaded. */
+enum gp_status load_changed(struct models *models, const struct model_host *host,
+                            struct model_entry *entry, struct gp_error *err);
+
 /* A version to be loaded. */
 struct load {
     struct model_entry *entry;
@@ -32,5 +40,7 @@ uint64_t load_fingerprint(const char *path);
 /* Retires the version and logs it. */
 void load_retire(struct models *models, const struct model_host *host,
                  struct model_entry *entry, struct model_version *version);
+void load_retire_all(struct models *models, const struct model_host *host,
+                     struct model_entry *entry);
 
 #endif

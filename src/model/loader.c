@@ -104,6 +104,7 @@ static enum gp_status add_model(struct loader *loader,
         return err->status;
     }
     entry->is_declared = true;
+    entry->is_unnamed = !options->name;
     version->fingerprint = options->path ? load_fingerprint(options->path) : 0;
     models_publish(loader->models, version, model);
     return GP_OK;
@@ -236,20 +237,7 @@ enum gp_status loader_open_repository(struct loader *loader, const char *path,
 static void unload_entry(struct loader *loader, struct model_entry *entry)
 {
     models_set_unloaded(loader->models, entry, true);
-    while (entry->versions)
-        load_retire(loader->models, &loader->host, entry, entry->versions);
-}
-
-/* Of a model at a path. */
-static enum gp_status load_entry(struct loader *loader, struct model_entry *entry,
-                                 struct gp_error *err)
-{
-    const char *path = entry->options->path;
-    struct model_version *version = models_version(loader->models, entry, 1);
-    if (!version)
-        return gp_error_set(err, GP_NO_MEMORY, "no memory for a model's version");
-    version->fingerprint = path ? load_fingerprint(path) : 0;
-    return load_version(loader->models, &loader->host, entry, version, path, err);
+    load_retire_all(loader->models, &loader->host, entry);
 }
 
 static enum gp_status fail_name(const char *name, struct gp_error *err)
@@ -293,7 +281,7 @@ static void load_model(struct loader *loader, const char *name, struct gp_error 
     if (loader->sync.path && !entry->options->path)
         (void)load_versions(loader, entry, err);
     else
-        (void)load_entry(loader, entry, err);
+        (void)load_entry(loader->models, &loader->host, entry, err);
     const struct model_version *newest = models_newest(entry);
     if (err->status != GP_OK && was_unloaded && !(newest && newest->model))
         unload_entry(loader, entry); /* a load that failed has changed nothing */
@@ -308,16 +296,11 @@ static void unload_model(struct loader *loader, const char *name, struct gp_erro
         fail_name(name, err);
 }
 
-/* Models at paths whose files changed. */
 static void reload_entry(struct model_entry *entry, void *arg)
 {
     struct loader *loader = arg;
-    const char *path = entry->options->path;
     struct gp_error err;
-    if (path && !entry->is_unloaded && entry->versions &&
-        !atomic_load(&loader->is_ending) &&
-        entry->versions->fingerprint != load_fingerprint(path))
-        (void)load_entry(loader, entry, &err);
+    (void)load_changed(loader->models, &loader->host, entry, &err);
 }
 
 static void reload_all(struct loader *loader)
@@ -396,6 +379,7 @@ static void *loader_main(void *arg)
 enum gp_status loader_start(struct loader *loader, struct gp_error *err)
 {
     char words[PLACE_WORDS_BYTES];
+    loader->models->is_serving = true;
     const int rc = pthread_create(&loader->thread, NULL, loader_main, loader);
     if (rc != 0)
         return gp_error_set(err, GP_UNAVAILABLE,

@@ -1,6 +1,5 @@
 #include "model/model_options.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 /* True if memory was short, here or before. */
@@ -28,7 +27,7 @@ static bool copy_texts(struct gp_arena *arena, const char *const **texts, size_t
     const void *at = n ? *texts : NULL;
     is_short = copy_bytes(arena, &at, n * sizeof **texts, is_short);
     const char **copies = (const char **)(size_t)at;
-    for (size_t i = 0; copies && i < n; i++)
+    for (size_t i = 0; copies && i < n && !is_short; i++)
         is_short = copy_text(arena, &copies[i], is_short);
     *texts = copies;
     return is_short;
@@ -40,7 +39,7 @@ static bool copy_aliases(struct gp_arena *arena, const struct gp_model_alias **a
     const void *at = n ? *aliases : NULL;
     is_short = copy_bytes(arena, &at, n * sizeof **aliases, is_short);
     struct gp_model_alias *copies = (struct gp_model_alias *)(size_t)at;
-    for (size_t i = 0; copies && i < n; i++)
+    for (size_t i = 0; copies && i < n && !is_short; i++)
         is_short = copy_text(arena, &copies[i].name, is_short);
     *aliases = copies;
     return is_short;
@@ -78,7 +77,8 @@ struct gp_model_options *model_options_copy(struct gp_arena *arena,
     return is_short ? NULL : o;
 }
 
-struct gp_model_options model_options_of(const struct gp_server_options *server)
+/* Of a model whose options are fields of the server's. */
+static struct gp_model_options options_of(const struct gp_server_options *server)
 {
     return (struct gp_model_options){
         .size_bytes = sizeof(struct gp_model_options),
@@ -108,6 +108,42 @@ struct gp_model_options model_options_at(const struct gp_server_options *server,
 {
     const char *at = (const char *)server->models;
     if (!server->n_models)
-        return model_options_of(server);
+        return options_of(server);
     return take_options((const void *)(at + index * server->models->size_bytes));
+}
+
+struct gp_model_options model_options_defaults(const struct gp_server_options *server)
+{
+    return server->model_defaults ? take_options(server->model_defaults)
+                                  : options_of(server);
+}
+
+static bool are_equal_texts(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool are_equal_lists(const char *const *a, size_t n_a, const char *const *b,
+                            size_t n_b)
+{
+    size_t i = 0;
+    while (i < n_a && i < n_b && are_equal_texts(a[i], b[i]))
+        i++;
+    return i == n_a && i == n_b;
+}
+
+bool model_options_need_opening(const struct gp_model_options *was,
+                                const struct gp_model_options *wanted)
+{
+    const struct gp_model_options *a = was, *b = wanted;
+    return !are_equal_texts(a->path, b->path) || !are_equal_texts(a->engine, b->engine) ||
+           !are_equal_texts(a->warm_up, b->warm_up) ||
+           !are_equal_lists(a->engine_options, a->n_engine_options, b->engine_options,
+                            b->n_engine_options) ||
+           !are_equal_lists(a->inputs, a->n_inputs, b->inputs, b->n_inputs) ||
+           !are_equal_lists(a->outputs, a->n_outputs, b->outputs, b->n_outputs) ||
+           a->n_slots != b->n_slots || a->n_threads != b->n_threads ||
+           !a->isolate != !b->isolate || a->hang_timeout_ms != b->hang_timeout_ms ||
+           a->max_body_bytes != b->max_body_bytes || a->max_waiting != b->max_waiting ||
+           a->timeout_ms != b->timeout_ms;
 }

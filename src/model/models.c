@@ -21,6 +21,13 @@ static void destroy_version(struct model_version *version)
     mem_free(version);
 }
 
+static void destroy_entry(struct model_entry *entry)
+{
+    counts_drop_list(entry->counts);
+    gp_arena_destroy(entry->arena);
+    mem_free(entry);
+}
+
 void models_finish(struct models *models)
 {
     while (models->open) {
@@ -35,8 +42,7 @@ void models_finish(struct models *models)
             destroy_version(version);
             version = next;
         }
-        counts_drop_list(models->entries[i]->counts);
-        gp_arena_destroy(models->entries[i]->arena);
+        destroy_entry(models->entries[i]);
     }
     mem_free(models->entries);
     mem_free((void *)(size_t)models->default_name);
@@ -80,20 +86,28 @@ struct model_entry *models_entry(struct models *models, const char *name)
     return entry;
 }
 
+/* False if memory is short; the arena is destroyed. */
+static bool take_options(struct model_entry *entry, struct gp_arena *arena,
+                         const struct gp_model_options *options)
+{
+    struct gp_model_options *copy = arena ? model_options_copy(arena, options) : NULL;
+    if (!copy) {
+        gp_arena_destroy(arena);
+        return false;
+    }
+    entry->arena = arena;
+    entry->options = copy;
+    entry->name = copy->name;
+    return true;
+}
+
 static struct model_entry *create_entry(const struct gp_model_options *options)
 {
-    struct gp_arena *arena = gp_arena_create();
-    struct model_entry *entry = arena ? gp_arena_alloc(arena, sizeof *entry) : NULL;
-    if (entry) {
-        *entry = (struct model_entry){.arena = arena};
-        entry->options = model_options_copy(arena, options);
-    }
-    if (!entry || !entry->options) {
-        gp_arena_destroy(arena);
-        return NULL;
-    }
-    entry->name = entry->options->name;
-    return entry;
+    struct model_entry *entry = mem_zalloc(sizeof *entry);
+    if (entry && take_options(entry, gp_arena_create(), options))
+        return entry;
+    mem_free(entry);
+    return NULL;
 }
 
 /* With the lock held: in its place by name. */
@@ -109,6 +123,7 @@ static bool insert_entry(struct models *models, struct model_entry *entry)
     entries[at] = entry;
     models->entries = entries;
     models->n_entries++;
+    entry->is_joining = models->is_serving;
     if (models->default_name && strcmp(models->default_name, entry->name) == 0)
         models->by_default = entry;
     return true;
@@ -126,12 +141,30 @@ struct model_entry *models_add(struct models *models,
     if (is_added)
         return entry;
     if (entry)
-        gp_arena_destroy(entry->arena);
+        destroy_entry(entry);
     if (is_taken)
         gp_error_set(err, GP_INVALID, "two models are named \"%s\"", options->name);
     else
         gp_error_set(err, GP_NO_MEMORY, "no memory for the model \"%s\"", options->name);
     return NULL;
+}
+
+enum gp_status models_set_options(struct models *models, struct model_entry *entry,
+                                  const struct gp_model_options *options,
+                                  struct gp_error *err)
+{
+    struct model_entry fresh;
+    if (!take_options(&fresh, gp_arena_create(), options))
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for the model \"%s\"",
+                            entry->name);
+    pthread_mutex_lock(&models->lock);
+    struct gp_arena *before = entry->arena;
+    entry->arena = fresh.arena;
+    entry->options = fresh.options;
+    entry->name = fresh.name;
+    pthread_mutex_unlock(&models->lock);
+    gp_arena_destroy(before);
+    return GP_OK;
 }
 
 enum gp_status models_set_default(struct models *models, const char *name,
@@ -143,10 +176,13 @@ enum gp_status models_set_default(struct models *models, const char *name,
         entry = models_named(models, name, strlen(name));
     else if (models->n_entries == 1)
         entry = models->entries[0];
-    mem_free((void *)(size_t)models->default_name);
-    models->default_name = entry ? mem_strdup(entry->name) : NULL;
-    models->by_default = models->default_name ? entry : NULL;
-    const bool is_set = models->by_default || (!name && !entry);
+    char *copy = entry ? mem_strdup(entry->name) : NULL;
+    const bool is_set = copy || (!name && !entry);
+    if (is_set) {
+        mem_free((void *)(size_t)models->default_name);
+        models->default_name = copy;
+        models->by_default = entry;
+    }
     pthread_mutex_unlock(&models->lock);
     if (is_set)
         return GP_OK;
@@ -154,6 +190,13 @@ enum gp_status models_set_default(struct models *models, const char *name,
                ? gp_error_set(err, GP_NO_MEMORY, "no memory for the default model")
                : gp_error_set(err, GP_INVALID,
                               "the default model is \"%s\", and none is named so", name);
+}
+
+void models_set_repository(struct models *models, bool has_repository)
+{
+    pthread_mutex_lock(&models->lock);
+    models->has_repository = has_repository;
+    pthread_mutex_unlock(&models->lock);
 }
 
 void models_remove(struct models *models, struct model_entry *entry)
@@ -166,8 +209,7 @@ void models_remove(struct models *models, struct model_entry *entry)
     if (models->by_default == entry)
         models->by_default = NULL;
     pthread_mutex_unlock(&models->lock);
-    counts_drop_list(entry->counts);
-    gp_arena_destroy(entry->arena);
+    destroy_entry(entry);
 }
 
 struct model_version *models_version(struct models *models, struct model_entry *entry,
@@ -210,6 +252,7 @@ void models_set_error(struct models *models, struct model_entry *entry,
 {
     pthread_mutex_lock(&models->lock);
     entry->error = why ? *why : (struct gp_error){0};
+    entry->is_joining = entry->is_joining && entry->error.status == GP_OK;
     pthread_mutex_unlock(&models->lock);
 }
 
@@ -239,6 +282,13 @@ void models_publish(struct models *models, struct model_version *version,
         model_drop(before);
 }
 
+void models_end_joining(struct models *models, struct model_entry *entry)
+{
+    pthread_mutex_lock(&models->lock);
+    entry->is_joining = false;
+    pthread_mutex_unlock(&models->lock);
+}
+
 void models_retire(struct models *models, struct model_entry *entry,
                    struct model_version *version)
 {
@@ -263,7 +313,8 @@ void models_each_entry(struct models *models,
 bool models_is_lone(struct models *models)
 {
     pthread_mutex_lock(&models->lock);
-    const bool is_lone = models->n_entries == 1 && models->by_default;
+    const bool is_lone =
+        models->n_entries == 1 && models->by_default && !models->has_repository;
     pthread_mutex_unlock(&models->lock);
     return is_lone;
 }

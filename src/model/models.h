@@ -30,22 +30,27 @@ struct model_version {
 };
 
 struct model_entry {
-    const char *name;
-    struct gp_arena *arena;           /* of the entry and its options */
+    struct gp_arena *arena;           /* of the options */
     struct gp_model_options *options; /* a copy */
+    const char *name;                 /* the options' */
     struct model_version *versions;   /* the highest first */
     struct counts *counts;            /* of its versions, and of some that have gone */
     struct gp_error error;            /* why it has no version; GP_OK: see the versions */
     bool is_declared; /* by options: it stays even if the repository lacks it */
     bool is_unloaded; /* by control: until it is loaded again */
+    bool is_unnamed;  /* the options gave no name, so it has its model's */
+    /* It came while others served: they stay ready until its first load is over. */
+    bool is_joining;
 };
 
 struct models {
-    /* Set before anything is found. */
-    const char *default_name; /* of the model for "/", which may be gone; or NULL */
-    bool takes_any_path;      /* all paths lead to the default model */
+    /* All paths lead to the default model; set before any is found. */
+    bool takes_any_path;
+    bool is_serving; /* what is added from now on joins those that serve */
 
     pthread_mutex_t lock;         /* of what follows */
+    bool has_repository;          /* there may be more models at any time */
+    const char *default_name;     /* of the model for "/", which may be gone; or NULL */
     struct model *open;           /* all, even those that no name leads to any more */
     struct model_entry **entries; /* by name */
     size_t n_entries;
@@ -64,10 +69,17 @@ struct model_entry *models_add(struct models *models,
                                const struct gp_model_options *options,
                                struct gp_error *err);
 
-/* Sets the model for the address "/", before anything is found, by name; NULL: the only one, if there
- * is just one. If it is removed, the next one of its name takes its place. */
+/* Replaces the entry's options by a copy of these, of the same name. On failure nothing changes. */
+enum gp_status models_set_options(struct models *models, struct model_entry *entry,
+                                  const struct gp_model_options *options,
+                                  struct gp_error *err);
+
+/* Sets the model for the address "/" by name; NULL: the only one, if there is just one. If it is
+ * removed, the next one of its name takes its place. On failure nothing changes. */
 enum gp_status models_set_default(struct models *models, const char *name,
                                   struct gp_error *err);
+
+void models_set_repository(struct models *models, bool has_repository);
 
 /* Removes a name without versions. */
 void models_remove(struct models *models, struct model_entry *entry);
@@ -99,6 +111,9 @@ void models_set_unloaded(struct models *models, struct model_entry *entry,
 void models_publish(struct models *models, struct model_version *version,
                     struct model *model);
 
+/* The entry's first load is over. */
+void models_end_joining(struct models *models, struct model_entry *entry);
+
 /* The version is no longer served, and no longer there. */
 void models_retire(struct models *models, struct model_entry *entry,
                    struct model_version *version);
@@ -112,10 +127,11 @@ struct model *models_find(struct models *models, const char *path, struct gp_err
  * there is none. Under the table's lock. */
 const struct model_version *models_newest(const struct model_entry *entry);
 
-/* True when every name has a version that is ready. *err says which has not. */
+/* True when every name has a version that is ready, but for those that are joining. *err says which
+ * has not. */
 bool models_are_ready(struct models *models, struct gp_error *err);
 
-/* True when there is one model, and that is the default. */
+/* True when there is one model, which is the default, and no repository. */
 bool models_is_lone(struct models *models);
 
 /* Calls visit for each entry, which may be removed by it. For whoever changes the table. */

@@ -186,7 +186,7 @@ bool models_are_ready(struct models *models, struct gp_error *err)
     for (size_t i = 0; i < models->n_entries && !missing; i++) {
         const struct model_entry *entry = models->entries[i];
         const struct model_version *version = models_newest(entry);
-        if (!entry->is_unloaded && !(version && version->model)) {
+        if (!entry->is_unloaded && !entry->is_joining && !(version && version->model)) {
             missing = entry;
             fail_ready(entry, version, err);
         }

@@ -1,6 +1,7 @@
 #include "model/sync.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "model/load.h"
 #include "model/policy.h"
 #include "model/repository.h"
@@ -232,36 +233,76 @@ static enum gp_status look_at(struct sync *sync, const struct model_entry *at_on
     return status;
 }
 
+static enum gp_status no_memory(struct gp_error *err)
+{
+    return gp_error_set(err, GP_NO_MEMORY, "no memory for a repository");
+}
+
+/* Instead of those before; on failure nothing changes. */
+static enum gp_status keep_defaults(struct sync *sync,
+                                    const struct gp_model_options *defaults,
+                                    struct gp_error *err)
+{
+    struct gp_arena *arena = gp_arena_create();
+    struct gp_model_options *kept = arena ? model_options_copy(arena, defaults) : NULL;
+    if (!kept) {
+        gp_arena_destroy(arena);
+        return no_memory(err);
+    }
+    gp_arena_destroy(sync->arena);
+    sync->arena = arena;
+    sync->defaults = *kept;
+    sync->defaults.path = NULL;
+    return GP_OK;
+}
+
 enum gp_status sync_init(struct sync *sync, struct models *models,
                          const struct model_host *host, const char *path,
                          const struct gp_model_options *defaults, struct gp_error *err)
 {
     sync->models = models;
     sync->host = host;
-    sync->arena = gp_arena_create();
     sync->arenas[0] = gp_arena_create();
     sync->arenas[1] = gp_arena_create();
-    struct gp_model_options given = *defaults;
-    given.path = path;
-    struct gp_model_options *kept =
-        sync->arena ? model_options_copy(sync->arena, &given) : NULL;
-    if (!kept || !sync->arenas[0] || !sync->arenas[1])
-        return gp_error_set(err, GP_NO_MEMORY, "no memory for a repository");
-    sync->path = kept->path;
-    sync->defaults = *kept;
-    sync->defaults.path = NULL;
+    if (keep_defaults(sync, defaults, err) != GP_OK)
+        return err->status;
+    char *copy = mem_strdup(path);
+    sync->path = copy;
+    if (!copy || !sync->arenas[0] || !sync->arenas[1])
+        return no_memory(err);
     repository_watch_init(&sync->watch, sync->path, 0);
     (void)repository_watch_wait(&sync->watch, clock_now_ns());
-    return look_at(sync, NULL, err);
+    if (look_at(sync, NULL, err) != GP_OK)
+        return err->status;
+    models_set_repository(models, true);
+    return GP_OK;
 }
 
 void sync_finish(struct sync *sync)
 {
-    if (sync->path)
+    if (sync->watch.path)
         repository_watch_finish(&sync->watch);
     gp_arena_destroy(sync->arenas[0]);
     gp_arena_destroy(sync->arenas[1]);
     gp_arena_destroy(sync->arena);
+    mem_free((void *)(size_t)sync->path);
+}
+
+enum gp_status sync_move(struct sync *sync, struct models *models,
+                         const struct model_host *host, const char *path,
+                         const struct gp_model_options *defaults, struct gp_error *err)
+{
+    if (path && sync->path && strcmp(sync->path, path) == 0)
+        return keep_defaults(sync, defaults, err);
+    struct sync fresh = {0};
+    if (path && sync_init(&fresh, models, host, path, defaults, err) != GP_OK) {
+        sync_finish(&fresh);
+        return err->status;
+    }
+    models_set_repository(models, path);
+    sync_finish(sync);
+    *sync = fresh;
+    return GP_OK;
 }
 
 int sync_wait_ms(struct sync *sync)

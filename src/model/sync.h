@@ -11,7 +11,7 @@ struct sync {
     struct models *models;
     const struct model_host *host;
     const char *path;
-    struct gp_arena *arena;           /* of the path and the defaults */
+    struct gp_arena *arena;           /* of the defaults */
     struct gp_model_options defaults; /* of models that are not declared */
     struct repository_watch watch;
     struct gp_arena *arenas[2]; /* of the previous and the current look, in turn */
@@ -26,6 +26,12 @@ enum gp_status sync_init(struct sync *sync, struct models *models,
                          const struct model_host *host, const char *path,
                          const struct gp_model_options *defaults, struct gp_error *err);
 void sync_finish(struct sync *sync);
+
+/* Replaces the path and the defaults; NULL: there is no repository any more. It looks at once, unless
+ * it is the same path. On failure nothing changes. */
+enum gp_status sync_move(struct sync *sync, struct models *models,
+                         const struct model_host *host, const char *path,
+                         const struct gp_model_options *defaults, struct gp_error *err);
 
 /* How long to wait for sync->watch.fd before the next look; -1: forever, 0: look now. */
 int sync_wait_ms(struct sync *sync);

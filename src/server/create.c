@@ -214,7 +214,6 @@ static enum gp_status open_models(struct gp_server *server,
                                   const struct gp_server_options *options,
                                   struct gp_error *err)
 {
-    const struct gp_model_options lone = model_options_of(options);
     if (model_options_count(options) == 1 && !options->repository) {
         const struct gp_model_options first = model_options_at(options, 0);
         if (!options->n_models || !first.name) /* its name may be the model's own */
@@ -223,18 +222,17 @@ static enum gp_status open_models(struct gp_server *server,
     enum gp_status status = declare_models(server, options, err);
     if (status == GP_OK)
         status = loader_open_declared(&server->loader, options->repository, err);
-    if (status == GP_OK && options->repository)
-        status = loader_open_repository(
-            &server->loader, options->repository,
-            options->model_defaults ? options->model_defaults : &lone, err);
-    return status;
+    if (status != GP_OK || !options->repository)
+        return status;
+    const struct gp_model_options defaults = model_options_defaults(options);
+    return loader_open_repository(&server->loader, options->repository, &defaults, err);
 }
 
 static enum gp_status open_function(struct gp_server *server, gp_infer_fn *function,
                                     void *self, const struct gp_server_options *options,
                                     struct gp_error *err)
 {
-    struct gp_model_options model = model_options_of(options);
+    struct gp_model_options model = model_options_at(options, 0);
     const struct gp_metadata *metadata = options->metadata;
     if (options->isolate)
         return gp_error_set(err, GP_INVALID,

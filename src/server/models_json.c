@@ -77,15 +77,21 @@ static void put_entry(const struct model_entry *entry, void *arg)
     text_puts(text, "}");
 }
 
+static void put_default(struct text *text, struct models *models)
+{
+    pthread_mutex_lock(&models->lock);
+    if (models->default_name) {
+        text_puts(text, ",\n  \"default\": ");
+        text_json_puts(text, models->default_name);
+    }
+    pthread_mutex_unlock(&models->lock);
+}
+
 void models_write_json(struct gp_server *server, struct text *text)
 {
     struct list list = {.text = text};
-    const char *by_default = server->models.default_name;
     text_puts(text, "{\n  \"server\": \"graphpipe " GP_VERSION "\"");
-    if (by_default) {
-        text_puts(text, ",\n  \"default\": ");
-        text_json_puts(text, by_default);
-    }
+    put_default(text, &server->models);
     text_puts(text, ",\n  \"models\": [");
     models_list(&server->models, put_entry, &list);
     text_puts(text, "\n  ]\n}\n");

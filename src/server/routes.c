@@ -201,7 +201,7 @@ static bool is_list(const struct exchange *x)
 {
     struct gp_server *server = x->server;
     return x->http.method != HTTP_METHOD_POST && is_path(x->target, "/") &&
-           (server->loader.sync.path || !models_is_lone(&server->models));
+           !models_is_lone(&server->models);
 }
 
 static const struct route *find_route(const char *target)

@@ -120,6 +120,54 @@ static void all_are_ready_or_one_is_not(void **state)
     assert_true(models_are_ready(&f->models, &err));
 }
 
+/* One that comes while others serve is waited for only once it could not be loaded. */
+static void one_that_joins_is_not_waited_for(void **state)
+{
+    struct models_fixture *f = *state;
+    struct gp_error err;
+    fixture_serve(f, fixture_add(f, "a"), 1);
+    f->models.is_serving = true;
+    struct model_entry *b = fixture_add(f, "b"), *c = fixture_add(f, "c");
+    struct model_version *version = fixture_version(f, b, 1);
+    models_set_state(&f->models, version, MODEL_LOADING, NULL);
+    models_set_error(&f->models, c, NULL);
+    assert_true(models_are_ready(&f->models, &err));
+    assert_refuses(f, "/b", GP_UNAVAILABLE, "model \"b\" is not ready: it is loading");
+    models_end_joining(&f->models, b);
+    assert_false(models_are_ready(&f->models, &err));
+    models_publish(&f->models, version, fixture_open(f));
+    assert_true(models_are_ready(&f->models, &err));
+    gp_error_set(&err, GP_IO, "no such version");
+    models_set_error(&f->models, c, &err);
+    assert_false(models_are_ready(&f->models, &err));
+}
+
+/* --- options --- */
+
+static void options_are_replaced(void **state)
+{
+    struct models_fixture *f = *state;
+    static const struct gp_model_alias aliases[] = {{"stable", 1}, {"canary", 2}};
+    struct gp_error err;
+    struct model_entry *a = fixture_add(f, "a");
+    struct model *first = fixture_serve(f, a, 1), *second = fixture_serve(f, a, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        const struct gp_model_options options = {
+            .name = a->name, .aliases = &aliases[i % 2], .n_aliases = 1, .n_slots = i};
+        assert_int_equal(models_set_options(&f->models, a, &options, &err), GP_OK);
+        assert_int_equal(a->options->n_slots, i);
+        assert_finds(f, i % 2 ? "/a/versions/canary" : "/a/versions/stable",
+                     i % 2 ? second : first);
+        assert_refuses(f, i % 2 ? "/a/versions/stable" : "/a/versions/canary",
+                       GP_NOT_FOUND,
+                       i % 2 ? "model \"a\" has no version or alias \"stable\"; there "
+                               "are: 2, 1"
+                             : "model \"a\" has no version or alias \"canary\"; there "
+                               "are: 2, 1");
+    }
+    assert_string_equal(a->name, "a");
+}
+
 /* --- who holds a model, and when it goes --- */
 
 static void whoever_finds_one_holds_it(void **state)
@@ -314,6 +362,8 @@ int main(void)
         TEST(one_that_is_served_stays_ready),
         TEST(the_highest_that_is_ready_answers),
         TEST(all_are_ready_or_one_is_not),
+        TEST(one_that_joins_is_not_waited_for),
+        TEST(options_are_replaced),
         TEST(whoever_finds_one_holds_it),
         TEST(one_that_is_replaced_goes_with_its_last_user),
         TEST(one_that_is_retired_goes_with_its_last_user),

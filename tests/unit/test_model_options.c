@@ -1,0 +1,146 @@
+/* Options of models: each that differs, and whether a model is opened anew for it; and those of
+ * callers that know less of them. */
+#include "model/model_options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const one[] = {"a=1", "b=2"}, *const same[] = {"a=1", "b=2"},
+                         *const other[] = {"a=1", "b=3"};
+
+static struct gp_model_options sample(void)
+{
+    return (struct gp_model_options){
+        .size_bytes = sizeof(struct gp_model_options),
+        .name = "m",
+        .path = "/m",
+        .engine = "echo",
+        .engine_options = one,
+        .n_engine_options = 2,
+        .inputs = one,
+        .n_inputs = 2,
+        .outputs = one,
+        .n_outputs = 2,
+        .warm_up = "3",
+    };
+}
+
+static void equal_ones_are_left_alone(void **state)
+{
+    (void)state;
+    const struct gp_model_options a = sample();
+    struct gp_model_options b = sample(), none = {0};
+    char path[] = "/m";
+    b.engine_options = b.inputs = b.outputs = same;
+    b.path = path;
+    assert_false(model_options_need_opening(&a, &b));
+    assert_false(model_options_need_opening(&none, &none));
+    b = a;
+    b.isolate = 1;
+    struct gp_model_options c = b;
+    c.isolate = 2; /* which is as true */
+    assert_false(model_options_need_opening(&b, &c));
+}
+
+/* Which versions there are, and what they are called, is for the table of models. */
+static void versions_and_names_open_nothing(void **state)
+{
+    (void)state;
+    static const uint64_t versions[] = {1};
+    static const struct gp_model_alias aliases[] = {{"stable", 1}};
+    const struct gp_model_options a = sample();
+    struct gp_model_options b = sample();
+    b.name = "n";
+    b.versions = versions;
+    b.n_versions = 1;
+    b.n_newest = 2;
+    b.aliases = aliases;
+    b.n_aliases = 1;
+    assert_false(model_options_need_opening(&a, &b));
+    assert_false(model_options_need_opening(&b, &a));
+}
+
+#define DIFFERS(field, value)                                                            \
+    do {                                                                                 \
+        const struct gp_model_options a = sample();                                      \
+        struct gp_model_options b = sample();                                            \
+        b.field = (value);                                                               \
+        if (!model_options_need_opening(&a, &b) || !model_options_need_opening(&b, &a))  \
+            fail_msg("%s is not compared", #field);                                      \
+    } while (0)
+
+static void all_else_does(void **state)
+{
+    (void)state;
+    DIFFERS(path, "/n");
+    DIFFERS(path, NULL);
+    DIFFERS(engine, "onnx");
+    DIFFERS(engine, NULL);
+    DIFFERS(warm_up, "4");
+    DIFFERS(warm_up, NULL);
+    DIFFERS(engine_options, other);
+    DIFFERS(n_engine_options, 1);
+    DIFFERS(n_slots, 1);
+    DIFFERS(n_threads, 1);
+    DIFFERS(inputs, other);
+    DIFFERS(n_inputs, 1);
+    DIFFERS(n_inputs, 0);
+    DIFFERS(outputs, other);
+    DIFFERS(n_outputs, 1);
+    DIFFERS(isolate, 1);
+    DIFFERS(hang_timeout_ms, 1);
+    DIFFERS(max_body_bytes, 1);
+    DIFFERS(max_waiting, 1);
+    DIFFERS(timeout_ms, 1);
+    /* A new field has to be compared, and stand in one of these tests. */
+    assert_int_equal(sizeof(struct gp_model_options),
+                     offsetof(struct gp_model_options, warm_up) + sizeof(char *));
+}
+
+/* A caller of an earlier release has shorter structs, one behind the other. */
+static void shorter_ones_are_taken(void **state)
+{
+    (void)state;
+    enum { SHORT = offsetof(struct gp_model_options, warm_up) };
+    _Alignas(struct gp_model_options) char given[2 * SHORT];
+    for (int i = 0; i < 2; i++) {
+        struct gp_model_options options = sample();
+        options.size_bytes = SHORT;
+        options.name = i ? "second" : "first";
+        memcpy(given + (size_t)i * SHORT, &options, SHORT);
+    }
+    struct gp_server_options server = {.models = (const void *)given, .n_models = 2};
+    assert_int_equal(model_options_count(&server), 2);
+    const struct gp_model_options second = model_options_at(&server, 1);
+    assert_string_equal(second.name, "second");
+    assert_int_equal(second.size_bytes, sizeof second);
+    assert_null(second.warm_up);
+    server.model_defaults = (const void *)given;
+    assert_null(model_options_defaults(&server).warm_up);
+}
+
+static void one_may_be_in_the_fields_of_the_server(void **state)
+{
+    (void)state;
+    struct gp_server_options server = {.model_path = "/m", .n_slots = 3};
+    assert_int_equal(model_options_count(&server), 1);
+    assert_string_equal(model_options_at(&server, 0).path, "/m");
+    server.repository = "/r";
+    assert_int_equal(model_options_count(&server), 0);
+    assert_int_equal(model_options_defaults(&server).n_slots, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equal_ones_are_left_alone),
+        cmocka_unit_test(versions_and_names_open_nothing),
+        cmocka_unit_test(all_else_does),
+        cmocka_unit_test(shorter_ones_are_taken),
+        cmocka_unit_test(one_may_be_in_the_fields_of_the_server),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
