@@ -26,8 +26,8 @@
  * thread but its own; its other calls must come from one thread.
  * Descriptors: if 0, 1 or 2 is closed, creating a server opens /dev/null there for good.
  * Signals: only gp_serve_function changes their dispositions.
- * Ownership: options and what they point to are borrowed until create returns; `self` and
- * what the metadata points to until destroy.
+ * Ownership: options and what they point to are borrowed until create or reload returns;
+ * `self` and what the metadata points to until destroy.
  */
 #ifndef GRAPHPIPE_SERVER_H
 #define GRAPHPIPE_SERVER_H
@@ -205,8 +205,20 @@ GP_API enum gp_status gp_server_unload(struct gp_server *server, const char *nam
                                        struct gp_error *err);
 
 /* Likewise: looks at the files of all models and loads those that changed. A model that fails to
- * load is logged and shown in its state; what is served stays as it was. */
-GP_API enum gp_status gp_server_reload(struct gp_server *server, struct gp_error *err);
+ * load is logged and shown in its state; what is served stays as it was.
+ *
+ * With `options`, which are borrowed for the call and may be NULL, the models are first brought
+ * in line with them: new ones are opened, those with other options are opened anew beside
+ * the ones being served, and those no longer named are not served any more. This takes over
+ * the models (the fields at the top, or models), repository, model_defaults, default_model,
+ * max_body_bytes and timeout_ms; the others count at create only. A lone model without a
+ * name keeps its own, and without default_model the model at "/" stays.
+ *
+ * Fails without any change if the options are refused, as two models of one name are. If a
+ * model fails to load, *err is the first one's, and the others are as the options say. */
+GP_API enum gp_status gp_server_reload(struct gp_server *server,
+                                       const struct gp_server_options *options,
+                                       struct gp_error *err);
 
 /* Frees the server, which must not be running. Takes NULL. */
 GP_API void gp_server_destroy(struct gp_server *server);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "base/place.h"
+#include "model/configure.h"
 #include "model/load.h"
 #include "model/model_name.h"
 
@@ -314,12 +315,16 @@ static void obey_command(struct loader *loader, struct loader_command *command,
 {
     struct gp_error *err = &command->error;
     *err = (struct gp_error){0};
+    command->is_refused = is_ending;
     if (is_ending) {
         gp_error_set(err, GP_UNAVAILABLE, "the server is ending");
     } else if (command->ask == LOADER_LOAD) {
         load_model(loader, command->name, err);
     } else if (command->ask == LOADER_UNLOAD) {
         unload_model(loader, command->name, err);
+    } else if (command->ask == LOADER_CONFIGURE) {
+        configure_models(loader->models, &loader->host, &loader->sync, command->options,
+                         &command->is_refused, err);
     } else {
         reload_all(loader);
     }
@@ -422,6 +427,7 @@ void loader_command(struct loader *loader, struct loader_command *command)
         wake_loader(loader);
         return;
     }
+    command->is_refused = true;
     gp_error_set(&command->error, GP_UNAVAILABLE, "the server does not run");
     command->done(command);
 }

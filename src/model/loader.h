@@ -11,17 +11,20 @@
 #include "model/sync.h"
 
 enum loader_ask {
-    LOADER_LOAD,   /* opens the model again, even if its files have not changed */
-    LOADER_UNLOAD, /* stops serving it until it is loaded */
-    LOADER_RELOAD  /* opens the models whose files have changed */
+    LOADER_LOAD,     /* opens the model again, even if its files have not changed */
+    LOADER_UNLOAD,   /* stops serving it until it is loaded */
+    LOADER_RELOAD,   /* opens the models whose files have changed */
+    LOADER_CONFIGURE /* serves the models of the options (configure.h), and the same */
 };
 
 /* A request to the loader, in the caller's storage until `done` has been called. */
 struct loader_command {
     struct loader_command *next;
     enum loader_ask ask;
-    const char *name;      /* of the model; NULL with LOADER_RELOAD */
-    struct gp_error error; /* GP_OK on success */
+    const char *name;                             /* of the model to load or unload */
+    const struct gp_server_options *options;      /* to configure */
+    struct gp_error error;                        /* GP_OK on success */
+    bool is_refused;                              /* of options: nothing has changed */
     void (*done)(struct loader_command *command); /* on the loader's thread */
 };
 

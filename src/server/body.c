@@ -15,11 +15,10 @@ enum {
 uint64_t body_limit(const struct exchange *x)
 {
     const uint64_t own = x->model ? x->model->max_body_bytes : 0;
-    if (own && own < x->server->options.max_body_bytes &&
-        x->http.method == HTTP_METHOD_POST)
-        return own;
-    return x->http.method == HTTP_METHOD_POST ? x->server->options.max_body_bytes
-                                              : BODY_MAX_IGNORED_BYTES;
+    const uint64_t most = atomic_load(&x->server->max_body_bytes);
+    if (x->http.method != HTTP_METHOD_POST)
+        return BODY_MAX_IGNORED_BYTES;
+    return own && own < most ? own : most;
 }
 
 /* The size of an output whose shape is known before the run; 0 if it is not. */

@@ -311,20 +311,22 @@ static void end_wait(struct loader_command *command)
     pthread_mutex_unlock(&waiting->lock);
 }
 
-static enum gp_status command_loader(struct gp_server *server, enum loader_ask ask,
-                                     const char *name, struct gp_error *err)
+static enum gp_status command_loader(struct gp_server *server,
+                                     struct loader_command *command, struct gp_error *err)
 {
     struct waiting_command waiting = {
-        .command = {.ask = ask, .name = name, .done = end_wait},
+        .command = *command,
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,
     };
+    waiting.command.done = end_wait;
     loader_command(&server->loader, &waiting.command);
     pthread_mutex_lock(&waiting.lock);
     while (!waiting.is_done)
         pthread_cond_wait(&waiting.changed, &waiting.lock);
     pthread_mutex_unlock(&waiting.lock);
-    const struct gp_error *error = &waiting.command.error;
+    *command = waiting.command;
+    const struct gp_error *error = &command->error;
     return error->status == GP_OK
                ? GP_OK
                : gp_error_set(err, error->status, "%s", error->message);
@@ -333,18 +335,30 @@ static enum gp_status command_loader(struct gp_server *server, enum loader_ask a
 enum gp_status gp_server_load(struct gp_server *server, const char *name,
                               struct gp_error *err)
 {
-    return command_loader(server, LOADER_LOAD, name, err);
+    struct loader_command command = {.ask = LOADER_LOAD, .name = name};
+    return command_loader(server, &command, err);
 }
 
 enum gp_status gp_server_unload(struct gp_server *server, const char *name,
                                 struct gp_error *err)
 {
-    return command_loader(server, LOADER_UNLOAD, name, err);
+    struct loader_command command = {.ask = LOADER_UNLOAD, .name = name};
+    return command_loader(server, &command, err);
 }
 
-enum gp_status gp_server_reload(struct gp_server *server, struct gp_error *err)
+enum gp_status gp_server_reload(struct gp_server *server,
+                                const struct gp_server_options *given,
+                                struct gp_error *err)
 {
-    return command_loader(server, LOADER_RELOAD, NULL, err);
+    const struct gp_server_options options = defaults_take(given);
+    struct loader_command command = {.ask = given ? LOADER_CONFIGURE : LOADER_RELOAD,
+                                     .options = &options};
+    if (defaults_check_limits(&options, err) != GP_OK)
+        return GP_INVALID;
+    const enum gp_status status = command_loader(server, &command, err);
+    if (given && !command.is_refused)
+        defaults_set_limits(server, &options);
+    return status;
 }
 
 void gp_server_destroy(struct gp_server *server)

@@ -64,17 +64,33 @@ static enum gp_status keep_hosts(struct gp_server *server, struct gp_error *err)
     return kept ? GP_OK : gp_error_set(err, GP_NO_MEMORY, "no memory for --allow-host");
 }
 
+enum gp_status defaults_check_limits(const struct gp_server_options *given,
+                                     struct gp_error *err)
+{
+    return given->max_body_bytes <= GP_MAX_MESSAGE_BYTES
+               ? GP_OK
+               : gp_error_set(err, GP_INVALID,
+                              "the limit on bodies is %llu bytes; the format ends at %u",
+                              (unsigned long long)given->max_body_bytes,
+                              GP_MAX_MESSAGE_BYTES);
+}
+
+void defaults_set_limits(struct gp_server *server, const struct gp_server_options *given)
+{
+    const uint64_t most = given->max_body_bytes ? given->max_body_bytes
+                                                : (uint64_t)DEFAULT_MAX_BODY_GIB << 30;
+    atomic_store(&server->max_body_bytes, most);
+    atomic_store(&server->timeout_ms, given->timeout_ms);
+}
+
 enum gp_status defaults_set(struct gp_server *server,
                             const struct gp_server_options *given, struct gp_error *err)
 {
     struct gp_server_options *o = &server->options;
     *o = *given;
-    if (o->max_body_bytes > GP_MAX_MESSAGE_BYTES)
-        return gp_error_set(err, GP_INVALID,
-                            "the limit on bodies is %llu bytes; the format ends at %u",
-                            (unsigned long long)o->max_body_bytes, GP_MAX_MESSAGE_BYTES);
-    if (!o->max_body_bytes)
-        o->max_body_bytes = (uint64_t)DEFAULT_MAX_BODY_GIB << 30;
+    if (defaults_check_limits(given, err) != GP_OK)
+        return err->status;
+    defaults_set_limits(server, given);
     if (!o->min_rate_bytes)
         o->min_rate_bytes = DEFAULT_MIN_RATE_MB * 1000000;
     o->max_waiting = or_default(o->max_waiting, DEFAULT_MAX_WAITING);

@@ -25,6 +25,11 @@ struct gp_server_options defaults_take(const struct gp_server_options *given);
 enum gp_status defaults_set(struct gp_server *server,
                             const struct gp_server_options *given, struct gp_error *err);
 
+/* The limits of all models, which may change while the server runs. */
+enum gp_status defaults_check_limits(const struct gp_server_options *given,
+                                     struct gp_error *err);
+void defaults_set_limits(struct gp_server *server, const struct gp_server_options *given);
+
 /* The size of the pool, and in words its origin. */
 uint64_t defaults_pool_bytes(const struct gp_server *server,
                              char words[PLACE_WORDS_BYTES]);

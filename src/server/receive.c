@@ -98,7 +98,7 @@ static bool check_head(struct exchange *x)
 /* X-GraphPipe-Timeout-Ms, capped by the server's limit. */
 static bool read_deadline(struct exchange *x, const char *base)
 {
-    const uint32_t cap_ms = x->server->options.timeout_ms;
+    const uint32_t cap_ms = atomic_load(&x->server->timeout_ms);
     size_t size;
     const char *value = http_field(&x->http, base, "X-GraphPipe-Timeout-Ms", &size);
     uint64_t ms = 0;

@@ -27,8 +27,11 @@ struct refusals {
 
 struct gp_server {
     struct gp_server_options options; /* with defaults; its pointers are not kept */
-    struct gp_arena *arena;           /* of what lives as long as the server */
-    struct place place;               /* where it runs */
+    /* Instead of those of the options, since a reload may set them. */
+    _Atomic uint64_t max_body_bytes;
+    _Atomic uint32_t timeout_ms;
+    struct gp_arena *arena; /* of what lives as long as the server */
+    struct place place;     /* where it runs */
     struct pool *pool;
     struct log log;
     struct metrics metrics;

@@ -87,15 +87,16 @@ static unsigned long count_threads(void)
     return folder.st_nlink;
 }
 
+static const struct {
+    unsigned calls;
+    int error;
+} faults[] = {{FAULT_PTHREAD_CREATE, EAGAIN},
+              {FAULT_MEMORY, ENOMEM},
+              {FAULT_EVENTFD, EMFILE},
+              {FAULT_MEMFD_CREATE, ENFILE}};
+
 static void load_without(const struct subject *subject)
 {
-    static const struct {
-        unsigned calls;
-        int error;
-    } faults[] = {{FAULT_PTHREAD_CREATE, EAGAIN},
-                  {FAULT_MEMORY, ENOMEM},
-                  {FAULT_EVENTFD, EMFILE},
-                  {FAULT_MEMFD_CREATE, ENFILE}};
     struct site site;
     open_site(&site, subject);
     assert_serves(&site);
@@ -110,6 +111,61 @@ static void load_without(const struct subject *subject)
         assert_true(n_ms < WAIT_MS);
         poll(NULL, 0, 1);
     }
+    site_close(&site);
+}
+
+/* Two sets of models, which have one in common. */
+static enum gp_status configure(const struct site *site, bool is_other,
+                                struct gp_error *err)
+{
+    static const struct gp_model_alias aliases[] = {{"stable", 1}};
+    struct gp_model_options models[] = {
+        {.name = "echo", .engine = "echo", .n_slots = 2, .aliases = aliases},
+        {.name = is_other ? "second" : "first", .engine = "echo", .n_slots = 1}};
+    for (size_t i = 0; i < 2; i++)
+        models[i].size_bytes = sizeof models[i];
+    models[0].n_slots += is_other;
+    models[0].n_aliases = is_other;
+    const struct gp_server_options options = {.size_bytes = sizeof options,
+                                              .models = models,
+                                              .n_models = 2,
+                                              .default_model = "echo"};
+    return gp_server_reload(site->server, &options, err);
+}
+
+static bool configure_failing(const struct site *site, unsigned calls, int error,
+                              unsigned from, unsigned n)
+{
+    struct gp_error err = {.message = ""};
+    fault_begin(&(struct fault){
+        .calls = calls, .is_elsewhere = true, .from = from, .n = n, .error = error});
+    const enum gp_status status = configure(site, true, &err);
+    const bool was_hit = fault_end() > 0;
+    if (status != GP_OK && (!was_hit || !err.message[0]))
+        fail_msg("call %u of %x: %s: %s", from, calls, gp_status_name(status),
+                 err.message);
+    assert_serves(site);
+    if (configure(site, true, &err) != GP_OK || configure(site, false, &err) != GP_OK)
+        fail_msg("after call %u of %x: %s", from, calls, err.message);
+    return was_hit;
+}
+
+/* Models are opened, opened anew and retired by other options. */
+static void other_options(void **state)
+{
+    (void)state;
+    struct site site;
+    struct gp_error err;
+    open_site(&site, &(struct subject){"echo", "graphpipe", NULL, 0});
+    assert_int_equal(configure(&site, false, &err), GP_OK);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        for (unsigned n = 0; n < 2; n++) {
+            unsigned from = 0;
+            while (configure_failing(&site, faults[i].calls, faults[i].error, from, n))
+                if (++from == N_ENDLESS)
+                    fail_msg("there is no end of calls");
+            print_message("options: %u calls\n", from);
+        }
     site_close(&site);
 }
 
@@ -134,6 +190,7 @@ static void in_children(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(other_options),
         cmocka_unit_test(here),
         cmocka_unit_test(on_threads_of_slots),
         cmocka_unit_test(in_children),
