@@ -159,7 +159,8 @@ static size_t take_body(char *bytes, size_t one, size_t size, void *arg)
     return 0;
 }
 
-/* On a terminal: one line that is overwritten again and again. */
+/* Called about once a second, or more often. On a terminal it is one line that is overwritten again
+ * and again. */
 static int tell_progress(void *arg, curl_off_t expected, curl_off_t come, curl_off_t up,
                          curl_off_t sent)
 {
@@ -167,7 +168,13 @@ static int tell_progress(void *arg, curl_off_t expected, curl_off_t come, curl_o
     const struct download *download = transfer->download;
     const int64_t now = clock_now_ns();
     (void)up, (void)sent;
-    if (download->n_bytes == 0 || now - transfer->told_ns < MS_BETWEEN_LINES * CLOCK_MS)
+    if (download->is_ending && atomic_load(download->is_ending)) {
+        gp_error_set(transfer->err, GP_UNAVAILABLE,
+                     "%s: not fetched, the server is ending", download->shown);
+        return 1;
+    }
+    if (!transfer->has_terminal || download->n_bytes == 0 ||
+        now - transfer->told_ns < MS_BETWEEN_LINES * CLOCK_MS)
         return 0;
     const double seconds = (double)(now - transfer->began_ns) / 1e9;
     char size[32], percent[16] = "";
@@ -237,7 +244,7 @@ static bool set_options(struct transfer *transfer, struct curl_slist *fields,
     SET(WRITEDATA, transfer);
     SET(XFERINFOFUNCTION, tell_progress);
     SET(XFERINFODATA, transfer);
-    SET(NOPROGRESS, transfer->has_terminal ? 0L : 1L);
+    SET(NOPROGRESS, 0L);
 #undef SET
     return trouble == 0;
 }

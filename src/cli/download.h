@@ -5,6 +5,8 @@
 
 #include "base/log.h"
 
+#include <stdatomic.h>
+
 struct download {
     const char *url;
     const char *shown; /* the URL without its secrets, for messages */
@@ -12,6 +14,7 @@ struct download {
     uint64_t max_bytes;
     uint32_t timeout_ms; /* for connecting, and for receiving less than 1 kB a second */
     struct log *log;
+    const atomic_bool *is_ending; /* when set, give up; NULL: never */
 
     /* Header fields, one per line, that request the model only if it differs from the
      * local copy, or "". Replaced by those for the model that came. */

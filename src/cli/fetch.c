@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -31,7 +32,7 @@
 
 /* MAX_ENTRY: "/NAME-HASH/NAME" and its end. */
 enum { MAX_NAME = sizeof((struct fetched *)0)->name - 1, MAX_ENTRY = 2 * MAX_NAME + 20 };
-enum { DEFAULT_TIMEOUT_MS = 30000 };
+enum { DEFAULT_TIMEOUT_MS = 30000, LOCK_PAUSE_MS = 50 };
 
 static const uint64_t default_max_bytes = UINT64_C(4) << 30;
 
@@ -186,16 +187,18 @@ static enum gp_status open_folder(struct fetched *entry, const char *cache_dir,
 }
 
 static enum gp_status take_lock(struct fetched *entry, struct log *log,
-                                struct gp_error *err)
+                                const atomic_bool *is_ending, struct gp_error *err)
 {
     entry->lock = openat(entry->folder, LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     int status = entry->lock < 0 ? -1 : flock(entry->lock, LOCK_EX | LOCK_NB);
     if (status != 0 && entry->lock >= 0 && errno == EWOULDBLOCK) {
         log_line(log, GP_LOG_INFO, "waiting for another process that fetches or opens %s",
                  entry->shown);
-        do
-            status = flock(entry->lock, LOCK_EX);
-        while (status != 0 && errno == EINTR);
+        while (!(is_ending && atomic_load(is_ending)) && status != 0 &&
+               (errno == EWOULDBLOCK || errno == EINTR)) {
+            (void)poll(NULL, 0, LOCK_PAUSE_MS);
+            status = flock(entry->lock, LOCK_EX | LOCK_NB);
+        }
     }
     return status == 0 ? GP_OK : fail_at(entry->path, err);
 }
@@ -347,10 +350,11 @@ enum gp_status fetch_model(const struct fetch *fetch, const char *url, struct lo
         .shown = entry->shown,
         .max_bytes = fetch->max_bytes ? fetch->max_bytes : default_max_bytes,
         .timeout_ms = fetch->timeout_ms ? fetch->timeout_ms : DEFAULT_TIMEOUT_MS,
-        .log = log};
+        .log = log,
+        .is_ending = fetch->is_ending};
     enum gp_status status = open_folder(entry, fetch->cache_dir, err);
     if (status == GP_OK)
-        status = take_lock(entry, log, err);
+        status = take_lock(entry, log, fetch->is_ending, err);
     if (status == GP_OK)
         status = refresh_copy(entry, &download, err);
     if (!entry->is_on_trial)

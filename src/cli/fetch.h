@@ -6,12 +6,14 @@
 #include "base/log.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 
 /* Zero means the default, in every field. */
 struct fetch {
-    const char *cache_dir; /* default: graphpipe in $XDG_CACHE_HOME or ~/.cache */
-    uint64_t max_bytes;    /* of a model; default 4 GiB */
-    uint32_t timeout_ms;   /* for connecting, and for stalling; default 30 000 */
+    const char *cache_dir;        /* default: graphpipe in $XDG_CACHE_HOME or ~/.cache */
+    uint64_t max_bytes;           /* of a model; default 4 GiB */
+    uint32_t timeout_ms;          /* for connecting, and for stalling; default 30 000 */
+    const atomic_bool *is_ending; /* when set, give up; NULL: never */
 };
 
 /* http:// or https:// */

@@ -122,7 +122,7 @@ static int serve(const char *engine, struct legacy_values *values)
     server.models = &model;
     server.n_models = 1;
     server.takes_any_path = 1;
-    return serve_until_stopped(&server, &values->serve.fetch);
+    return serve_until_stopped(&server, &values->serve.fetch, NULL);
 }
 
 static int serve_model(const char *program, const char *engine,

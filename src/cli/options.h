@@ -52,6 +52,7 @@ struct option {
     bool is_pairs;     /* of a list: its items are KEY=VALUE, in a file an object */
     bool is_flag_only; /* no key of the configuration file */
     bool is_of_model;  /* a key of a model in the configuration file, too */
+    bool is_reread;    /* SIGHUP sets it anew, as it does what is of a model */
 };
 
 /* Ends a row: where its value goes. */

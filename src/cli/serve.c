@@ -29,6 +29,7 @@ static void raise_descriptor_limit(void)
 struct serve_arg {
     const struct gp_server_options *options;
     const struct fetch *fetch;
+    const struct serve_start *start;
 };
 
 static struct gp_server *create_server(const void *arg, struct gp_error *err)
@@ -37,13 +38,23 @@ static struct gp_server *create_server(const void *arg, struct gp_error *err)
     return serve_create(serve->options, serve->fetch, err);
 }
 
+static bool reread_config(const void *arg, struct gp_server *server)
+{
+    const struct serve_arg *serve = arg;
+    return serve_reread(serve->start, server);
+}
+
 int serve_until_stopped(const struct gp_server_options *options,
-                        const struct fetch *fetch)
+                        const struct fetch *fetch, const struct serve_start *start)
 {
     struct gp_error err;
+    const struct signals_server with = {
+        .create = create_server,
+        .reread = start ? reread_config : NULL,
+        .arg = &(struct serve_arg){options, fetch, start},
+    };
     raise_descriptor_limit();
-    const enum gp_status status =
-        signals_serve(create_server, &(struct serve_arg){options, fetch}, &err);
+    const enum gp_status status = signals_serve(&with, &err);
     if (status != GP_OK && log_has_room(STDERR_FILENO))
         (void)cli_fail("%s", err.message);
     if (status == GP_DEADLINE)
@@ -88,7 +99,8 @@ static int serve_run(struct options *options)
     const char *cache = getenv("GP_CACHE");
     if (cache && *cache && strcmp(cache, "0") != 0 && strcasecmp(cache, "false") != 0)
         serve_warn_of_cache();
-    return serve_until_stopped(&server, &values->fetch);
+    const struct serve_start start = {options, config};
+    return serve_until_stopped(&server, &values->fetch, values->config ? &start : NULL);
 }
 
 const struct command serve_command = {

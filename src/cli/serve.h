@@ -50,6 +50,8 @@ struct serve_values {
     bool print_config;
 };
 
+struct config;
+
 /* A row without braces and offset. */
 #define CACHE_DIR_ROW                                                                    \
     .name = "cache-dir", .env = "GP_CACHE_DIR", .argument = "DIR", .kind = OPTION_TEXT,  \
@@ -63,9 +65,24 @@ extern const struct option serve_options[SERVE_N_OPTIONS];
 struct gp_server *serve_create(const struct gp_server_options *options,
                                const struct fetch *fetch, struct gp_error *err);
 
-/* Serves until a signal or /control/shutdown ends it; gives the exit status. */
+/* gp_server_reload, likewise. */
+enum gp_status serve_reload(struct gp_server *server,
+                            const struct gp_server_options *options,
+                            const struct fetch *fetch, struct gp_error *err);
+
+/* A command line that named a configuration file, and what came of both. */
+struct serve_start {
+    const struct options *given;
+    const struct config *config;
+};
+
+/* Reads the file again and has the server follow it; false, and logged, if it cannot. */
+bool serve_reread(const struct serve_start *start, struct gp_server *server);
+
+/* Serves until a signal or /control/shutdown ends it; gives the exit status. `start` is for
+ * SIGHUP; NULL: there is no file. */
 int serve_until_stopped(const struct gp_server_options *options,
-                        const struct fetch *fetch);
+                        const struct fetch *fetch, const struct serve_start *start);
 
 /* The row cache of 2018 is asked for, and not there. */
 void serve_warn_of_cache(void);

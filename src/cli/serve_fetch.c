@@ -3,6 +3,7 @@
 #include "cli/serve.h"
 
 #include "base/mem.h"
+#include "server/server.h"
 
 #include <string.h>
 
@@ -12,7 +13,7 @@ struct copies {
     struct gp_model_options *models;
     struct fetched *items;
     size_t n;
-    struct log log;
+    struct log *log;
 };
 
 /* Whether it was fetched, or is no URL: then *path is what to open. A URL that two models have is
@@ -26,7 +27,7 @@ static bool fetch_path(struct copies *copies, const struct fetch *fetch,
     while (i < copies->n && strcmp(copies->items[i].url, *path) != 0)
         i++;
     if (i == copies->n) {
-        if (fetch_model(fetch, *path, &copies->log, &copies->items[i], err) != GP_OK)
+        if (fetch_model(fetch, *path, copies->log, &copies->items[i], err) != GP_OK)
             return false;
         copies->n++;
     }
@@ -53,24 +54,24 @@ static bool fetch_all(struct copies *copies, const struct fetch *fetch,
     return is_fetched;
 }
 
-/* Tries what there was before, as far as there is anything. */
-static struct gp_server *create_from_last(struct copies *copies,
-                                          const struct gp_error *why)
+/* Has the copies before these opened, as far as there are any. */
+static bool go_back(struct copies *copies)
 {
-    struct gp_error again;
     bool has_last = false;
     for (size_t i = 0; i < copies->n; i++)
         has_last |= fetch_go_back(&copies->items[i]);
-    struct gp_server *server =
-        has_last ? gp_server_create(&copies->options, &again) : NULL;
-    for (size_t i = 0; i < copies->n && server; i++)
+    return has_last;
+}
+
+static void say_gone_back(const struct copies *copies, const struct gp_error *why)
+{
+    for (size_t i = 0; i < copies->n; i++)
         if (copies->items[i].has_gone_back)
             log_line(
-                &copies->log, GP_LOG_WARNING,
+                copies->log, GP_LOG_WARNING,
                 "%s: what was fetched does not open (%s); serving the last copy that "
                 "did: %s",
                 copies->items[i].shown, why->message, copies->items[i].path);
-    return server;
 }
 
 /* Of several that were set back it is not known which does not open, so they are tried again at
@@ -82,7 +83,6 @@ static void end_copies(struct copies *copies, bool has_opened)
                   has_opened && (copies->n == 1 || !copies->items[i].has_gone_back));
     mem_free(copies->items);
     mem_free(copies->models);
-    log_end(&copies->log);
 }
 
 static bool has_url(const struct gp_server_options *options)
@@ -96,18 +96,45 @@ static bool has_url(const struct gp_server_options *options)
 struct gp_server *serve_create(const struct gp_server_options *options,
                                const struct fetch *fetch, struct gp_error *err)
 {
-    struct copies copies = {.options = *options};
+    struct log log = {0};
+    struct copies copies = {.options = *options, .log = &log};
+    struct gp_error again;
     if (!has_url(options))
         return gp_server_create(options, err);
-    if (log_begin(&copies.log, options->log_fd, options->log_level, options->log_format,
-                  err) != GP_OK)
+    if (log_begin(&log, options->log_fd, options->log_level, options->log_format, err) !=
+        GP_OK)
         return NULL;
     struct gp_server *server = NULL;
     if (fetch_all(&copies, fetch, err)) {
         server = gp_server_create(&copies.options, err);
-        if (!server)
-            server = create_from_last(&copies, err);
+        if (!server && go_back(&copies))
+            server = gp_server_create(&copies.options, &again);
+        if (server)
+            say_gone_back(&copies, err);
     }
     end_copies(&copies, server != NULL);
+    log_end(&log);
     return server;
+}
+
+enum gp_status serve_reload(struct gp_server *server,
+                            const struct gp_server_options *options,
+                            const struct fetch *given, struct gp_error *err)
+{
+    struct copies copies = {.options = *options, .log = &server->log};
+    struct fetch fetch = *given;
+    struct gp_error again;
+    if (!has_url(options))
+        return gp_server_reload(server, options, err);
+    fetch.is_ending = &server->is_draining;
+    enum gp_status status = GP_UNAVAILABLE;
+    if (fetch_all(&copies, &fetch, err)) {
+        status = gp_server_reload(server, &copies.options, err);
+        if (status != GP_OK && go_back(&copies)) {
+            status = gp_server_reload(server, &copies.options, &again);
+            say_gone_back(&copies, err);
+        }
+    }
+    end_copies(&copies, status == GP_OK);
+    return status;
 }

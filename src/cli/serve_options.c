@@ -19,6 +19,7 @@ const struct option serve_options[] = {
      .help = "file, folder or URL, as the argument MODEL is; repeatable,\n"
              "each with a NAME"},
     {.name = "repository",
+     .is_reread = true,
      .env = "GP_REPOSITORY",
      .argument = "DIR",
      .kind = OPTION_TEXT,
@@ -35,6 +36,7 @@ const struct option serve_options[] = {
      .help = "which of a model's versions to serve: the N highest numbers,\n"
              "or these"},
     {.name = "default-model",
+     .is_reread = true,
      .env = "GP_DEFAULT_MODEL",
      .argument = "NAME",
      .kind = OPTION_TEXT,
@@ -66,8 +68,9 @@ const struct option serve_options[] = {
      AT(outputs),
      .help = "outputs to answer when a request names none\n"
              "(default: the model's)"},
-    {CACHE_DIR_ROW, AT(fetch.cache_dir)},
+    {CACHE_DIR_ROW, .is_reread = true, AT(fetch.cache_dir)},
     {.name = "max-model",
+     .is_reread = true,
      .env = "GP_MAX_MODEL",
      .argument = "SIZE",
      .kind = OPTION_SIZE,
@@ -76,6 +79,7 @@ const struct option serve_options[] = {
      .fallback = "4GiB",
      .help = "largest model to fetch"},
     {.name = "fetch-timeout",
+     .is_reread = true,
      .env = "GP_FETCH_TIMEOUT",
      .argument = "TIME",
      .kind = OPTION_DURATION,

@@ -407,8 +407,9 @@ int gp_serve_function(gp_infer_fn *function, void *self,
         service.options.log_fd = STDERR_FILENO;
         service.options.log_level = GP_LOG_INFO;
     }
+    const struct signals_server with = {.create = create_service, .arg = &service};
     if (fds_hold_standard()) /* the log may be one of them */
-        status = signals_serve(create_service, &service, &err);
+        status = signals_serve(&with, &err);
     if (status != GP_OK && log_has_room(STDERR_FILENO))
         fprintf(stderr, "%s\n", err.message);
     if (status == GP_DEADLINE)

@@ -62,7 +62,8 @@ enum metrics_refusal {
 
 struct metrics {
     struct counters counters;
-    double started_s; /* when the process did, since 1970; 0: not known */
+    double started_s;           /* when the process did, since 1970; 0: not known */
+    atomic_bool has_bad_config; /* since the last SIGHUP, which could not take it over */
     atomic_ulong n_accepted;
     atomic_ulong n_evicted;
     atomic_ulong n_revoked;

@@ -239,6 +239,9 @@ static void put_server(struct text *text, struct gp_server *server)
     text_puts(text, "graphpipe_build_info{version=\"" GP_VERSION "\"} 1\n");
     put_value(text, "graphpipe_ready", "gauge", "1 if /control/is_ready answers 200.",
               !server_is_draining(server) && models_are_ready(&server->models, &why));
+    put_value(text, "graphpipe_config_reload_failed", "gauge",
+              "1 if the configuration was not taken over as a whole at the last SIGHUP.",
+              atomic_load(&metrics->has_bad_config));
     put_value(text, "graphpipe_in_flight", "gauge",
               "Requests of all kinds, begun but not answered.",
               count_in_flight(&metrics->counters));

@@ -15,8 +15,7 @@
 #define LAST_NS (CLOCK_S * 4 / 5)
 
 struct service {
-    struct gp_server *(*create)(const void *arg, struct gp_error *err);
-    const void *arg;
+    const struct signals_server *with;
     struct gp_error *err;
     enum gp_status status;
     pthread_t taker; /* of signals */
@@ -24,6 +23,10 @@ struct service {
     pthread_mutex_t lock;     /* of what follows */
     struct gp_server *server; /* while it runs */
     bool is_ending;           /* it has run */
+    pthread_t rereader;
+    bool has_rereader; /* its thread was made, and not joined */
+    bool is_rereading;
+    bool has_hangup; /* since it began to read */
 };
 
 static void set_server(struct service *service, struct gp_server *server)
@@ -34,14 +37,52 @@ static void set_server(struct service *service, struct gp_server *server)
     pthread_mutex_unlock(&service->lock);
 }
 
+/* Reads again if there was a hangup meanwhile, however many. */
+static void *reread_main(void *arg)
+{
+    struct service *service = arg;
+    pthread_mutex_lock(&service->lock);
+    while (service->has_hangup && service->server) {
+        struct gp_server *server = service->server;
+        service->has_hangup = false;
+        pthread_mutex_unlock(&service->lock);
+        const bool is_read = service->with->reread(service->with->arg, server);
+        atomic_store(&server->metrics.has_bad_config, !is_read);
+        pthread_mutex_lock(&service->lock);
+    }
+    service->is_rereading = false;
+    pthread_mutex_unlock(&service->lock);
+    return NULL;
+}
+
+/* Called with the lock held. */
+static void hang_up(struct service *service)
+{
+    service->has_hangup = true;
+    if (!service->with->reread)
+        loader_hang_up(&service->server->loader);
+    if (!service->with->reread || service->is_rereading)
+        return;
+    if (service->has_rereader)
+        pthread_join(service->rereader, NULL); /* it has ended */
+    service->has_rereader =
+        pthread_create(&service->rereader, NULL, reread_main, service) == 0;
+    service->is_rereading = service->has_rereader;
+    if (!service->has_rereader)
+        log_line(&service->server->log, GP_LOG_ERROR,
+                 "SIGHUP: cannot make a thread to read the configuration");
+}
+
 static void *serve_main(void *arg)
 {
     struct service *service = arg;
-    struct gp_server *server = service->create(service->arg, service->err);
+    struct gp_server *server = service->with->create(service->with->arg, service->err);
     if (server) {
         set_server(service, server);
         service->status = gp_server_run(server, service->err);
         set_server(service, NULL);
+        if (service->status != GP_DEADLINE && service->has_rereader)
+            pthread_join(service->rereader, NULL);
     } else {
         service->status = service->err->status;
     }
@@ -94,7 +135,7 @@ static void take_signal(struct service *service, int number, int64_t *end_ns)
             _exit(128 + number);
         *end_ns = begin_end(service);
     } else if (number == SIGHUP && service->server) {
-        loader_hang_up(&service->server->loader);
+        hang_up(service);
     }
     pthread_mutex_unlock(&service->lock);
 }
@@ -141,13 +182,10 @@ void signals_ignore_writes(void)
     ignore_default(SIGXFSZ);
 }
 
-enum gp_status signals_serve(struct gp_server *(*create)(const void *arg,
-                                                         struct gp_error *err),
-                             const void *arg, struct gp_error *err)
+enum gp_status signals_serve(const struct signals_server *with, struct gp_error *err)
 {
     static const int taken[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
-    struct service service = {.create = create,
-                              .arg = arg,
+    struct service service = {.with = with,
                               .err = err,
                               .taker = pthread_self(),
                               .lock = PTHREAD_MUTEX_INITIALIZER};

@@ -12,6 +12,7 @@ static unsigned n_fetched, n_ended, n_created;
 static unsigned n_fetches, n_refusals; /* that go well; of the server */
 static unsigned n_with_last;           /* of those that are fetched */
 static bool is_memory_short;
+static const atomic_bool *is_told_of_the_end;
 static char paths[3][64]; /* of the models that the server was last made with */
 
 static bool fake_is_url(const char *word)
@@ -23,8 +24,8 @@ static enum gp_status fake_fetch(const struct fetch *fetch, const char *url,
                                  struct log *log, struct fetched *item,
                                  struct gp_error *err)
 {
-    (void)fetch;
     (void)log;
+    is_told_of_the_end = fetch->is_ending;
     if (n_fetched == n_fetches)
         return gp_error_set(err, GP_UNAVAILABLE, "not to be had");
     *item = (struct fetched){.url = url};
@@ -47,17 +48,28 @@ static void fake_end(struct fetched *item, bool is_good)
     was_good[n_ended++] = is_good;
 }
 
-static struct gp_server *fake_create(const struct gp_server_options *options,
-                                     struct gp_error *err)
+static enum gp_status open_models(const struct gp_server_options *options,
+                                  struct gp_error *err)
 {
     for (size_t i = 0; i < 3; i++) {
         const char *path = i < options->n_models ? options->models[i].path : NULL;
         (void)snprintf(paths[i], sizeof paths[i], "%s", path ? path : "");
     }
-    if (n_created++ >= n_refusals)
-        return (struct gp_server *)(void *)paths;
-    (void)gp_error_set(err, GP_INVALID, "no model");
-    return NULL;
+    return n_created++ >= n_refusals ? GP_OK : gp_error_set(err, GP_INVALID, "no model");
+}
+
+static struct gp_server *fake_create(const struct gp_server_options *options,
+                                     struct gp_error *err)
+{
+    return open_models(options, err) == GP_OK ? (struct gp_server *)(void *)paths : NULL;
+}
+
+static enum gp_status fake_reload(struct gp_server *server,
+                                  const struct gp_server_options *options,
+                                  struct gp_error *err)
+{
+    (void)server;
+    return open_models(options, err);
 }
 
 static void *fake_array(size_t n, size_t size_bytes)
@@ -70,6 +82,7 @@ static void *fake_array(size_t n, size_t size_bytes)
 #define fetch_go_back fake_go_back
 #define fetch_end fake_end
 #define gp_server_create fake_create
+#define gp_server_reload fake_reload
 #define mem_array fake_array
 #include "cli/serve_fetch.c"
 
@@ -93,6 +106,14 @@ static int set_up(void **state)
     n_fetches = 8;
     is_memory_short = false;
     return 0;
+}
+
+static struct gp_server running;
+
+static bool reload(const struct gp_server_options *options)
+{
+    err = (struct gp_error){0};
+    return serve_reload(&running, options, &(struct fetch){0}, &err) == GP_OK;
 }
 
 static bool create(const struct gp_server_options *options)
@@ -181,6 +202,40 @@ static void memory_is_short(void **state)
     assert_int_equal(n_fetched + n_created + n_ended, 0);
 }
 
+/* As at the start, but that a download ends with the server. */
+static void a_reload_fetches(void **state)
+{
+    assert_true(reload(&several));
+    assert_string_equal(paths[0], "/copy/a");
+    assert_string_equal(paths[1], "/b");
+    assert_true(n_fetched == 2 && n_ended == 2 && was_good[0] && was_good[1]);
+    assert_ptr_equal(is_told_of_the_end, &running.is_draining);
+    (void)set_up(state);
+    n_fetches = 1;
+    assert_false(reload(&several)); /* nothing is taken over */
+    assert_string_equal(err.message, "not to be had");
+    assert_true(n_created == 0 && n_ended == 1 && !was_good[0]);
+    (void)set_up(state);
+    is_memory_short = true;
+    assert_false(reload(&several));
+    assert_int_equal(n_fetched + n_created + n_ended, 0);
+    assert_true(reload(&(struct gp_server_options){.repository = "/r"}));
+}
+
+static void a_reload_goes_back(void **state)
+{
+    (void)state;
+    n_refusals = 1;
+    n_with_last = 1;
+    assert_true(reload(&several));
+    assert_true(n_created == 2 && n_ended == 2 && !was_good[0] && was_good[1]);
+    (void)set_up(state);
+    n_refusals = 1; /* and there is no other copy */
+    assert_false(reload(&several));
+    assert_string_equal(err.message, "no model");
+    assert_true(n_created == 1 && n_ended == 2 && !was_good[0] && !was_good[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +246,8 @@ int main(void)
         cmocka_unit_test_setup(a_lone_one_does_not_open, set_up),
         cmocka_unit_test_setup(one_of_several_does_not_open, set_up),
         cmocka_unit_test_setup(memory_is_short, set_up),
+        cmocka_unit_test_setup(a_reload_fetches, set_up),
+        cmocka_unit_test_setup(a_reload_goes_back, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
