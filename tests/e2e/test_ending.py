@@ -183,7 +183,7 @@ def test_drain_limit_cuts_off_what_is_left():
             begun(server, 2)
             start = time.monotonic()
             server.signal()
-            assert server.wait(5) == 0
+            server.ends(5)
             assert time.monotonic() - start >= 0.3
             assert "drain limit" in server.stderr
 
@@ -197,7 +197,7 @@ def test_drain_limit_cuts_off_what_waits_for_a_slot():
             connection.send(slow("sleep-ms=600000"))
             begun(server, i + 1)
         server.signal()
-        assert server.wait(5) == 0
+        server.ends(5)
         for connection in connections:
             connection.close()
 
@@ -220,4 +220,4 @@ def test_shutdown_route_is_over_at_the_drain_limit():
             begun(server, 1)
             control.send(http("POST", "/control/shutdown"))
             assert control.answer().text == "shutdown\n"
-            assert server.wait(3) == 0
+            server.ends(3)

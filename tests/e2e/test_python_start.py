@@ -239,4 +239,4 @@ def test_stopping_does_not_wait_for_a_run_that_hangs(serve):
         connection.send(http("POST", "/", encode(strings(b"hang"))))
         eventually(lambda: server.metrics()["in_flight"] >= 2)
         server.signal()
-        assert server.wait(5) == 0
+        server.ends(5)
