@@ -82,12 +82,68 @@ static void test_silent_log(void **state)
 {
     struct log log;
     (void)state;
-    begin(&log, 0);
-    add_lines(&log, 10);
-    log_flush(&log);
-    assert_int_equal(log.n_lost, 0);
-    log_end(&log);
+    for (int fd = 0; fd >= -1; fd--) {
+        begin(&log, fd);
+        add_lines(&log, 10);
+        log_flush(&log);
+        assert_int_equal(log.n_lost, 0);
+        log_end(&log);
+    }
     log_end(&(struct log){0});
+}
+
+/* What the log writes for an error, a line about the start, and one that is too detailed for it. */
+static void write_three(enum gp_log_format format, char *bytes, size_t size)
+{
+    int ends[2];
+    struct log log = {0};
+    struct gp_error err;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(log_begin(&log, ends[1], GP_LOG_INFO, format, &err), GP_OK);
+    log_line(&log, GP_LOG_ERROR, "no \"%s\"", "a\nb");
+    log_line(&log, GP_LOG_INFO, "serving");
+    log_line(&log, GP_LOG_DEBUG, "a detail");
+    log_end(&log);
+    close(ends[1]);
+    const ssize_t n = read(ends[0], bytes, size - 1);
+    assert_true(n > 0);
+    bytes[n] = '\0';
+    close(ends[0]);
+}
+
+/* Takes a time off the front of the text: 2026-01-31T23:59:59.999Z. */
+static const char *skip_time(const char *text)
+{
+    static const char form[] = "0000-00-00T00:00:00.000Z";
+    for (size_t i = 0; i < sizeof form - 1; i++)
+        if (form[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+            fail_msg("no time: %s", text);
+    return text + sizeof form - 1;
+}
+
+static void test_text(void **state)
+{
+    char bytes[1000];
+    (void)state;
+    write_three(GP_LOG_TEXT, bytes, sizeof bytes);
+    assert_string_equal(skip_time(bytes), " error: no \"a\\nb\"\nserving\n");
+}
+
+static void test_json(void **state)
+{
+    static const char time[] = "{\"time\":\"";
+    char bytes[1000];
+    (void)state;
+    write_three(GP_LOG_JSON, bytes, sizeof bytes);
+    assert_memory_equal(bytes, time, sizeof time - 1);
+    const char *rest = skip_time(bytes + sizeof time - 1);
+    static const char error[] =
+        "\",\"level\":\"error\",\"message\":\"no \\\"a\\u000ab\\\"\"}\n";
+    assert_memory_equal(rest, error, sizeof error - 1);
+    rest += sizeof error - 1;
+    assert_memory_equal(rest, time, sizeof time - 1);
+    assert_string_equal(skip_time(rest + sizeof time - 1),
+                        "\",\"level\":\"info\",\"message\":\"serving\"}\n");
 }
 
 static void test_descriptor_is_copied(void **state)
@@ -307,6 +363,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_descriptor_that_is_none),
         cmocka_unit_test(test_silent_log),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_json),
         cmocka_unit_test(test_descriptor_is_copied),
         cmocka_unit_test(test_reader_that_has_gone),
         cmocka_unit_test(test_reader_that_stalls),

@@ -58,7 +58,11 @@ static void metadata_as_json(void **state)
 {
     (void)state;
     const struct gp_io inputs[] = {
-        {.name = "a \"b\"", .dtype = GP_FLOAT32, .shape = image, .rank = 4},
+        {.name = "a \"b\"",
+         .dtype = GP_FLOAT32,
+         .shape = image,
+         .rank = 4,
+         .description = ""},
         {.name = "mask",
          .dtype = GP_BOOL,
          .shape = rows,
