@@ -1,0 +1,63 @@
+"""The lines of a C source that are worth mutating."""
+
+import re
+
+from . import sandbox
+
+# a comment, or a text or character, in which no comment can begin
+TOKEN = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.S)
+# ThreadSanitizer judges whether locks are taken, AddressSanitizer whether memory is freed
+SANITIZED = re.compile(r"\b(pthread_mutex_lock|mem_free)\(")
+SIGNAL = re.compile(r"\b(pthread_)?kill\w*\(")
+ASSERTION = re.compile(r"^\s*(static_assert|_Static_assert|assert)\(")
+
+
+def without_comments(lines):
+    """The same lines, as many, with nothing in place of comments."""
+    def replace(match):
+        text = match[0]
+        return "\n" * text.count("\n") if text.startswith("/") else text
+    return [line.rstrip() for line in TOKEN.sub(replace, "\n".join(lines)).split("\n")]
+
+
+def without_texts(line):
+    return TOKEN.sub(lambda match: '""' if match[0].startswith('"') else match[0], line)
+
+
+def mutable_lines(path):
+    """Their numbers. Left out are assertions, which are no behaviour, to their last line; what the
+    sanitizers judge; and what sends signals, where tests cannot be confined to a namespace."""
+    found, in_assertion = [], False
+    for number, line in enumerate(without_comments(path.read_text().splitlines()), 1):
+        in_assertion = in_assertion or bool(ASSERTION.match(line))
+        is_left_out = in_assertion or line.lstrip().startswith("#") or SANITIZED.search(line) or (
+            SIGNAL.search(line) and not sandbox.namespaces())
+        if line and not is_left_out:
+            found.append(number)
+        if in_assertion and line.endswith(";"):
+            in_assertion = False
+    return found
+
+
+def openers(bare, number):
+    """What begins the blocks around a line, from the inner to the outer, by how lines are indented."""
+    found, indent = [], len(bare[number - 1]) - len(bare[number - 1].lstrip())
+    for line in reversed(bare[:number - 1]):
+        if line and len(line) - len(line.lstrip()) < indent:
+            indent = len(line) - len(line.lstrip())
+            found.append(line.lstrip())
+    return found
+
+
+def jump_matters(bare, number, jump):
+    """Whether "break;" or "continue;" behind a line compiles and can change anything: inside of a loop,
+    and neither behind another jump nor, for "continue;", at the loop's end."""
+    kinds = [re.match(r"\w*", line)[0] for line in openers(bare, number)]
+    loops = {"for", "while", "do"} | ({"case", "default"} if jump == "break;" else set())
+    line = bare[number - 1]
+    if not loops & set(kinds) or not line.endswith((";", "{", "}", ")")) or \
+            re.match(r"\s*(return|goto|break|continue)\b", line):
+        return False
+    following = next(line.lstrip() for line in bare[number:] if line)
+    at_end = following.startswith("}") and not following.startswith("} else")
+    return not (jump == "continue;" and at_end and kinds[0] in loops)
