@@ -230,6 +230,41 @@ static void test_guess(void **state)
     }
 }
 
+/* What is neither a file nor a folder is not opened: a pipe would wait for its writer. */
+static void test_guess_other(void **state)
+{
+    const char *name;
+    (void)state;
+    assert_int_equal(mkfifo(in("pipe.onnx"), 0600), 0);
+    assert_says(engine_guess(in("pipe.onnx"), &name, &err), GP_INVALID,
+                "is neither a file nor a folder: .onnx");
+    write_text(in("file"), "");
+    assert_says(engine_guess(in("file/a.onnx"), &name, &err), GP_NOT_FOUND,
+                "Not a directory");
+    assert_int_equal(symlink("circle", in("circle")), 0);
+    assert_says(engine_guess(in("circle"), &name, &err), GP_INVALID,
+                "cannot open the model");
+}
+
+static void test_model_name(void **state)
+{
+    static const char *const named[][2] = {
+        {"mlp.onnx", "mlp"},
+        {"/a/b/mlp.v2.onnx", "mlp.v2"},
+        {"a/saved", "saved"},
+        {"a/saved//", "saved"},
+        {".hidden", ".hidden"},
+        {"a.b/c", "c"},
+        {"/", ""},
+    };
+    char name[16];
+    (void)state;
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        assert_string_equal(engine_model_name(named[i][0], name, sizeof name),
+                            named[i][1]);
+    assert_string_equal(engine_model_name("efficientnet.onnx", name, 4), "eff");
+}
+
 /* --- libraries --- */
 
 static const struct gp_library wanted = {
@@ -354,6 +389,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_guess_other, set_up, tear_down),
+        cmocka_unit_test(test_model_name),
         cmocka_unit_test_setup_teardown(test_library_newest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_library_option, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_library_deps, set_up, tear_down),
