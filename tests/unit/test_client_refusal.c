@@ -151,8 +151,8 @@ static void texts_are_told_with_their_status(void **state)
           SEND("HTTP/1.1 500 x\r\nContent-Type: application/x-graphpipe\r\n"
                "Content-Length: 4\r\n\r\njunk"),
           READ, SEND("HTTP/1.1 204 No Content\r\n\r\n"), READ,
-          SEND("HTTP/1.1 301 Moved\r\nTransfer-Encoding: chunked\r\n\r\n"
-               "5\r\nmoved\r\n0\r\n\r\n"),
+          SEND("HTTP/1.1 301 Moved\r\nContent-Type: text/plain\r\n"
+               "Transfer-Encoding: chunked\r\n\r\n5\r\nmoved\r\n0\r\n\r\n"),
           READ, ANSWER);
     struct gp_client *client = scripted_connect(server.address, NULL);
     scripted_assert_fails(client, &no_inputs, GP_NOT_FOUND,
