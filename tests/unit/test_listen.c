@@ -23,7 +23,7 @@ static struct listener *open_one(const char *where)
     struct listener *list = NULL;
     err = (struct gp_error){0};
     if (listen_open(where, &list, &err) != GP_OK)
-        print_message("%s\n", err.message);
+        fail_msg("%s", err.message);
     assert_non_null(list);
     assert_null(list->next);
     return list;
@@ -38,6 +38,14 @@ static void assert_refused(const char *where, enum gp_status status, const char 
     if (!strstr(err.message, says))
         fail_msg("\"%s\" lacks \"%s\"", err.message, says);
     assert_null(list);
+}
+
+/* The lowest that is free: what is left open raises it. */
+static int free_descriptor(void)
+{
+    const int fd = dup(STDOUT_FILENO);
+    close(fd);
+    return fd;
 }
 
 static bool connects(const void *address, socklen_t size)
@@ -165,6 +173,7 @@ static void test_refused(void **state)
                                         "[::1]"};
     char host[300];
     (void)state;
+    const int before = free_descriptor();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_refused(wrong[i], GP_INVALID, "wanted HOST:PORT, :PORT, [IPV6]:PORT or");
     assert_refused("192.0.2.1:80", GP_IO, "cannot listen on 192.0.2.1:80: ");
@@ -176,6 +185,7 @@ static void test_refused(void **state)
     memcpy(host + 256, ":80", 4);
     host[255] = 'a';
     assert_refused(host, GP_INVALID, "wanted HOST:PORT");
+    assert_int_equal(free_descriptor(), before);
 }
 
 static void test_unix(void **state)
@@ -215,7 +225,9 @@ static void test_stale(void **state)
     assert_int_equal(bind(fd, (void *)&left, sizeof left), 0);
     close(fd);
     (void)snprintf(where, sizeof where, "unix:%s", path);
+    const int before = free_descriptor();
     listen_close(open_one(where));
+    assert_int_equal(free_descriptor(), before);
 
     tree_put("/file", "precious");
     (void)snprintf(where, sizeof where, "unix:%s", tree_path("/file"));
