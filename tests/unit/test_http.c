@@ -288,7 +288,7 @@ static const struct refused {
     {"GET / HTTP/1.1\r\nHost: a\n\r\n", GP_MALFORMED, "\"Host\""},
     {"GET / HTTP/1.1\r\n" H "\n", GP_MALFORMED, "\"Host\""},
     {"GET / HTTP/1.1\r\n" H "A: b\r\n c\r\n\r\n", GP_MALFORMED, "\"A\""},
-    {"GET / HTTP/1.1\r\n A: b\r\n" H "\r\n", GP_MALFORMED, ""},
+    {"GET / HTTP/1.1\r\n A: b\r\n" H "\r\n", GP_MALFORMED, "in the first field"},
     {"GET / HTTP/1.1\r\n" H "A : b\r\n\r\n", GP_MALFORMED, "after field \"Host\""},
     {"GET / HTTP/1.1\r\n" H "A b\r\n\r\n", GP_MALFORMED, "after field \"Host\""},
     {"GET / HTTP/1.1\r\n" H ": b\r\n\r\n", GP_MALFORMED, "after field \"Host\""},
