@@ -31,6 +31,12 @@ test-engines: ## the same models through every engine, next to their frameworks 
 	    .deps/test-engines/bin/python tools/zoo/write_$$of.py || exit 1; done
 	@.deps/test-engines/bin/python tests/frameworks/run.py $(FLAGS)
 
+# flags of tools/mutants: FLAGS="--every 6 --minutes 90", FLAGS=src/net/timers.c, FLAGS=--changed
+mutants: ## slips put into src/ that the unit tests do not notice, 20 minutes
+	@tools/setup mutants
+	@$(MAKE) --no-print-directory build
+	@.deps/venv/bin/python -B tools/mutants $(FLAGS)
+
 check: build ## static checks: includes, sizes, headers, symbols, format
 	@tools/setup check
 	@tools/check/run build/release
@@ -60,4 +66,4 @@ clean: ## remove what was built; what was downloaded stays in .deps
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-.PHONY: all build demo test test-engines check format bench bench-smoke install clean help
+.PHONY: all build demo test test-engines mutants check format bench bench-smoke install clean help

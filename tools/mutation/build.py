@@ -50,10 +50,12 @@ class Build:
         return self.links[target]
 
     def link(self, target, output, objects, *flags):
-        """Links a program of the release build with some of its objects exchanged."""
+        """Links a program of the release build with some of its objects exchanged. Raises
+        CalledProcessError."""
         words = [objects.get(word, word) for word in self.link_words(target)]
         words[words.index("-o") + 1] = str(output)
-        subprocess.run([*words, *self.quick, *flags], cwd=RELEASE, check=True)
+        subprocess.run([*words, *self.quick, *flags], cwd=RELEASE, check=True,
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 class Test:
