@@ -119,7 +119,7 @@ static enum gp_status listen_tcp(const char *where, struct listener **list,
     const char *colon = strrchr(where, ':');
     const char *host_end = colon;
     const char *host = where;
-    if (colon && *host == '[' && colon > host + 1 && colon[-1] == ']') {
+    if (colon && *host == '[' && colon > host + 2 && colon[-1] == ']') {
         host++;
         host_end = colon - 1;
     }

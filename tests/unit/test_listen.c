@@ -176,6 +176,8 @@ static void test_refused(void **state)
     const int before = free_descriptor();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_refused(wrong[i], GP_INVALID, "wanted HOST:PORT, :PORT, [IPV6]:PORT or");
+    assert_refused("[]:0", GP_IO,
+                   "cannot listen on []:0: "); /* which is not every address */
     assert_refused("192.0.2.1:80", GP_IO, "cannot listen on 192.0.2.1:80: ");
     assert_null(strstr(err.message, "another program"));
 
