@@ -249,6 +249,8 @@ bool model_bind(struct inference *inference)
 {
     struct model *model = inference->model;
     inference->n_rows = count_rows(&inference->request->call);
+    inference->output_order = NULL;
+    inference->n_wanted = 0;
     engine_run_begin(&inference->run.engine_run);
     call_of(inference)->config =
         inference->request->call.config ? inference->request->call.config : "";
