@@ -277,10 +277,13 @@ static void *cancel_main(void *arg)
 static bool do_run(struct runner *runner, struct record *record)
 {
     struct gp_error err;
+    eventfd_t count;
     runner->n_places = 0;
     pthread_mutex_lock(&runner->cancel_lock);
     runner->run_id = record->id;
     engine_run_begin(&runner->run);
+    if (eventfd_read(CHILD_CANCEL, &count) == 0) /* the other thread may be late */
+        runner->cancelled_id = count;
     if (runner->cancelled_id == record->id)
         engine_run_cancel(&runner->run);
     pthread_mutex_unlock(&runner->cancel_lock);
