@@ -64,11 +64,11 @@ bool serve_reread(const struct serve_start *start, struct gp_server *server)
     struct gp_error err;
     enum gp_status status;
     log_line(log, GP_LOG_INFO, "SIGHUP: reading %s again", file);
-    if (!config)
-        status = gp_error_set(&err, GP_NO_MEMORY, "%s: out of memory", file);
-    else
+    if (config)
         status = read_again(start->given, config, arena, &options, &err);
-    if (status != GP_OK) {
+    else
+        status = gp_error_set(&err, GP_NO_MEMORY, "%s: out of memory", file);
+    if (!config || status != GP_OK) {
         log_line(log, GP_LOG_ERROR, "SIGHUP: %s; nothing has changed", err.message);
     } else {
         warn_of_fixed(log, start->config, config);

@@ -63,9 +63,11 @@ static enum gp_status check_name(const struct change *change, size_t i)
 
 static bool is_listed(const struct change *change, const char *name)
 {
-    for (size_t i = 0; i < model_options_count(change->options); i++)
-        if (strcmp(options_at(change, i).name, name) == 0)
+    for (size_t i = 0; i < model_options_count(change->options); i++) {
+        const char *listed = options_at(change, i).name;
+        if (listed && strcmp(listed, name) == 0)
             return true;
+    }
     return false;
 }
 
@@ -177,7 +179,7 @@ static void take_model(struct change *change, const struct gp_model_options *opt
             entry->is_unnamed && model_options_count(change->options) == 1;
     if (entry)
         entry->is_declared = true;
-    if (err.status != GP_OK)
+    if (!entry || err.status != GP_OK)
         note_failure(change, NULL, &err);
     else if (!is_inside)
         open_entry(change, entry, is_anew);

@@ -92,7 +92,7 @@ enum gp_status defaults_set(struct gp_server *server,
         return err->status;
     defaults_set_limits(server, given);
     if (!o->min_rate_bytes)
-        o->min_rate_bytes = DEFAULT_MIN_RATE_MB * 1000000;
+        o->min_rate_bytes = (uint64_t)DEFAULT_MIN_RATE_MB * 1000000;
     o->max_waiting = or_default(o->max_waiting, DEFAULT_MAX_WAITING);
     if (!o->max_connections || o->max_connections > most_connections())
         o->max_connections = most_connections();
