@@ -32,7 +32,7 @@ test-engines: ## the same models through every engine, next to their frameworks 
 	@.deps/test-engines/bin/python tests/frameworks/run.py $(FLAGS)
 
 # flags of tools/mutants: FLAGS="--every 6 --minutes 90", FLAGS=src/net/timers.c, FLAGS=--changed
-mutants: ## slips put into src/ that the unit tests do not notice, 20 minutes
+mutants: ## slips put into src/ that the unit tests do not notice, ten minutes
 	@tools/setup mutants
 	@$(MAKE) --no-print-directory build
 	@.deps/venv/bin/python -B tools/mutants $(FLAGS)
