@@ -5,6 +5,8 @@
 #include "net/poller.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <string.h>
 
 int poller_n_quick(const struct poller *poller)
 {
@@ -242,9 +244,10 @@ void poller_stop(struct poller *poller)
 
 struct worker *worker_create(struct poller *poller)
 {
-    struct worker *worker = mem_zalloc(sizeof *worker);
+    struct worker *worker = mem_alloc(sizeof *worker);
     if (!worker)
         return NULL;
+    memset(worker, 0, offsetof(struct worker, window)); /* pages that it may never need */
     worker_init(worker, poller, poller->log);
     worker->number = atomic_fetch_add(&poller->n_made, 1);
     return worker;

@@ -409,6 +409,16 @@ def test_reloads_under_load(engine, tmp_path):
         assert not traffic.wrong and traffic.n_asked > n
 
 
+@pytest.mark.skipif(bool(SANITIZE), reason="sanitizers have a malloc of their own")
+def test_threads_that_come_and_go_touch_little():
+    """Those of 16 slots have 96 KiB each to read into, which most of them never do."""
+    with Server("--instances", 16) as server:
+        before = measures(server)["memory"]
+        for _ in range(10):
+            assert server.ask("POST", "/control/models/echo/load").status == 200
+        assert measures(server)["memory"] < before + 1500
+
+
 def test_child_that_is_killed_while_a_version_loads(repository):
     with serve(repository, n=2) as server, Traffic(server, "/m", 4) as traffic:
         version(repository, "m", 2)
