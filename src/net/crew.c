@@ -61,16 +61,22 @@ static void dismiss_worker(struct worker *worker)
     worker->is_dismissed = true;
 }
 
+/* Called with the lock held: the one that parked last, which goes on once the lock is free. */
+static void wake_parked(struct poller *poller)
+{
+    struct worker *worker = poller->parked;
+    poller->parked = worker->next_parked;
+    worker->is_parked = false;
+    pthread_cond_signal(&worker->unparked);
+}
+
 /* Called with the lock held. Those that are not parked leave when they would park: so none is parked
  * while there are too many. */
 static void dismiss_parked(struct poller *poller)
 {
     while (poller->parked && poller->n_workers > wanted_workers(poller)) {
-        struct worker *worker = poller->parked;
-        poller->parked = worker->next_parked;
-        worker->is_parked = false;
-        dismiss_worker(worker);
-        pthread_cond_signal(&worker->unparked);
+        dismiss_worker(poller->parked);
+        wake_parked(poller);
     }
 }
 
@@ -102,14 +108,11 @@ bool worker_park_if_too_many(struct worker *worker)
  * two threads. */
 static void unpark_worker(struct poller *poller)
 {
-    struct worker *worker = poller->parked;
-    if (!worker)
+    if (!poller->parked)
         return;
-    poller->parked = worker->next_parked;
-    worker->is_parked = false;
     atomic_fetch_add(&poller->n_awake, 1);
     atomic_fetch_add(&poller->n_polling, 1);
-    pthread_cond_signal(&worker->unparked);
+    wake_parked(poller);
 }
 
 void poller_unpark(struct poller *poller)
