@@ -1,14 +1,18 @@
 /* A send that fails is no trouble of the script's: the client may have heard enough. */
 #include "scripted.h"
 
+#include "turned_clock.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -61,6 +65,7 @@ static bool read_request(struct scripted *server)
         return false;
     size_t left = strtoul(field + 16, NULL, 10);
     char bytes[65536];
+    server->body_hash = 0;
     while (left > 0) {
         if (!wait_readable(server->fd))
             return false;
@@ -68,6 +73,7 @@ static bool read_request(struct scripted *server)
             recv(server->fd, bytes, left < sizeof bytes ? left : sizeof bytes, 0);
         if (got <= 0)
             return false;
+        server->body_hash = scripted_hash(server->body_hash, bytes, (size_t)got);
         left -= (size_t)got;
     }
     return true;
@@ -115,6 +121,17 @@ static bool await_close(int fd)
     }
 }
 
+static bool await_read(int fd)
+{
+    int n_unread = 0;
+    for (int i = 0; i < PATIENCE_MS; i++) {
+        if (ioctl(fd, SIOCOUTQ, &n_unread) != 0 || n_unread == 0)
+            return n_unread == 0;
+        poll(NULL, 0, 1);
+    }
+    return false;
+}
+
 static bool step_take(struct scripted *server, const struct script_step *step)
 {
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
@@ -145,6 +162,11 @@ static bool step_take(struct scripted *server, const struct script_step *step)
         return true;
     case SCRIPT_PAUSE:
         poll(NULL, 0, (int)step->size);
+        return true;
+    case SCRIPT_TURN:
+        if (!await_read(server->fd))
+            return false;
+        turned_clock_add((int64_t)step->size * CLOCK_MS);
         return true;
     case SCRIPT_RESET:
         setsockopt(server->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
@@ -252,6 +274,13 @@ void scripted_assert_fails(struct gp_client *client, const struct gp_call *call,
                  gp_status_name(status), words);
     assert_null(result);
     assert_null(strchr(err.message, '\n'));
+}
+
+uint64_t scripted_hash(uint64_t hash, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3 + 1;
+    return hash;
 }
 
 char *scripted_flatten(const struct gp_encoding *encoding)

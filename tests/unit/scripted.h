@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum script_action {
     SCRIPT_ACCEPT,
@@ -22,7 +23,10 @@ enum script_action {
     SCRIPT_CLOSE,       /* with whatever was not read: a reset, then */
     SCRIPT_RESET,       /* at once, dropping what was not sent */
     SCRIPT_AWAIT_CLOSE, /* reads what comes until the client has closed, then closes */
-    SCRIPT_PAUSE        /* `size` milliseconds */
+    SCRIPT_PAUSE,       /* `size` milliseconds */
+    /* Turns the clock by `size` milliseconds, as soon as the client has read what was sent.
+     * Over a unix socket, which tells that. */
+    SCRIPT_TURN
 };
 
 struct script_step {
@@ -80,9 +84,15 @@ struct script_step {
         .action = SCRIPT_PAUSE, .size = (ms)                                             \
     }
 
+#define TURN(ms)                                                                         \
+    {                                                                                    \
+        .action = SCRIPT_TURN, .size = (ms)                                              \
+    }
+
 struct scripted {
-    char address[128]; /* for gp_client_create */
-    char head[8192];   /* of the last request, terminated */
+    char address[128];  /* for gp_client_create */
+    char head[8192];    /* of the last request, terminated */
+    uint64_t body_hash; /* of the last request that was read: scripted_hash */
     unsigned n_requests;
 
     const struct script_step *steps;
@@ -111,6 +121,9 @@ struct gp_client *scripted_connect(const char *address,
 /* A call that has to fail, with words that are in its message. */
 void scripted_assert_fails(struct gp_client *client, const struct gp_call *call,
                            enum gp_status status, const char *words);
+
+/* Goes on from the hash of what came before, 0 at first. */
+uint64_t scripted_hash(uint64_t hash, const void *bytes, size_t size);
 
 /* The parts in one piece, on the heap. */
 char *scripted_flatten(const struct gp_encoding *encoding);

@@ -1,6 +1,6 @@
 /* The client against a scripted server that refuses: what is told of it, however it is
  * said, and that the next call works. */
-#include "scripted.h"
+#include "client_fixture.h"
 
 #include <graphpipe/client.h>
 
@@ -12,68 +12,17 @@
 
 #include <cmocka.h>
 
-static struct gp_arena *arena;
-static char *good; /* an answer with one float, 7 */
-static size_t good_size;
-
 static char *error_message(enum gp_status status, const char *words, size_t *size)
 {
     struct gp_encoding encoding;
     struct gp_error failure;
+    struct gp_arena *arena = gp_arena_create();
     gp_error_set(&failure, status, "%s", words);
     assert_int_equal(gp_error_encode(arena, &failure, &encoding, NULL), GP_OK);
     *size = encoding.size_bytes;
-    return scripted_flatten(&encoding);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    static const float seven = 7;
-    const struct gp_tensor output = gp_tensor_view(GP_FLOAT32, NULL, 0, &seven);
-    struct gp_encoding encoding;
-    arena = gp_arena_create();
-    assert_int_equal(gp_response_encode(arena, &output, 1, 0, &encoding, NULL), GP_OK);
-    good = scripted_flatten(&encoding);
-    good_size = encoding.size_bytes;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    free(good);
+    char *message = scripted_flatten(&encoding);
     gp_arena_destroy(arena);
-    return 0;
-}
-
-#define START(server, ...)                                                               \
-    static const struct script_step steps[] = {__VA_ARGS__};                             \
-    scripted_start(server, false, steps, sizeof steps / sizeof *steps, good, good_size)
-
-static const struct gp_call no_inputs = {.n_inputs = 0};
-
-static void assert_works(struct gp_client *client)
-{
-    struct gp_result *result;
-    struct gp_error err;
-    if (gp_client_infer(client, &no_inputs, &result, &err) != GP_OK)
-        fail_msg("%s", err.message);
-    const float *seven = gp_tensor_data(gp_result_output(result, 0), GP_FLOAT32, NULL);
-    assert_true(*seven == 7.0f);
-    gp_result_destroy(result);
-}
-
-/* A call of 32 MiB: more than the sockets hold. */
-static void large_call(void (*check)(struct gp_client *, const struct gp_call *),
-                       struct gp_client *client)
-{
-    static const int64_t shape[] = {32 << 20};
-    char *bytes = calloc(1, 32 << 20);
-    assert_non_null(bytes);
-    const struct gp_tensor input = gp_tensor_view(GP_UINT8, shape, 1, bytes);
-    check(client, &(struct gp_call){.inputs = &input, .n_inputs = 1});
-    free(bytes);
+    return message;
 }
 
 /* --- answers of errors
@@ -206,10 +155,10 @@ static void an_early_refusal_is_heard(void **state)
           SEND(REFUSAL), PAUSE(50), CLOSE, ACCEPT, READ, ANSWER, READ_HEAD, DRIP(REFUSAL),
           PAUSE(50), CLOSE);
     struct gp_client *client = scripted_connect(server.address, NULL);
-    large_call(check_refused, client);
-    large_call(check_refused, client);
+    with_large_call(check_refused, client);
+    with_large_call(check_refused, client);
     assert_works(client);
-    large_call(check_refused, client);
+    with_large_call(check_refused, client);
     gp_client_destroy(client);
     scripted_check(&server);
 }
@@ -227,8 +176,8 @@ static void a_close_without_an_answer(void **state)
     START(&server, ACCEPT, READ_HEAD, CLOSE, ACCEPT, READ_HEAD, RESET, ACCEPT, READ,
           CLOSE, ACCEPT, READ, ANSWER);
     struct gp_client *client = scripted_connect(server.address, NULL);
-    large_call(check_cut, client);
-    large_call(check_cut, client);
+    with_large_call(check_cut, client);
+    with_large_call(check_cut, client);
     check_cut(client, &no_inputs);
     assert_works(client);
     gp_client_destroy(client);
@@ -257,12 +206,12 @@ static void surplus_ends_the_connection(void **state)
     static const char surplus[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     static const struct script_step steps[] = {ACCEPT, READ, MESSAGE, AWAIT_CLOSE,
                                                ACCEPT, READ, MESSAGE, AWAIT_CLOSE};
-    char *bytes = malloc(good_size + 256);
+    char *bytes = malloc(seven_size + 256);
     assert_non_null(bytes);
     size_t size = (size_t)sprintf(bytes, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
-                                  good_size);
-    memcpy(bytes + size, good, good_size);
-    size += good_size;
+                                  seven_size);
+    memcpy(bytes + size, seven, seven_size);
+    size += seven_size;
     memcpy(bytes + size, surplus, sizeof surplus - 1);
     size += sizeof surplus - 1;
     scripted_start(&server, false, steps, 8, bytes, size);
@@ -287,5 +236,5 @@ int main(void)
         cmocka_unit_test(a_reset_between_two_calls),
         cmocka_unit_test(surplus_ends_the_connection),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, client_fixture_begin, client_fixture_end);
 }

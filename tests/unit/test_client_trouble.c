@@ -1,7 +1,6 @@
-/* The client against a scripted server that falls silent, lies about sizes, cuts its
- * answers or speaks something else, and against nobody: what is told, and that the next
- * call works. */
-#include "scripted.h"
+/* The client against a scripted server that lies about sizes, cuts its answers or speaks
+ * something else, and against nobody: what is told, and that the next call works. */
+#include "client_fixture.h"
 
 #include <graphpipe/client.h>
 
@@ -12,115 +11,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static struct gp_arena *arena;
-static char *good; /* an answer with one float, 7 */
-static size_t good_size;
-
-static int setup(void **state)
-{
-    (void)state;
-    static const float seven = 7;
-    const struct gp_tensor output = gp_tensor_view(GP_FLOAT32, NULL, 0, &seven);
-    struct gp_encoding encoding;
-    arena = gp_arena_create();
-    assert_int_equal(gp_response_encode(arena, &output, 1, 0, &encoding, NULL), GP_OK);
-    good = scripted_flatten(&encoding);
-    good_size = encoding.size_bytes;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    free(good);
-    gp_arena_destroy(arena);
-    return 0;
-}
-
-#define START(server, ...)                                                               \
-    static const struct script_step steps[] = {__VA_ARGS__};                             \
-    scripted_start(server, false, steps, sizeof steps / sizeof *steps, good, good_size)
-
-static const struct gp_call no_inputs = {.n_inputs = 0};
-
-static void assert_works(struct gp_client *client)
-{
-    struct gp_result *result;
-    struct gp_error err;
-    if (gp_client_infer(client, &no_inputs, &result, &err) != GP_OK)
-        fail_msg("%s", err.message);
-    const float *seven = gp_tensor_data(gp_result_output(result, 0), GP_FLOAT32, NULL);
-    assert_true(*seven == 7.0f);
-    gp_result_destroy(result);
-}
-
-/* A call of 32 MiB: more than the sockets hold. */
-static void large_call(void (*check)(struct gp_client *, const struct gp_call *),
-                       struct gp_client *client)
-{
-    static const int64_t shape[] = {32 << 20};
-    char *bytes = calloc(1, 32 << 20);
-    assert_non_null(bytes);
-    const struct gp_tensor input = gp_tensor_view(GP_UINT8, shape, 1, bytes);
-    check(client, &(struct gp_call){.inputs = &input, .n_inputs = 1});
-    free(bytes);
-}
-
-/* --- deadlines
- * --------------------------------------------------------------------------- */
-
-static void check_sending(struct gp_client *client, const struct gp_call *call)
-{
-    struct gp_call soon = *call;
-    soon.deadline_ns = gp_deadline_after_ms(150);
-    scripted_assert_fails(client, &soon, GP_DEADLINE, "the deadline passed while");
-}
-
-static void deadlines_hold(void **state)
-{
-    (void)state;
-    struct scripted server;
-    START(&server, ACCEPT, READ, AWAIT_CLOSE, ACCEPT, READ,
-          DRIP("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nX"), AWAIT_CLOSE, ACCEPT,
-          READ_HEAD, PAUSE(180), AWAIT_CLOSE, ACCEPT, READ, ANSWER, READ, ANSWER);
-    const struct gp_client_options options = {.timeout_ms = 150};
-    struct gp_client *client = scripted_connect(server.address, &options);
-    const struct gp_call soon = {.deadline_ns = gp_deadline_after_ms(150)};
-    scripted_assert_fails(client, &soon, GP_DEADLINE, "the deadline passed while");
-    assert_true(gp_deadline_after_ms(0) >= soon.deadline_ns);
-    scripted_assert_fails(client, &no_inputs, GP_DEADLINE, "the deadline passed while");
-    large_call(check_sending, client);
-    const struct gp_call late = {.deadline_ns = gp_deadline_after_ms(-1)};
-    scripted_assert_fails(client, &late, GP_DEADLINE,
-                          "the deadline passed while nothing was sent");
-    gp_client_destroy(client);
-
-    client = scripted_connect(server.address, NULL);
-    assert_works(client);
-    struct gp_result *result;
-    const struct gp_call hour = {.deadline_ns = gp_deadline_after_ms(3600000)};
-    assert_int_equal(gp_client_infer(client, &hour, &result, NULL), GP_OK);
-    gp_result_destroy(result);
-    gp_client_destroy(client);
-    scripted_check(&server);
-}
-
-static void the_server_is_told_the_time(void **state)
-{
-    (void)state;
-    struct scripted server;
-    START(&server, ACCEPT, READ, ANSWER);
-    struct gp_client *client = scripted_connect(
-        server.address, &(struct gp_client_options){.timeout_ms = 60000});
-    assert_works(client);
-    gp_client_destroy(client);
-    scripted_check(&server);
-    const char *field = strstr(server.head, "\r\nX-GraphPipe-Timeout-Ms: ");
-    assert_non_null(field);
-    const long told = strtol(field + 26, NULL, 10);
-    assert_true(told > 50000 && told <= 60000);
-}
 
 /* --- answers that are none
  * --------------------------------------------------------------- */
@@ -200,7 +90,7 @@ static void endless_interim_answers(void **state)
     for (size_t i = 2; i < 39; i++)
         steps[i] = (struct script_step)SEND("HTTP/1.1 100 Continue\r\n\r\n");
     steps[39] = (struct script_step)AWAIT_CLOSE;
-    scripted_start(&server, false, steps, 40, good, good_size);
+    scripted_start(&server, false, steps, 40, seven, seven_size);
     struct gp_client *client = scripted_connect(server.address, NULL);
     scripted_assert_fails(client, &no_inputs, GP_MALFORMED, "too many answers of 1xx");
     gp_client_destroy(client);
@@ -215,7 +105,7 @@ static void nobody_listens(void **state)
     (void)state;
     struct scripted server;
     static const struct script_step nothing;
-    scripted_start(&server, false, &nothing, 0, good, good_size);
+    scripted_start(&server, false, &nothing, 0, seven, seven_size);
     scripted_check(&server); /* its port is free now */
     char words[200];
     snprintf(words, sizeof words, "%s: connection refused; is the server running?",
@@ -266,8 +156,6 @@ static void bad_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(deadlines_hold),
-        cmocka_unit_test(the_server_is_told_the_time),
         cmocka_unit_test(sizes_over_the_limit),
         cmocka_unit_test(cut_answers),
         cmocka_unit_test(garbage),
@@ -275,5 +163,5 @@ int main(void)
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(bad_arguments),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, client_fixture_begin, client_fixture_end);
 }
