@@ -1,0 +1,250 @@
+/* The memory that answers are received into: how much is taken, which buffer and which result are used
+ * again, which are kept, and that the others go back to the system. */
+#include "client/store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+enum { KIB = 1024, MIB = 1024 * 1024 };
+
+/* A buffer of at least that size, all of which can be written to. */
+static struct client_buffer take(struct client_buffers *buffers, size_t size_bytes)
+{
+    struct client_buffer buffer = {0};
+    assert_true(buffers_take(buffers, size_bytes, &buffer));
+    assert_non_null(buffer.data);
+    assert_true(buffer.size_bytes >= size_bytes);
+    memset(buffer.data, 0xa5, buffer.size_bytes);
+    return buffer;
+}
+
+static void give(struct client_buffers *buffers, struct client_buffer buffer)
+{
+    buffers_give(buffers, &buffer);
+    assert_null(buffer.data);
+    assert_int_equal(buffer.size_bytes, 0);
+}
+
+/* Whether a page that begins at `data` belongs to the process. */
+static bool is_mapped(const void *data)
+{
+    unsigned char pages[1];
+    return mincore((void *)(uintptr_t)data, 1, pages) == 0;
+}
+
+static bool is_kept(const struct client_buffers *buffers, const void *data)
+{
+    for (int i = 0; i < CLIENT_IDLE_BUFFERS; i++)
+        if (buffers->idle[i].data == data)
+            return true;
+    return false;
+}
+
+/* --- buffers
+ * ----------------------------------------------------------------------------- */
+
+/* An eighth more than asked for, where the next answer fits even if it is slightly larger. */
+static void a_buffer_is_slightly_larger_than_needed(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0,        1,       63,          64,  1000,
+                                   64 * KIB, 1000000, MIB - 1,     MIB, MIB + 1,
+                                   3 * MIB,  8 * MIB, 8 * MIB + 77};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct client_buffers buffers = {0};
+        const struct client_buffer buffer = take(&buffers, sizes[i]);
+        assert_int_equal((uintptr_t)buffer.data % 64, 0);
+        assert_in_range(buffer.size_bytes, sizes[i] + sizes[i] / 8 + 1,
+                        sizes[i] + sizes[i] / 8 + 64);
+        give(&buffers, buffer);
+        buffers_finish(&buffers);
+    }
+}
+
+static void sizes_that_nobody_has_are_refused(void **state)
+{
+    (void)state;
+    struct client_buffers buffers = {0};
+    struct client_buffer buffer = {0};
+    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 64, SIZE_MAX / 9 * 8 + 64,
+                                   SIZE_MAX / 2};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        assert_false(buffers_take(&buffers, sizes[i], &buffer));
+        assert_null(buffer.data);
+    }
+}
+
+static void the_smallest_that_fits_is_taken(void **state)
+{
+    (void)state;
+    struct client_buffers buffers = {0};
+    struct client_buffer made[4];
+    static const size_t sizes[] = {64 * KIB, 4 * KIB, 2 * MIB, 16 * KIB};
+    for (int i = 0; i < 4; i++)
+        made[i] = take(&buffers, sizes[i]);
+    for (int i = 0; i < 4; i++)
+        give(&buffers, made[i]);
+
+    struct client_buffer taken[4];
+    taken[0] = take(&buffers, made[3].size_bytes); /* it fits exactly */
+    taken[1] = take(&buffers, 10 * KIB);
+    taken[2] = take(&buffers, 10 * KIB);
+    taken[3] = take(&buffers, 10 * KIB); /* of 4 KiB only one is left */
+    assert_ptr_equal(taken[0].data, made[3].data);
+    assert_ptr_equal(taken[1].data, made[0].data);
+    assert_ptr_equal(taken[2].data, made[2].data);
+    assert_int_equal(taken[2].size_bytes, made[2].size_bytes);
+    assert_true(taken[3].size_bytes < 16 * KIB);
+    assert_true(is_kept(&buffers, made[1].data));
+    for (int i = 0; i < 4; i++)
+        give(&buffers, taken[i]);
+    buffers_finish(&buffers);
+}
+
+/* A larger one takes the place of the smallest, wherever that is; a smaller one goes. */
+static void the_largest_are_kept(void **state)
+{
+    (void)state;
+    for (int smallest = 0; smallest < CLIENT_IDLE_BUFFERS; smallest++) {
+        struct client_buffers buffers = {0};
+        struct client_buffer made[CLIENT_IDLE_BUFFERS];
+        for (int i = 0; i < CLIENT_IDLE_BUFFERS; i++)
+            made[i] = take(&buffers, i == smallest ? 2 * MIB : (size_t)(4 + i) * MIB);
+        for (int i = 0; i < CLIENT_IDLE_BUFFERS; i++) {
+            give(&buffers, made[i]);
+            assert_true(is_kept(&buffers, made[i].data));
+        }
+        struct client_buffers none = {0};
+        const struct client_buffer smaller = take(&none, MIB);
+        give(&buffers, smaller);
+        assert_false(is_kept(&buffers, smaller.data));
+        assert_false(is_mapped(smaller.data));
+        const struct client_buffer larger = take(&none, 3 * MIB);
+        give(&buffers, larger);
+        assert_true(is_kept(&buffers, larger.data));
+        for (int i = 0; i < CLIENT_IDLE_BUFFERS; i++) {
+            assert_int_equal(is_kept(&buffers, made[i].data), i != smallest);
+            assert_int_equal(is_mapped(made[i].data), i != smallest);
+        }
+        buffers_finish(&buffers);
+        for (int i = 0; i < CLIENT_IDLE_BUFFERS; i++)
+            assert_false(is_mapped(made[i].data));
+        assert_false(is_mapped(larger.data));
+    }
+}
+
+static void no_buffer_is_nothing_to_give(void **state)
+{
+    (void)state;
+    struct client_buffers buffers = {0};
+    const struct client_buffer buffer = take(&buffers, 1);
+    give(&buffers, buffer);
+    give(&buffers, (struct client_buffer){0});
+    assert_true(is_kept(&buffers, buffer.data));
+    buffers_finish(&buffers);
+}
+
+/* --- results
+ * ----------------------------------------------------------------------------- */
+
+/* With their arenas, and nothing of what they held. */
+static void results_are_used_again(void **state)
+{
+    (void)state;
+    struct client_store *store = store_create();
+    struct gp_result *first = store_take(store), *second = store_take(store);
+    assert_ptr_not_equal(first, second);
+    const struct gp_arena *arena = first->arena;
+    const void *place = gp_arena_alloc(first->arena, 100);
+    const struct gp_tensor output = {.rank = 1};
+    first->response.outputs = &output;
+    first->response.n_outputs = 1;
+    assert_int_equal(gp_result_count(first), 1);
+    assert_ptr_equal(gp_result_output(first, 0), &output);
+    first->buffer = take(&store->buffers, 1000);
+    const void *data = first->buffer.data;
+
+    gp_result_destroy(first);
+    assert_true(is_kept(&store->buffers, data));
+    struct gp_result *third = store_take(store);
+    assert_ptr_equal(third, first);
+    assert_ptr_equal(third->arena, arena);
+    assert_ptr_equal(gp_arena_alloc(third->arena, 100), place);
+    assert_null(third->buffer.data);
+    assert_null(third->next);
+    assert_int_equal(gp_result_count(third), 0);
+    assert_null(gp_result_output(third, 0));
+    gp_result_destroy(third);
+    gp_result_destroy(second);
+    store_release(store);
+}
+
+/* Eight results wait for later answers; the store counts those who hold it. */
+static void a_few_results_are_kept(void **state)
+{
+    (void)state;
+    enum { N_RESULTS = 10, N_KEPT = 8 };
+    struct client_store *store = store_create();
+    struct gp_result *results[N_RESULTS];
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < N_RESULTS; i++) {
+            results[i] = store_take(store);
+            assert_non_null(results[i]);
+            assert_int_equal(store->n_holders, 2 + i);
+        }
+        assert_int_equal(store->n_idle, 0);
+        assert_null(store->idle);
+        for (unsigned i = 0; i < N_RESULTS; i++) {
+            gp_result_destroy(results[i]);
+            assert_int_equal(store->n_idle, i < N_KEPT ? i + 1 : N_KEPT);
+            assert_int_equal(store->n_holders, N_RESULTS - i);
+        }
+    }
+    store_release(store);
+}
+
+static void the_last_holder_frees_everything(void **state)
+{
+    (void)state;
+    struct client_store *store = store_create();
+    struct gp_result *first = store_take(store), *last = store_take(store);
+    last->buffer = take(&store->buffers, 2 * MIB);
+    first->buffer = take(&store->buffers, 3 * MIB);
+    const void *in_first = first->buffer.data, *in_last = last->buffer.data;
+    store_release(store); /* the client */
+    gp_result_destroy(first);
+    assert_true(is_mapped(in_first)); /* kept for an answer that may come */
+    assert_true(is_mapped(in_last));
+    gp_result_destroy(last);
+    assert_false(is_mapped(in_first));
+    assert_false(is_mapped(in_last));
+}
+
+static void no_result_has_no_outputs(void **state)
+{
+    (void)state;
+    gp_result_destroy(NULL);
+    assert_int_equal(gp_result_count(NULL), 0);
+    assert_null(gp_result_output(NULL, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_buffer_is_slightly_larger_than_needed),
+        cmocka_unit_test(sizes_that_nobody_has_are_refused),
+        cmocka_unit_test(the_smallest_that_fits_is_taken),
+        cmocka_unit_test(the_largest_are_kept),
+        cmocka_unit_test(no_buffer_is_nothing_to_give),
+        cmocka_unit_test(results_are_used_again),
+        cmocka_unit_test(a_few_results_are_kept),
+        cmocka_unit_test(the_last_holder_frees_everything),
+        cmocka_unit_test(no_result_has_no_outputs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
