@@ -72,6 +72,8 @@ foreach(source ${sources})
     target_link_options(${name} PRIVATE -Wl,--wrap=clock_now_ns) # turned_clock.c
     if(name STREQUAL test_interleavings)
         target_link_options(${name} PRIVATE -Wl,--wrap=pthread_mutex_lock)
+    elseif(name STREQUAL test_client_resolve)
+        target_link_options(${name} PRIVATE -Wl,--wrap=getaddrinfo -Wl,--wrap=freeaddrinfo)
     endif()
     add_test(NAME ${name} COMMAND ${name})
     set(labels ${folder} tsan)
