@@ -75,7 +75,6 @@ void buffers_give(struct client_buffers *buffers, struct client_buffer *buffer)
     }
     if (buffer->data)
         discard(buffer);
-    *buffer = (struct client_buffer){0};
 }
 
 void buffers_finish(struct client_buffers *buffers)
