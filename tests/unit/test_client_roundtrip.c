@@ -1,0 +1,431 @@
+/* One request and its answer over a link, with a scripted server: how the request arrives, how the
+ * answer's head may come, what of the answer is told, and when the link is kept, left or tried again. */
+#include "client/roundtrip.h"
+
+#include "scripted.h"
+#include "turned_clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#define NOON (1000 * CLOCK_S)
+#define OK_HEAD "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+#define OK_ANSWER OK_HEAD "ok"
+
+struct asker {
+    struct scripted server;
+    struct client_link link;
+    struct client_buffers buffers;
+    struct client_reply reply;
+    char *scratch;
+    struct gp_error err;
+};
+
+static const struct gp_encoding no_parts;
+
+static void asker_begin(struct asker *a, const struct script_step *steps, size_t n_steps,
+                        const char *message, size_t message_size)
+{
+    memset(a, 0, sizeof *a);
+    scripted_start(&a->server, true, steps, n_steps, message, message_size);
+    assert_int_equal(client_address_init(&a->link.address, a->server.address, NULL),
+                     GP_OK);
+    a->link.fd = -1;
+    a->link.connect_timeout_ms = 60000;
+    a->scratch = malloc(HTTP_MAX_HEAD_BYTES);
+    assert_non_null(a->scratch);
+}
+
+/* Unix sockets, since their server can tell what the client has read. */
+#define BEGIN(a, ...)                                                                    \
+    static const struct script_step steps[] = {__VA_ARGS__};                             \
+    asker_begin(a, steps, sizeof steps / sizeof *steps, NULL, 0)
+
+static void asker_end(struct asker *a)
+{
+    link_close(&a->link);
+    scripted_check(&a->server);
+    buffers_give(&a->buffers, &a->reply.body.buffer);
+    buffers_finish(&a->buffers);
+    client_address_finish(&a->link.address);
+    free(a->scratch);
+    turned_clock_end();
+}
+
+static enum gp_status ask_with(struct asker *a, const struct gp_encoding *message,
+                               int64_t deadline_ns)
+{
+    const struct client_question question = {message, deadline_ns};
+    buffers_give(&a->buffers, &a->reply.body.buffer);
+    a->reply = (struct client_reply){.buffers = &a->buffers, .limit_bytes = 1 << 24};
+    return client_roundtrip(&a->link, a->scratch, &question, &a->reply, &a->err);
+}
+
+static void assert_answered(struct asker *a, int status, const char *body)
+{
+    if (ask_with(a, &no_parts, INT64_MAX) != GP_OK)
+        fail_msg("%s", a->err.message);
+    assert_int_equal(a->reply.status, status);
+    assert_int_equal(a->reply.body.size_bytes, strlen(body));
+    assert_memory_equal(a->reply.body.data, body, strlen(body));
+}
+
+static void assert_told(const struct asker *a, enum gp_status got, enum gp_status status,
+                        const char *words)
+{
+    char message[400];
+    snprintf(message, sizeof message, "%s: %s", a->server.address, words);
+    assert_string_equal(a->err.message, message);
+    assert_int_equal(got, status);
+    assert_int_equal(a->err.status, status);
+    assert_int_equal(a->link.fd, -1);
+}
+
+static void assert_fails(struct asker *a, enum gp_status status, const char *words)
+{
+    assert_told(a, ask_with(a, &no_parts, INT64_MAX), status, words);
+}
+
+/* --- the request
+ * ------------------------------------------------------------------------- */
+
+/* More parts than are sent at once, empty ones among them, and more bytes than the socket takes. */
+static void all_parts_arrive_in_order(void **state)
+{
+    (void)state;
+    enum { N_PARTS = 300, MOST_BYTES = 20011 };
+    static const size_t counts[] = {0, 1, 127, 128, 129, N_PARTS};
+    struct iovec parts[N_PARTS];
+    char *bytes = malloc(N_PARTS + MOST_BYTES);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < N_PARTS + MOST_BYTES; i++)
+        bytes[i] = (char)(i * 7 + i / 251);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct gp_encoding message = {.parts = parts, .n_parts = counts[i]};
+        uint64_t hash = 0;
+        for (size_t at = 0; at < counts[i]; at++) {
+            parts[at] =
+                (struct iovec){bytes + at, at % 3 ? at * at * at % MOST_BYTES : 0};
+            message.size_bytes += parts[at].iov_len;
+            hash = scripted_hash(hash, parts[at].iov_base, parts[at].iov_len);
+        }
+        struct asker a;
+        BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER));
+        assert_int_equal(ask_with(&a, &message, INT64_MAX), GP_OK);
+        asker_end(&a);
+        char length[64];
+        snprintf(length, sizeof length, "\r\nContent-Length: %zu\r\n",
+                 message.size_bytes);
+        assert_non_null(strstr(a.server.head, length));
+        assert_true(a.server.body_hash == hash);
+    }
+    free(bytes);
+}
+
+static void a_path_that_no_head_holds_is_refused(void **state)
+{
+    (void)state;
+    struct asker a;
+    BEGIN(&a, ACCEPT, AWAIT_CLOSE);
+    client_address_finish(&a.link.address);
+    a.link.address.target = calloc(1, 10000);
+    assert_non_null(a.link.address.target);
+    memset(a.link.address.target, '/', 9999);
+    assert_fails(&a, GP_INVALID, "the path is too long");
+    asker_end(&a);
+    assert_int_equal(a.server.n_requests, 0);
+}
+
+/* --- the answer's head
+ * ------------------------------------------------------------------- */
+
+/* With padding in a field, so that it has so many bytes; on the heap. */
+static char *head_of(size_t size)
+{
+    static const char start[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nA: ";
+    char *text = malloc(size + 1);
+    assert_non_null(text);
+    memset(text, 'a', size);
+    memcpy(text, start, sizeof start - 1);
+    strcpy(text + size - 4, "\r\n\r\n");
+    return text;
+}
+
+/* It comes in many pieces, the last of them with the body. */
+static void heads_have_a_limit(void **state)
+{
+    (void)state;
+    char *heads[] = {head_of(HTTP_MAX_HEAD_BYTES), head_of(HTTP_MAX_HEAD_BYTES + 1)};
+    const struct script_step steps[] = {
+        ACCEPT, READ, SEND(heads[0]), SEND("ok"), READ, SEND(heads[1]), AWAIT_CLOSE};
+    struct asker a;
+    asker_begin(&a, steps, sizeof steps / sizeof *steps, NULL, 0);
+    assert_answered(&a, 200, "ok");
+    assert_fails(&a, GP_MALFORMED, "answer: the HTTP head is over 65536 bytes");
+    asker_end(&a);
+    free(heads[0]);
+    free(heads[1]);
+}
+
+static void what_is_no_head_is_told_with_the_reason(void **state)
+{
+    (void)state;
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ, SEND("SSH-2.0-OpenSSH_9.2\r\n"), AWAIT_CLOSE, ACCEPT, READ,
+          SEND("HTTP/1.1 101 x\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+          AWAIT_CLOSE);
+    assert_fails(&a, GP_MALFORMED,
+                 "answer: malformed HTTP head, in the status line: "
+                 "Expected HTTP/, RTSP/ or ICE/ (byte 0)");
+    assert_fails(&a, GP_MALFORMED,
+                 "the server switched to a protocol that nobody asked for");
+    asker_end(&a);
+}
+
+/* So many for each request, together with the answer or before it. */
+static void some_interim_answers_are_skipped(void **state)
+{
+    (void)state;
+    enum { MOST = 32, SIZE = 25 };
+    char many[(MOST + 1) * SIZE + 1], *most = many + SIZE;
+    for (int i = 0; i <= MOST; i++)
+        memcpy(many + (size_t)i * SIZE, "HTTP/1.1 100 Continue\r\n\r\n", SIZE + 1);
+    char together[sizeof many + sizeof OK_ANSWER];
+    strcat(strcpy(together, most), OK_ANSWER);
+    const struct script_step steps[] = {ACCEPT,     READ,          SEND(together), READ,
+                                        SEND(most), SEND(OK_HEAD), SEND("ok"),     READ,
+                                        SEND(many), AWAIT_CLOSE};
+    struct asker a;
+    asker_begin(&a, steps, sizeof steps / sizeof *steps, NULL, 0);
+    assert_answered(&a, 200, "ok");
+    assert_answered(&a, 200, "ok");
+    assert_fails(&a, GP_MALFORMED, "too many answers of 1xx");
+    asker_end(&a);
+}
+
+static void the_media_type_tells_a_message(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *field;
+        bool is_message;
+    } cases[] = {
+        {"", false},
+        {"Content-Type:\r\n", false},
+        {"Content-Type: text/plain\r\n", false},
+        {"Content-Type: application/x-graphpipe-2\r\n", false},
+        {"Accept: application/x-graphpipe\r\n", false},
+        {"Content-Type: application/x-graphpipe\r\n", true},
+        {"CONTENT-TYPE: Application/X-GraphPipe; v=1\r\n", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char answer[200];
+        snprintf(answer, sizeof answer,
+                 "HTTP/1.1 200 OK\r\n%sContent-Length: 2\r\n\r\nok", cases[i].field);
+        const struct script_step steps[] = {ACCEPT, READ, SEND(answer)};
+        struct asker a;
+        asker_begin(&a, steps, 3, NULL, 0);
+        assert_answered(&a, 200, "ok");
+        assert_int_equal(a.reply.is_message, cases[i].is_message);
+        asker_end(&a);
+    }
+}
+
+/* --- its body
+ * ---------------------------------------------------------------------------- */
+
+/* A reason goes elsewhere: it has nothing to do with the size of the caller's memory. */
+static void only_a_good_answer_goes_to_the_caller(void **state)
+{
+    (void)state;
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER), READ,
+          SEND("HTTP/1.1 503 x\r\nContent-Length: 4\r\n\r\nbusy"));
+    unsigned char own[2];
+    const struct client_question question = {&no_parts, INT64_MAX};
+    for (int i = 0; i < 2; i++) {
+        a.reply = (struct client_reply){
+            .buffers = &a.buffers, .own = own, .own_size_bytes = 2, .limit_bytes = 2};
+        assert_int_equal(
+            client_roundtrip(&a.link, a.scratch, &question, &a.reply, &a.err), GP_OK);
+        assert_int_equal(a.reply.body.size_bytes, i ? 4 : 2);
+        assert_int_equal(a.reply.body.data == own, i == 0);
+        assert_memory_equal(a.reply.body.data, i ? "busy" : "ok", i ? 4 : 2);
+    }
+    assert_memory_equal(own, "ok", 2);
+    asker_end(&a);
+}
+
+/* A reason of 1 MiB is received, a longer one is not worth it. */
+static void a_reason_may_be_too_long(void **state)
+{
+    (void)state;
+    enum { MIB = 1 << 20 };
+    char *reason = malloc(MIB + 1);
+    assert_non_null(reason);
+    memset(reason, 'r', MIB + 1);
+    for (int more = 0; more < 2; more++) {
+        char head[80];
+        snprintf(head, sizeof head, "HTTP/1.1 503 x\r\nContent-Length: %d\r\n\r\n",
+                 MIB + more);
+        const struct script_step steps[] = {ACCEPT, READ, SEND(head), MESSAGE,
+                                            AWAIT_CLOSE};
+        struct asker a;
+        asker_begin(&a, steps, sizeof steps / sizeof *steps, reason,
+                    (size_t)(MIB + more));
+        assert_int_equal(ask_with(&a, &no_parts, INT64_MAX), GP_OK);
+        assert_int_equal(a.reply.status, 503);
+        assert_int_equal(a.reply.body.size_bytes, more ? 0 : MIB);
+        assert_int_equal(a.link.fd < 0, more);
+        asker_end(&a);
+    }
+    free(reason);
+}
+
+/* --- the link
+ * ---------------------------------------------------------------------------- */
+
+static void a_link_is_kept_if_the_server_keeps_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *answer;
+        bool is_kept;
+    } cases[] = {
+        {OK_ANSWER, true},
+        {"HTTP/1.1 404 x\r\nContent-Length: 2\r\n\r\nok", true},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+         true},
+        {"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok",
+         true},
+        {"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", false},
+        {OK_ANSWER "H", false}, /* it says more than it was asked */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct script_step steps[] = {ACCEPT, READ, SEND(cases[i].answer),
+                                            AWAIT_CLOSE};
+        struct asker a;
+        asker_begin(&a, steps, 4, NULL, 0);
+        assert_int_equal(ask_with(&a, &no_parts, INT64_MAX), GP_OK);
+        assert_memory_equal(a.reply.body.data, "ok", 2);
+        assert_int_equal(a.link.fd >= 0, cases[i].is_kept);
+        asker_end(&a);
+    }
+}
+
+/* Then the rest of the request is not sent, and another would end up in its middle. */
+static void an_answer_may_come_before_the_request_is_sent(void **state)
+{
+    (void)state;
+    enum { SIZE = 8 << 20 };
+    char *bytes = calloc(1, SIZE);
+    assert_non_null(bytes);
+    const struct iovec part = {bytes, SIZE};
+    const struct gp_encoding large = {&part, 1, SIZE};
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ_HEAD, SEND(OK_ANSWER), TURN(0), AWAIT_CLOSE, ACCEPT, READ,
+          SEND(OK_ANSWER));
+    assert_int_equal(ask_with(&a, &large, INT64_MAX), GP_OK);
+    assert_memory_equal(a.reply.body.data, "ok", 2);
+    assert_int_equal(a.link.fd, -1);
+    assert_answered(&a, 200, "ok");
+    asker_end(&a);
+    free(bytes);
+}
+
+/* --- trying again
+ * ------------------------------------------------------------------------ */
+
+static const char closed_words[] = "the server closed the connection without an answer";
+
+/* Only what a kept connection may have met by its close, and once. */
+static void a_request_is_sent_twice_at_most(void **state)
+{
+    (void)state;
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER), READ, CLOSE, ACCEPT, READ, CLOSE, ACCEPT,
+          READ, SEND(OK_ANSWER));
+    assert_answered(&a, 200, "ok");
+    assert_fails(&a, GP_IO, closed_words);
+    assert_answered(&a, 200, "ok");
+    asker_end(&a);
+    assert_int_equal(a.server.n_requests, 4);
+}
+
+/* The server has begun to do it: what it has done must not be done again. */
+static void a_request_whose_answer_has_begun_is_not_sent_again(void **state)
+{
+    (void)state;
+    static const char *const beginnings[] = {"H", "HTTP/1.1 100 Continue\r\n\r\n",
+                                             OK_HEAD, OK_HEAD "o"};
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        const struct script_step steps[] = {
+            ACCEPT, READ, SEND(OK_ANSWER), READ, SEND(beginnings[i]), CLOSE};
+        struct asker a;
+        asker_begin(&a, steps, 6, NULL, 0);
+        assert_answered(&a, 200, "ok");
+        assert_fails(&a, GP_IO, "the connection ended in the middle of the answer");
+        asker_end(&a);
+        assert_int_equal(a.server.n_requests, 2);
+    }
+}
+
+static void a_request_whose_time_is_up_is_not_sent_again(void **state)
+{
+    (void)state;
+    struct asker a;
+    turned_clock_set(NOON);
+    BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER), READ, TURN(5), CLOSE);
+    assert_answered(&a, 200, "ok");
+    const enum gp_status status = ask_with(&a, &no_parts, NOON + 5 * CLOCK_MS);
+    assert_int_equal(status, GP_DEADLINE);
+    assert_int_equal(a.link.fd, -1);
+    asker_end(&a);
+    assert_int_equal(a.server.n_requests, 2);
+}
+
+/* Here the kernel cannot read the caller's memory. */
+static void a_request_that_failed_otherwise_is_not_sent_again(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 16 };
+    void *unreadable = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(unreadable, MAP_FAILED);
+    const struct iovec part = {unreadable, SIZE};
+    const struct gp_encoding message = {&part, 1, SIZE};
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER), AWAIT_CLOSE);
+    assert_answered(&a, 200, "ok");
+    assert_told(&a, ask_with(&a, &message, INT64_MAX), GP_IO, "Bad address");
+    asker_end(&a);
+    munmap(unreadable, SIZE);
+    assert_int_equal(a.server.n_requests, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_parts_arrive_in_order),
+        cmocka_unit_test(a_path_that_no_head_holds_is_refused),
+        cmocka_unit_test(heads_have_a_limit),
+        cmocka_unit_test(what_is_no_head_is_told_with_the_reason),
+        cmocka_unit_test(some_interim_answers_are_skipped),
+        cmocka_unit_test(the_media_type_tells_a_message),
+        cmocka_unit_test(only_a_good_answer_goes_to_the_caller),
+        cmocka_unit_test(a_reason_may_be_too_long),
+        cmocka_unit_test(a_link_is_kept_if_the_server_keeps_it),
+        cmocka_unit_test(an_answer_may_come_before_the_request_is_sent),
+        cmocka_unit_test(a_request_is_sent_twice_at_most),
+        cmocka_unit_test(a_request_whose_answer_has_begun_is_not_sent_again),
+        cmocka_unit_test(a_request_whose_time_is_up_is_not_sent_again),
+        cmocka_unit_test(a_request_that_failed_otherwise_is_not_sent_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
