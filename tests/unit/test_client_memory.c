@@ -2,6 +2,7 @@
  * again, which are kept, and that the others go back to the system. */
 #include "client/store.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -225,6 +226,42 @@ static void the_last_holder_frees_everything(void **state)
     assert_false(is_mapped(in_last));
 }
 
+static void store_come_and_go(void)
+{
+    struct client_store *store = store_create();
+    struct gp_result *results[10];
+    for (int i = 0; i < 10; i++) {
+        results[i] = store_take(store);
+        results[i]->buffer = take(&store->buffers, 1000);
+        assert_non_null(gp_arena_alloc(results[i]->arena, 1000));
+    }
+    for (int i = 0; i < 10; i++)
+        gp_result_destroy(results[i]);
+    store_release(store);
+}
+
+static void client_come_and_go(void)
+{
+    gp_client_destroy(gp_client_create("localhost:9000/path", NULL, NULL));
+    assert_null(gp_client_create("unix:/s:/a path", NULL, NULL));
+}
+
+/* After some rounds, when the C library has the memory that it keeps for itself. */
+static void nothing_is_left_of_them(void **state)
+{
+    (void)state;
+    static void (*const come_and_go[])(void) = {store_come_and_go, client_come_and_go};
+    for (size_t i = 0; i < 2; i++) {
+        size_t before = 0;
+        for (int round = 0; round < 60; round++) {
+            come_and_go[i]();
+            if (round == 20)
+                before = mallinfo2().uordblks;
+        }
+        assert_int_equal(mallinfo2().uordblks, before);
+    }
+}
+
 static void no_result_has_no_outputs(void **state)
 {
     (void)state;
@@ -244,6 +281,7 @@ int main(void)
         cmocka_unit_test(results_are_used_again),
         cmocka_unit_test(a_few_results_are_kept),
         cmocka_unit_test(the_last_holder_frees_everything),
+        cmocka_unit_test(nothing_is_left_of_them),
         cmocka_unit_test(no_result_has_no_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "turned_clock.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -29,6 +30,7 @@ static struct {
     int numeric_outcome; /* 0: the C library's */
     bool is_slow;        /* until it is released */
     sem_t released;
+    sem_t begun;
     sem_t freed; /* a list was given back */
 
     /* the last lookup of a name */
@@ -37,6 +39,7 @@ static struct {
     char port[8];
     struct addrinfo hints;
     pthread_t thread;
+    pid_t task;
     sigset_t blocked;
 } names;
 
@@ -60,7 +63,9 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
     snprintf(names.port, sizeof names.port, "%s", port);
     names.hints = *hints;
     names.thread = pthread_self();
+    names.task = gettid();
     pthread_sigmask(SIG_BLOCK, NULL, &names.blocked);
+    sem_post(&names.begun);
     if (names.is_slow)
         sem_wait(&names.released);
     if (names.outcome)
@@ -96,6 +101,7 @@ static int begin(void **state)
     (void)state;
     memset(&names, 0, sizeof names);
     sem_init(&names.released, 0, 0);
+    sem_init(&names.begun, 0, 0);
     sem_init(&names.freed, 0, 0);
     names.ports[0] = 1;
     names.n_ports = 1;
@@ -107,6 +113,7 @@ static int end(void **state)
     (void)state;
     turned_clock_end();
     sem_destroy(&names.released);
+    sem_destroy(&names.begun);
     sem_destroy(&names.freed);
     return 0;
 }
@@ -211,6 +218,29 @@ static void a_lookup_that_lasts_too_long_is_left_alone(void **state)
         sem_post(&names.released);
         await_freed();
     }
+}
+
+static void a_late_lookup_may_find_nothing(void **state)
+{
+    (void)state;
+    char task[64];
+    names.is_slow = true;
+    names.outcome = EAI_AGAIN;
+    assert_int_equal(resolve("example", 0, NULL), GP_TIMEOUT);
+    sem_wait(&names.begun);
+    pthread_attr_t attributes; /* nobody joins it */
+    int detached = PTHREAD_CREATE_JOINABLE;
+    assert_int_equal(pthread_getattr_np(names.thread, &attributes), 0);
+    pthread_attr_getdetachstate(&attributes, &detached);
+    pthread_attr_destroy(&attributes);
+    assert_int_equal(detached, PTHREAD_CREATE_DETACHED);
+    snprintf(task, sizeof task, "/proc/self/task/%d", (int)names.task);
+    sem_post(&names.released);
+    for (int i = 0; access(task, F_OK) == 0; i++) {
+        assert_true(i < 20000);
+        poll(NULL, 0, 1);
+    }
+    assert_int_equal(n_freed(), 0);
 }
 
 /* The link's own timeout, or the deadline. */
@@ -353,6 +383,7 @@ int main(void)
         TEST(names_are_looked_up_on_another_thread),
         TEST(a_name_may_be_unknown),
         TEST(a_lookup_that_lasts_too_long_is_left_alone),
+        TEST(a_late_lookup_may_find_nothing),
         TEST(connecting_waits_no_longer_for_a_name),
         TEST(the_first_that_answers_is_taken),
         TEST(the_time_is_shared),
