@@ -31,6 +31,11 @@ static const struct good {
     {"localhost:65535/m", "localhost", "65535", "localhost:65535", "/m"},
     {"localhost/redirect?to=http://x", "localhost", "9000", "localhost:9000",
      "/redirect?to=http://x"},
+    {"a:1/b://c", "a", "1", "a:1", "/b://c"},
+    {"a:00080", "a", "80", "a:80", "/"},
+    {"a:1#b", "a", "1", "a:1", "/"},
+    {"http://a/u@b", "a", "9000", "a:9000", "/u@b"},
+    {"http://a/!~\xc3\xa4", "a", "9000", "a:9000", "/!~\xc3\xa4"},
 };
 
 static void good_ones(void **state)
@@ -45,6 +50,8 @@ static void good_ones(void **state)
         assert_string_equal(address.host, goods[i].host);
         assert_string_equal(address.port, goods[i].port);
         assert_string_equal(address.host_field, goods[i].host_field);
+        assert_memory_equal(address.label, "http://", 7);
+        assert_string_equal(address.label + 7, goods[i].host_field);
         assert_string_equal(address.target, goods[i].target);
         client_address_finish(&address);
     }
@@ -109,6 +116,13 @@ static void bad_ones(void **state)
         {"unix::/cat", "no path"},
         {"unix:/a:/cat b", "has blanks behind the socket's path"},
         {"unix:/a\nb", "control"},
+        {"http://a/\x1f", "control"},
+        {"unix:/a\x7f", "control"},
+        {"http://a:000080", "1 to 65535"},
+        {"[::1]:", "1 to 65535"},
+        {"[::1]:1:2", "too many colons"},
+        {"a:1:", "too many colons"},
+        {"u@a:1/b", "user name"},
         {"unix:/1234567890123456789012345678901234567890123456789012345678901234567890"
          "1234567890123456789012345678901234567890",
          "107"},
@@ -121,6 +135,54 @@ static void bad_ones(void **state)
             fail_msg("%s gave: %s", bads[i].text, err.message);
         client_address_finish(&address);
     }
+}
+
+/* What is as long as it may be is taken, one byte more is refused. */
+static void sizes_have_limits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *before;
+        size_t most;       /* bytes after it */
+        const char *words; /* of the refusal */
+    } cases[] = {
+        {"", 255, "has no host"},
+        {"http://", 255, "has no host"},
+        {"unix:", 107, "has a path over 107 bytes"},
+        {"unix://", 105, "has a path over 107 bytes"}, /* a part of the path */
+        {"a/", 4094, "is over 4096 bytes"},
+        {"unix:/a:/", 4087, "is over 4096 bytes"},
+    };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        char text[5000] = "";
+        struct client_address address;
+        struct gp_error err = {GP_OK, ""};
+        memset(text + sprintf(text, "%s", cases[i / 2].before), 'x',
+               cases[i / 2].most + i % 2);
+        if (i % 2 == 0) {
+            assert_int_equal(client_address_init(&address, text, &err), GP_OK);
+        } else {
+            assert_int_equal(client_address_init(&address, text, &err), GP_INVALID);
+            assert_non_null(strstr(err.message, cases[i / 2].words));
+        }
+        client_address_finish(&address);
+    }
+}
+
+/* The beginning of an address is enough to recognise it. */
+static void long_addresses_are_quoted_in_part(void **state)
+{
+    (void)state;
+    char text[400] = "", words[400];
+    struct client_address address;
+    struct gp_error err = {GP_OK, ""};
+    memset(text, 'x', 300);
+    snprintf(words, sizeof words,
+             "address \"%.200s\" has no host: use http://HOST[:PORT] or unix:/path",
+             text);
+    assert_int_equal(client_address_init(&address, text, &err), GP_INVALID);
+    assert_string_equal(err.message, words);
+    client_address_finish(&address);
 }
 
 static void numbers_and_names_are_resolved(void **state)
@@ -163,6 +225,8 @@ int main(void)
         cmocka_unit_test(good_ones),
         cmocka_unit_test(sockets),
         cmocka_unit_test(bad_ones),
+        cmocka_unit_test(sizes_have_limits),
+        cmocka_unit_test(long_addresses_are_quoted_in_part),
         cmocka_unit_test(numbers_and_names_are_resolved),
         cmocka_unit_test(resolving_ends_at_the_deadline),
     };
