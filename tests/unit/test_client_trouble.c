@@ -82,21 +82,6 @@ static void garbage(void **state)
     scripted_check(&server);
 }
 
-static void endless_interim_answers(void **state)
-{
-    (void)state;
-    struct scripted server;
-    struct script_step steps[40] = {ACCEPT, READ};
-    for (size_t i = 2; i < 39; i++)
-        steps[i] = (struct script_step)SEND("HTTP/1.1 100 Continue\r\n\r\n");
-    steps[39] = (struct script_step)AWAIT_CLOSE;
-    scripted_start(&server, false, steps, 40, seven, seven_size);
-    struct gp_client *client = scripted_connect(server.address, NULL);
-    scripted_assert_fails(client, &no_inputs, GP_MALFORMED, "too many answers of 1xx");
-    gp_client_destroy(client);
-    scripted_check(&server);
-}
-
 /* --- nobody there
  * ------------------------------------------------------------------------ */
 
@@ -125,8 +110,6 @@ static void bad_arguments(void **state)
 {
     (void)state;
     struct gp_error err;
-    struct gp_result *result;
-    const struct gp_metadata *metadata;
     assert_null(gp_client_create("https://a", NULL, &err));
     assert_int_equal(err.status, GP_INVALID);
     assert_null(gp_client_create(NULL, NULL, NULL));
@@ -134,20 +117,6 @@ static void bad_arguments(void **state)
     struct gp_client *client = scripted_connect("unix:/nowhere", NULL);
     const int64_t shape[] = {-1};
     const struct gp_tensor tensor = gp_tensor_view(GP_INT8, shape, 1, NULL);
-    assert_int_equal(gp_client_infer(client, &no_inputs, NULL, NULL), GP_INVALID);
-    assert_int_equal(gp_client_infer(NULL, &no_inputs, &result, NULL), GP_INVALID);
-    assert_int_equal(gp_client_infer_into(client, &no_inputs, NULL, 0, &result, NULL),
-                     GP_INVALID);
-    assert_int_equal(gp_client_metadata(client, NULL, &result, NULL), GP_INVALID);
-    assert_int_equal(gp_client_metadata(client, &metadata, NULL, NULL), GP_INVALID);
-    assert_int_equal(gp_client_infer(client, NULL, &result, &err), GP_INVALID);
-    assert_string_equal(err.message, "call is NULL");
-    scripted_assert_fails(client, &(struct gp_call){.n_inputs = 1}, GP_INVALID,
-                          "call.inputs");
-    scripted_assert_fails(client, &(struct gp_call){.n_outputs = 1}, GP_INVALID,
-                          "call.output_names");
-    scripted_assert_fails(client, &(struct gp_call){.size_bytes = 8}, GP_INVALID,
-                          "call.size_bytes");
     scripted_assert_fails(client, &(struct gp_call){.inputs = &tensor, .n_inputs = 1},
                           GP_INVALID, "");
     gp_client_destroy(client);
@@ -159,7 +128,6 @@ int main(void)
         cmocka_unit_test(sizes_over_the_limit),
         cmocka_unit_test(cut_answers),
         cmocka_unit_test(garbage),
-        cmocka_unit_test(endless_interim_answers),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(bad_arguments),
     };
