@@ -6,8 +6,8 @@ import re
 import fastjsonschema
 import pytest
 
+from calls import call, fails, serving, succeeds
 from harness import SOURCE, plugin
-from test_cli import call, fails, serving, succeeds
 
 DOCUMENT = SOURCE / "docs/configuration.md"
 SCHEMA = SOURCE / "schema/graphpipe-config.schema.json"

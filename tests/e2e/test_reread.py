@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
+from calls import serving
 from harness import SANITIZE, Server, encode, eventually
 from python_models import ECHO, PYTHON, floats, write
-from test_cli import serving
 from test_reload import BROKEN, SAYS, SLOW, Traffic, ask, entry, measures, says, version
 from website import cache, page, site  # noqa: F401
 
