@@ -1,5 +1,5 @@
 """The way to the end: SIGTERM under load and beside idle clients, the drain limit, the second
-signal. /control/shutdown is in test_http.py."""
+signal. /control/shutdown is in test_operating.py."""
 import signal
 import socket
 import threading
