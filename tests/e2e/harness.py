@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -444,6 +445,12 @@ def echoed(answer):
 def begun(server, n):
     """Waits until the heads of n requests have arrived, without taking a slot."""
     eventually(lambda: server.metrics()["in_flight"] - 1 >= n, what=f"{n} requests in flight")
+
+
+def report(server):
+    """The slow engine's own count: runs begun, ended, stopped, most at a time."""
+    (tensor,) = server.infer(SMALL, config="report").tensors
+    return struct.unpack("<4Q", tensor.data)
 
 
 def settle(server):

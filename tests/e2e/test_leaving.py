@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import (SMALL, assert_serves, begun, chunked, echoed, encode, eventually, held, http,
+from harness import (SMALL, assert_serves, begun, chunked, echoed, encode, eventually, held, http, report,
                      serve_slow, settle, slow, uint8)
 
 BODY = encode(SMALL)
@@ -90,6 +90,34 @@ def test_reset_while_it_waits_for_a_slot(engine, gate, ms):
         connection.close()
     metrics = settle(engine)
     assert metrics["waiting"] == 0 and metrics['pool_bytes{state="used"}'] == 0
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("leave", ["close", "reset"])
+def test_client_that_leaves_stops_its_run(leave):
+    with serve_slow() as server:
+        connection = server.connect()
+        connection.send(slow("sleep-ms=600000"))
+        begun(server, 1)
+        getattr(connection, leave)()
+        assert server.infer(SMALL).status == 200  # waits for the slot
+        assert report(server)[:3] == (2, 2, 1)
+        eventually(lambda: server.metrics().get('requests_total{code="499"}') == 1)
+
+
+@pytest.mark.tsan
+def test_client_that_leaves_the_queue_is_not_run(gate):
+    with serve_slow() as server, server.connect() as first:
+        first.send(held(gate))
+        begun(server, 1)
+        for i in range(5):
+            with server.connect() as leaving:
+                leaving.send(slow("sleep-ms=5000"))
+                begun(server, 2 + i)
+        gate.touch()
+        assert echoed(first.answer()) == b"small"
+        eventually(lambda: server.metrics()["connections"] == 2)
+        assert report(server)[:2] == (1, 1)
 
 
 # --- half-closed ------------------------------------------------------------------------

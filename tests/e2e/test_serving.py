@@ -1,10 +1,9 @@
-"""Many clients at a time: slots and the queue before them, deadlines, clients that leave, memory
-and descriptors given back, large bodies, and peers that are slow."""
+"""Many clients at a time: slots and the queue before them, memory and descriptors given back, large
+bodies, and peers that are slow. Deadlines are in test_deadlines.py, clients that leave in test_leaving.py."""
 import json
 import random
 import resource
 import signal
-import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness import (CORES, MESSAGE, PATIENCE, SMALL, Closed, Server, Tensor, Truncated, assert_serves,
-                     begun, chunked, echoed, encode, eventually, held, http, plugin, serve_slow, settle,
-                     slow, uint8)
+                     begun, chunked, echoed, encode, eventually, held, http, plugin, report, serve_slow,
+                     settle, slow, uint8)
 
-DEADLINE, BUSY = 16, 13
-
-
-def report(server):
-    """The slow engine's own count: runs begun, ended, stopped, most at a time."""
-    (tensor,) = server.infer(SMALL, config="report").tensors
-    return struct.unpack("<4Q", tensor.data)
+BUSY = 13
 
 
 # --- slots and the queue ----------------------------------------------------------------
@@ -118,139 +111,6 @@ def test_errors_of_the_engine_free_the_slot():
             answers = pool.map(lambda config: server.infer(SMALL, config=config), configs)
             assert [answer.status for answer in answers] == [500, 500, 200] * 40
         assert server.metrics()["waiting"] == 0
-
-
-# --- deadlines --------------------------------------------------------------------------
-
-def timeout(ms):
-    return {"X-GraphPipe-Timeout-Ms": ms, "Accept": MESSAGE}
-
-
-def assert_deadline(answer):
-    assert answer.status == 504 and answer.error[0] == DEADLINE, answer
-
-
-@pytest.mark.tsan
-@pytest.mark.parametrize("flags, fields", [
-    ([], timeout(200)),
-    (["--timeout", "200ms"], {"Accept": MESSAGE}),
-    (["--timeout", "200ms"], timeout(60_000)),
-    (["--timeout", "60s"], timeout(200)),
-], ids=["request", "server", "capped", "shorter"])
-def test_deadline_stops_the_run(flags, fields):
-    with serve_slow(*flags) as server, server.connect() as connection:
-        start = time.monotonic()
-        connection.send(slow("sleep-ms=600000", fields=fields))
-        assert_deadline(connection.answer())
-        assert time.monotonic() - start >= 0.2
-        eventually(lambda: report(server)[:3] == (1, 1, 1))
-        assert echoed(connection.ask("POST", "/", encode(SMALL))) == b"small"
-
-
-def test_deadline_of_a_computing_run():
-    with serve_slow() as server, server.connect() as connection:
-        connection.send(slow("compute-ms=600000", fields=timeout(200)))
-        assert_deadline(connection.answer())
-
-
-def test_run_that_cannot_be_stopped_is_late_but_not_good():
-    with serve_slow() as server, server.connect() as connection:
-        connection.send(slow("sleep-ms=300 deaf", fields=timeout(100)))
-        assert_deadline(connection.answer())
-        assert report(server)[:3] == (1, 1, 0)
-
-
-@pytest.mark.tsan
-def test_deadline_while_waiting(gate):
-    with serve_slow() as server, server.connect() as first, server.connect() as second:
-        first.send(held(gate))
-        begun(server, 1)
-        start = time.monotonic()
-        second.send(slow("sleep-ms=1", fields=timeout(200)))
-        assert_deadline(second.answer())
-        assert time.monotonic() - start >= 0.2
-        assert server.metrics()["waiting"] == 0
-        gate.touch()
-        assert echoed(first.answer()) == b"small"
-        assert echoed(second.ask("POST", "/", encode(SMALL))) == b"small"
-        assert report(server)[0] == 2
-
-
-@pytest.mark.tsan
-def test_deadlines_of_many_that_wait(gate):
-    """Some are over while others wait on: the order of the rest is kept."""
-    with serve_slow() as server:
-        first = server.connect()
-        first.send(held(gate))
-        begun(server, 1)
-        waiting = [server.connect() for _ in range(12)]
-        for i, connection in enumerate(waiting):
-            fields = timeout(100 + 10 * i) if i % 3 else {"Accept": MESSAGE}
-            connection.send(slow("sleep-ms=1", b"%d" % i, fields))
-        for i, connection in enumerate(waiting):
-            if i % 3:
-                assert_deadline(connection.answer())
-        gate.touch()
-        for i, connection in enumerate(waiting):
-            if i % 3 == 0:
-                assert echoed(connection.answer()) == b"%d" % i
-            connection.close()
-        assert echoed(first.answer()) == b"small"
-        first.close()
-
-
-def test_deadline_counts_from_the_head():
-    """The time of the body is the client's own."""
-    with serve_slow() as server, server.connect() as connection:
-        request = slow("sleep-ms=600000", fields=timeout(300))
-        connection.send(request[:-10])
-        time.sleep(0.4)
-        connection.send(request[-10:])
-        assert_deadline(connection.answer())
-        assert report(server)[0] == 0
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "", "4294967296", "9" * 30])
-def test_bad_deadlines_are_refused(echo, value):
-    fields = {"X-GraphPipe-Timeout-Ms": value}
-    answer = echo.ask("POST", "/", encode(SMALL), fields)
-    assert answer.status == 400 and "X-GraphPipe-Timeout-Ms" in answer.text
-    assert_serves(echo)
-
-
-def test_deadline_that_is_kept(echo):
-    for ms in ("60000", "4294967295"):
-        assert echo.infer(SMALL, fields=timeout(ms)).tensors == [SMALL]
-
-
-# --- clients that leave -----------------------------------------------------------------
-
-@pytest.mark.tsan
-@pytest.mark.parametrize("leave", ["close", "reset"])
-def test_client_that_leaves_stops_its_run(leave):
-    with serve_slow() as server:
-        connection = server.connect()
-        connection.send(slow("sleep-ms=600000"))
-        begun(server, 1)
-        getattr(connection, leave)()
-        assert server.infer(SMALL).status == 200  # waits for the slot
-        assert report(server)[:3] == (2, 2, 1)
-        eventually(lambda: server.metrics().get('requests_total{code="499"}') == 1)
-
-
-@pytest.mark.tsan
-def test_client_that_leaves_the_queue_is_not_run(gate):
-    with serve_slow() as server, server.connect() as first:
-        first.send(held(gate))
-        begun(server, 1)
-        for i in range(5):
-            with server.connect() as leaving:
-                leaving.send(slow("sleep-ms=5000"))
-                begun(server, 2 + i)
-        gate.touch()
-        assert echoed(first.answer()) == b"small"
-        eventually(lambda: server.metrics()["connections"] == 2)
-        assert report(server)[:2] == (1, 1)
 
 
 # --- what is given back -----------------------------------------------------------------
