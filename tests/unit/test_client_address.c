@@ -66,6 +66,7 @@ static void sockets(void **state)
         {"unix:/run/a b.sock", "/"},
         {"unix:///run/a b.sock", "/"},
         {"unix:/run/a b.sock:/", "/"},
+        {"unix:/run/a b.sock://a", "//a"},
         {"unix:/run/a b.sock:/cat/versions/3?x#y", "/cat/versions/3?x"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -5,7 +5,7 @@
 
 #include <graphpipe/client.h>
 
-#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -165,11 +165,15 @@ static void no_client_without_standard_descriptors(void **state)
     (void)state;
     const pid_t pid = fork();
     if (pid == 0) {
+        struct rlimit limit;
         struct gp_error err = {GP_OK, ""};
         close(STDIN_FILENO);
-        setrlimit(RLIMIT_NOFILE,
-                  &(struct rlimit){0, 0}); /* so /dev/null cannot be opened */
+        getrlimit(RLIMIT_NOFILE, &limit);
+        const struct rlimit none = {0,
+                                    limit.rlim_max}; /* so /dev/null cannot be opened */
+        setrlimit(RLIMIT_NOFILE, &none);
         struct gp_client *client = gp_client_create("127.0.0.1:1", NULL, &err);
+        setrlimit(RLIMIT_NOFILE, &limit);
         _exit(!client && err.status == GP_UNAVAILABLE && strstr(err.message, "/dev/null")
                   ? 7
                   : 1);
@@ -312,6 +316,64 @@ static void what_is_no_message_is_told_with_the_reason(void **state)
     scripted_check(&server);
 }
 
+/* --- threads
+ * ----------------------------------------------------------------------------- */
+
+struct asking {
+    pthread_t thread;
+    struct scripted server;
+    struct gp_client *client; /* NULL: the thread makes its own */
+    int n_good;
+};
+
+static void *ask_thrice(void *arg)
+{
+    struct asking *a = arg;
+    struct gp_client *client =
+        a->client ? a->client : gp_client_create(a->server.address, NULL, NULL);
+    for (int i = 0; client && i < 3; i++) {
+        struct gp_result *result = NULL;
+        a->n_good += gp_client_infer(client, &no_inputs, &result, NULL) == GP_OK;
+        gp_result_destroy(result);
+    }
+    if (!a->client)
+        gp_client_destroy(client);
+    return NULL;
+}
+
+/* Each has its own, or gets one that another thread has made and used, and will destroy. */
+static void clients_belong_to_one_thread_at_a_time(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    static const struct script_step steps[] = {ACCEPT, READ, ANSWER, READ, ANSWER, READ,
+                                               ANSWER, READ, ANSWER, READ, ANSWER};
+    struct asking *askings = calloc(N, sizeof *askings);
+    assert_non_null(askings);
+    for (int i = 0; i < N; i++) {
+        const bool is_handed_on = i % 2;
+        struct asking *a = &askings[i];
+        scripted_start(&a->server, i / 2, steps, is_handed_on ? 11 : 7, seven,
+                       seven_size);
+        if (is_handed_on) {
+            a->client = scripted_connect(a->server.address, NULL);
+            assert_works(a->client);
+        }
+    }
+    for (int i = 0; i < N; i++)
+        assert_int_equal(
+            pthread_create(&askings[i].thread, NULL, ask_thrice, &askings[i]), 0);
+    for (int i = 0; i < N; i++) {
+        pthread_join(askings[i].thread, NULL);
+        assert_int_equal(askings[i].n_good, 3);
+        if (askings[i].client)
+            assert_works(askings[i].client);
+        gp_client_destroy(askings[i].client);
+        scripted_check(&askings[i].server);
+    }
+    free(askings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +388,7 @@ int main(void)
         cmocka_unit_test(an_error_is_written_only_on_failure),
         cmocka_unit_test(the_memory_of_answers_is_used_again),
         cmocka_unit_test(what_is_no_message_is_told_with_the_reason),
+        cmocka_unit_test(clients_belong_to_one_thread_at_a_time),
     };
     return cmocka_run_group_tests(tests, client_fixture_begin, client_fixture_end);
 }
