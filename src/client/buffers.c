@@ -12,6 +12,7 @@ static bool is_mapped(size_t size_bytes)
     return size_bytes >= MMAP_BYTES;
 }
 
+/* Takes an empty one, too. */
 static void discard(struct client_buffer *buffer)
 {
     if (is_mapped(buffer->size_bytes))
@@ -73,13 +74,11 @@ void buffers_give(struct client_buffers *buffers, struct client_buffer *buffer)
         *buffer = *smallest;
         *smallest = given;
     }
-    if (buffer->data)
-        discard(buffer);
+    discard(buffer);
 }
 
 void buffers_finish(struct client_buffers *buffers)
 {
     for (int i = 0; i < CLIENT_IDLE_BUFFERS; i++)
-        if (buffers->idle[i].data)
-            discard(&buffers->idle[i]);
+        discard(&buffers->idle[i]);
 }

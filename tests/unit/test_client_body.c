@@ -363,17 +363,17 @@ static void memory_may_be_short(void **state)
 
 static const struct limit_case {
     const char *head, *along, *later;
-    size_t size;
     bool is_known;
 } limit_cases[] = {
-    {LENGTH(5), "", "01234", 5, true},
-    {LENGTH(5), "01234", "", 5, true},
-    {UNTIL_END, "01234", "", 5, false},
-    {UNTIL_END, "01", "234", 5, false},
-    {CHUNKED, "5\r\n01234\r\n0\r\n\r\n", "", 5, false},
-    {CHUNKED, "5\r\n01", "234\r\n0\r\n\r\n", 5, false},
-    {CHUNKED, "3\r\n012\r\n2\r\n", "34\r\n0\r\n\r\n", 5, false},
-    {CHUNKED, "", "5\r\n01234\r\n0\r\n\r\n", 5, false},
+    {LENGTH(5), "", "01234", true},
+    {LENGTH(5), "01234", "", true},
+    {UNTIL_END, "01234", "", false},
+    {UNTIL_END, "01", "234", false},
+    {CHUNKED, "5\r\n01234\r\n0\r\n\r\n", "", false},
+    {CHUNKED, "5\r\n01", "234\r\n0\r\n\r\n", false},
+    {CHUNKED, "5\r\n0123", "4\r\n0\r\n\r\n", false},
+    {CHUNKED, "3\r\n012\r\n2\r\n", "34\r\n0\r\n\r\n", false},
+    {CHUNKED, "", "5\r\n01234\r\n0\r\n\r\n", false},
 };
 
 /* A body of five bytes into memory of the caller's that holds so many; NULL: into buffers. */

@@ -2,12 +2,14 @@
  * again, which are kept, and that the others go back to the system. */
 #include "client/store.h"
 
+#include <inttypes.h>
 #include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -139,6 +141,30 @@ static void the_largest_are_kept(void **state)
     }
 }
 
+/* Where the kernel knows them, with huge pages: those of a long answer are in place sooner. */
+static void large_buffers_have_huge_pages(void **state)
+{
+    (void)state;
+    char line[4096];
+    struct client_buffers buffers = {0};
+    const struct client_buffer buffer = take(&buffers, 4 * MIB);
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    assert_non_null(maps);
+    const uintptr_t wanted = (uintptr_t)buffer.data;
+    bool is_in_it = false, has_them = false;
+    while (fgets(line, sizeof line, maps)) {
+        uintptr_t first, end;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &first, &end) == 2)
+            is_in_it = first <= wanted && wanted < end;
+        else if (is_in_it && strncmp(line, "VmFlags:", 8) == 0)
+            has_them = strstr(line, " hg") != NULL;
+    }
+    fclose(maps);
+    assert_true(has_them || access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0);
+    give(&buffers, buffer);
+    buffers_finish(&buffers);
+}
+
 static void no_buffer_is_nothing_to_give(void **state)
 {
     (void)state;
@@ -226,7 +252,7 @@ static void the_last_holder_frees_everything(void **state)
     assert_false(is_mapped(in_last));
 }
 
-static void store_come_and_go(void)
+static void stores_come_and_go(void)
 {
     struct client_store *store = store_create();
     struct gp_result *results[10];
@@ -240,18 +266,36 @@ static void store_come_and_go(void)
     store_release(store);
 }
 
-static void client_come_and_go(void)
+static void clients_come_and_go(void)
 {
     gp_client_destroy(gp_client_create("localhost:9000/path", NULL, NULL));
     assert_null(gp_client_create("unix:/s:/a path", NULL, NULL));
+}
+
+static struct gp_client *calling;
+
+/* The memory of a request is that of the next. */
+static void calls_come_and_go(void)
+{
+    static const float floats[900];
+    static const int64_t shape[] = {900};
+    const struct gp_tensor input = gp_tensor_view(GP_FLOAT32, shape, 1, floats);
+    const struct gp_call call = {.inputs = &input, .n_inputs = 1};
+    const struct gp_metadata *metadata;
+    struct gp_result *result;
+    assert_int_equal(gp_client_infer(calling, &call, &result, NULL), GP_IO);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(gp_client_metadata(calling, &metadata, &result, NULL), GP_IO);
 }
 
 /* After some rounds, when the C library has the memory that it keeps for itself. */
 static void nothing_is_left_of_them(void **state)
 {
     (void)state;
-    static void (*const come_and_go[])(void) = {store_come_and_go, client_come_and_go};
-    for (size_t i = 0; i < 2; i++) {
+    static void (*const come_and_go[])(void) = {stores_come_and_go, clients_come_and_go,
+                                                calls_come_and_go};
+    calling = gp_client_create("unix:/nowhere/to/be.found", NULL, NULL);
+    for (size_t i = 0; i < 3; i++) {
         size_t before = 0;
         for (int round = 0; round < 60; round++) {
             come_and_go[i]();
@@ -260,6 +304,7 @@ static void nothing_is_left_of_them(void **state)
         }
         assert_int_equal(mallinfo2().uordblks, before);
     }
+    gp_client_destroy(calling);
 }
 
 static void no_result_has_no_outputs(void **state)
@@ -277,6 +322,7 @@ int main(void)
         cmocka_unit_test(sizes_that_nobody_has_are_refused),
         cmocka_unit_test(the_smallest_that_fits_is_taken),
         cmocka_unit_test(the_largest_are_kept),
+        cmocka_unit_test(large_buffers_have_huge_pages),
         cmocka_unit_test(no_buffer_is_nothing_to_give),
         cmocka_unit_test(results_are_used_again),
         cmocka_unit_test(a_few_results_are_kept),
