@@ -202,7 +202,7 @@ static enum gp_status receive_chunked(struct client_body *body,
     while (status == GP_OK && !is_complete) {
         const size_t rest = http_chunk_rest(head);
         if (source->scratch_at < source->scratch_end) {
-            size_t used = 0;
+            size_t used;
             status = chunk_feed(body, source, head, source->scratch + source->scratch_at,
                                 source->scratch_end - source->scratch_at, &used,
                                 &is_complete, err);

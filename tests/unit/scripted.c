@@ -168,6 +168,9 @@ static bool step_take(struct scripted *server, const struct script_step *step)
             return false;
         turned_clock_add((int64_t)step->size * CLOCK_MS);
         return true;
+    case SCRIPT_DEAF:
+        shutdown(server->fd, SHUT_RD);
+        return await_close(server->fd);
     case SCRIPT_RESET:
         setsockopt(server->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
         break;

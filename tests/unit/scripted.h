@@ -22,6 +22,7 @@ enum script_action {
     SCRIPT_CHUNKS,      /* the message, chunked: `size` bytes each */
     SCRIPT_CLOSE,       /* with whatever was not read: a reset, then */
     SCRIPT_RESET,       /* at once, dropping what was not sent */
+    SCRIPT_DEAF,        /* takes what has come, and no more; the client's sends fail */
     SCRIPT_AWAIT_CLOSE, /* reads what comes until the client has closed, then closes */
     SCRIPT_PAUSE,       /* `size` milliseconds */
     /* Turns the clock by `size` milliseconds, as soon as the client has read what was sent.
@@ -74,6 +75,10 @@ struct script_step {
 #define RESET                                                                            \
     {                                                                                    \
         .action = SCRIPT_RESET                                                           \
+    }
+#define DEAF                                                                             \
+    {                                                                                    \
+        .action = SCRIPT_DEAF                                                            \
     }
 #define AWAIT_CLOSE                                                                      \
     {                                                                                    \

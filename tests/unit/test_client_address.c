@@ -164,6 +164,8 @@ static void sizes_have_limits(void **state)
             assert_int_equal(client_address_init(&address, text, &err), GP_OK);
         } else {
             assert_int_equal(client_address_init(&address, text, &err), GP_INVALID);
+            assert_memory_equal(err.message, "address \"", 9);
+            assert_memory_equal(err.message + 9, text, 50);
             assert_non_null(strstr(err.message, cases[i / 2].words));
         }
         client_address_finish(&address);

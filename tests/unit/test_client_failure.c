@@ -85,12 +85,12 @@ static void messages_go_by_their_code(void **state)
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         const struct gp_response response = {.error_code = all[i],
-                                             .error_message = "words"};
+                                             .error_message = "100% sure"};
         struct gp_error err;
         const enum gp_status wanted = all[i] == GP_OK ? GP_NOT_FOUND : all[i];
         assert_int_equal(client_refusal(&link_to_server, &response, 404, &err), wanted);
         assert_int_equal(err.status, wanted);
-        assert_string_equal(err.message, "words");
+        assert_string_equal(err.message, "100% sure");
     }
 }
 
@@ -163,6 +163,7 @@ static void a_text_becomes_one_line(void **state)
     } cases[] = {
         {"words", "words (HTTP 404)"},
         {"a b", "a b (HTTP 404)"},
+        {"100%s %d%%", "100%s %d%% (HTTP 404)"},
         {" \r\n a  b\t\tc\x01\x7f"
          "d \n ",
          "a b c d (HTTP 404)"},

@@ -5,6 +5,7 @@
 #include "turned_clock.h"
 
 #include <arpa/inet.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -220,12 +221,11 @@ static void a_lookup_that_lasts_too_long_is_left_alone(void **state)
     }
 }
 
-static void a_late_lookup_may_find_nothing(void **state)
+/* A lookup that lasts until it has been given up, and the end of its thread. */
+static void look_up_late(void)
 {
-    (void)state;
     char task[64];
     names.is_slow = true;
-    names.outcome = EAI_AGAIN;
     assert_int_equal(resolve("example", 0, NULL), GP_TIMEOUT);
     sem_wait(&names.begun);
     pthread_attr_t attributes; /* nobody joins it */
@@ -240,7 +240,30 @@ static void a_late_lookup_may_find_nothing(void **state)
         assert_true(i < 20000);
         poll(NULL, 0, 1);
     }
+}
+
+static void a_late_lookup_may_find_nothing(void **state)
+{
+    (void)state;
+    names.outcome = EAI_AGAIN;
+    look_up_late();
     assert_int_equal(n_freed(), 0);
+}
+
+/* After some rounds, when the C library has the memory that it keeps for itself. */
+static void nothing_is_left_of_lookups(void **state)
+{
+    (void)state;
+    size_t before = 0;
+    for (int round = 0; round < 40; round++) {
+        names.is_slow = false;
+        assert_int_equal(resolve("example", clock_now_ns() + 60 * CLOCK_S, NULL), GP_OK);
+        sem_wait(&names.begun);
+        look_up_late();
+        if (round == 20)
+            before = mallinfo2().uordblks;
+    }
+    assert_true(mallinfo2().uordblks < before + 3000);
 }
 
 /* The link's own timeout, or the deadline. */
@@ -384,6 +407,7 @@ int main(void)
         TEST(a_name_may_be_unknown),
         TEST(a_lookup_that_lasts_too_long_is_left_alone),
         TEST(a_late_lookup_may_find_nothing),
+        TEST(nothing_is_left_of_lookups),
         TEST(connecting_waits_no_longer_for_a_name),
         TEST(the_first_that_answers_is_taken),
         TEST(the_time_is_shared),

@@ -38,8 +38,11 @@ static void asker_begin(struct asker *a, const struct script_step *steps, size_t
                      GP_OK);
     a->link.fd = -1;
     a->link.connect_timeout_ms = 60000;
-    a->scratch = malloc(HTTP_MAX_HEAD_BYTES);
-    assert_non_null(a->scratch);
+    /* what is received beyond its end fails */
+    const size_t size = HTTP_MAX_HEAD_BYTES;
+    a->scratch = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(a->scratch, MAP_FAILED);
+    assert_int_equal(mprotect(a->scratch, size, PROT_READ | PROT_WRITE), 0);
 }
 
 /* Unix sockets, since their server can tell what the client has read. */
@@ -54,7 +57,7 @@ static void asker_end(struct asker *a)
     buffers_give(&a->buffers, &a->reply.body.buffer);
     buffers_finish(&a->buffers);
     client_address_finish(&a->link.address);
-    free(a->scratch);
+    munmap(a->scratch, 2 * (size_t)HTTP_MAX_HEAD_BYTES);
     turned_clock_end();
 }
 
@@ -161,16 +164,19 @@ static char *head_of(size_t size)
 static void heads_have_a_limit(void **state)
 {
     (void)state;
-    char *heads[] = {head_of(HTTP_MAX_HEAD_BYTES), head_of(HTTP_MAX_HEAD_BYTES + 1)};
+    char *heads[] = {head_of(HTTP_MAX_HEAD_BYTES), head_of(HTTP_MAX_HEAD_BYTES + 1),
+                     head_of(2 * HTTP_MAX_HEAD_BYTES)};
     const struct script_step steps[] = {
-        ACCEPT, READ, SEND(heads[0]), SEND("ok"), READ, SEND(heads[1]), AWAIT_CLOSE};
+        ACCEPT,      READ,   SEND(heads[0]), SEND("ok"),     READ,       SEND(heads[1]),
+        AWAIT_CLOSE, ACCEPT, READ,           SEND(heads[2]), AWAIT_CLOSE};
     struct asker a;
     asker_begin(&a, steps, sizeof steps / sizeof *steps, NULL, 0);
     assert_answered(&a, 200, "ok");
-    assert_fails(&a, GP_MALFORMED, "answer: the HTTP head is over 65536 bytes");
+    for (int i = 0; i < 2; i++)
+        assert_fails(&a, GP_MALFORMED, "answer: the HTTP head is over 65536 bytes");
     asker_end(&a);
-    free(heads[0]);
-    free(heads[1]);
+    for (int i = 0; i < 3; i++)
+        free(heads[i]);
 }
 
 static void what_is_no_head_is_told_with_the_reason(void **state)
@@ -340,6 +346,26 @@ static void an_answer_may_come_before_the_request_is_sent(void **state)
     free(bytes);
 }
 
+/* The server hears no more of it, but says why: that counts, not the send that failed. */
+static void a_server_that_stops_listening_is_heard(void **state)
+{
+    (void)state;
+    enum { SIZE = 8 << 20 };
+    char *bytes = calloc(1, SIZE);
+    assert_non_null(bytes);
+    const struct iovec part = {bytes, SIZE};
+    const struct gp_encoding large = {&part, 1, SIZE};
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ_HEAD, DEAF, PAUSE(10),
+          SEND("HTTP/1.1 413 x\r\nContent-Length: 4\r\n\r\nlong"));
+    assert_int_equal(ask_with(&a, &large, INT64_MAX), GP_OK);
+    assert_int_equal(a.reply.status, 413);
+    assert_memory_equal(a.reply.body.data, "long", 4);
+    assert_int_equal(a.link.fd, -1);
+    asker_end(&a);
+    free(bytes);
+}
+
 /* --- trying again
  * ------------------------------------------------------------------------ */
 
@@ -422,6 +448,7 @@ int main(void)
         cmocka_unit_test(a_reason_may_be_too_long),
         cmocka_unit_test(a_link_is_kept_if_the_server_keeps_it),
         cmocka_unit_test(an_answer_may_come_before_the_request_is_sent),
+        cmocka_unit_test(a_server_that_stops_listening_is_heard),
         cmocka_unit_test(a_request_is_sent_twice_at_most),
         cmocka_unit_test(a_request_whose_answer_has_begun_is_not_sent_again),
         cmocka_unit_test(a_request_whose_time_is_up_is_not_sent_again),
