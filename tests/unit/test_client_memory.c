@@ -284,7 +284,7 @@ static void calls_come_and_go(void)
     const struct gp_metadata *metadata;
     struct gp_result *result;
     assert_int_equal(gp_client_infer(calling, &call, &result, NULL), GP_IO);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 30; i++)
         assert_int_equal(gp_client_metadata(calling, &metadata, &result, NULL), GP_IO);
 }
 

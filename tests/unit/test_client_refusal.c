@@ -127,8 +127,10 @@ static void reasons_may_be_lacking(void **state)
           ACCEPT, READ, SEND("HTTP/1.1 413 x\r\nContent-Length: 99\r\n\r\ncut"), CLOSE,
           ACCEPT, READ, ANSWER);
     struct gp_client *client = scripted_connect(server.address, NULL);
-    scripted_assert_fails(client, &no_inputs, GP_UNAVAILABLE, "HTTP 503");
-    scripted_assert_fails(client, &no_inputs, GP_TOO_LARGE, "HTTP 413");
+    scripted_assert_fails(client, &no_inputs, GP_UNAVAILABLE,
+                          ": HTTP 503 Service Unavailable, without a reason");
+    scripted_assert_fails(client, &no_inputs, GP_TOO_LARGE,
+                          ": HTTP 413 Content Too Large, without a reason");
     assert_works(client);
     gp_client_destroy(client);
     scripted_check(&server);
