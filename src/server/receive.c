@@ -67,7 +67,7 @@ static bool check_head(struct exchange *x)
 {
     const struct http_message *http = &x->http;
     const bool is_post = http->method == HTTP_METHOD_POST;
-    const uint64_t limit = body_limit(x);
+    const int64_t limit = (int64_t)body_limit(x);
     if (x->guest->is_for_health && x->model) {
         gp_error_set(&x->error, GP_BUSY,
                      "no room for another connection: this one is kept for health checks "
@@ -84,11 +84,11 @@ static bool check_head(struct exchange *x)
         gp_error_set(&x->error, GP_TOO_LARGE,
                      "a body of %lld bytes: the format ends at 2 GiB - 1 (%u bytes)",
                      (long long)http->content_length, GP_MAX_MESSAGE_BYTES);
-    } else if (http->content_length > 0 && (uint64_t)http->content_length > limit) {
-        gp_error_set(&x->error, GP_TOO_LARGE, "a body of %lld bytes is over %s of %llu",
+    } else if (http->content_length > limit) {
+        gp_error_set(&x->error, GP_TOO_LARGE, "a body of %lld bytes is over %s of %lld",
                      (long long)http->content_length,
                      is_post ? "the limit (--max-body)" : "what is ignored here,",
-                     (unsigned long long)limit);
+                     (long long)limit);
     } else {
         return true;
     }
