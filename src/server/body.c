@@ -121,7 +121,6 @@ bool body_touch(struct exchange *x, size_t end)
 
 bool body_begin_chunked(struct exchange *x)
 {
-    x->body_length = FIRST_CHUNKED_BYTES;
     return reserve_room(x, FIRST_CHUNKED_BYTES, 0) &&
            take_buffer(x, FIRST_CHUNKED_BYTES, &x->body) &&
            body_touch(x, FIRST_CHUNKED_BYTES);

@@ -95,7 +95,6 @@ static void clear_exchange(struct exchange *x)
 {
     clear_inference(&x->inference);
     set_peer(x, NULL);
-    x->next = NULL;
     x->connection = NULL;
     x->guest = NULL;
     x->target = "";

@@ -62,7 +62,7 @@ struct exchange {
     enum metrics_protocol protocol; /* of an inference, however it is answered */
     struct pool_buffer body;
     size_t body_size;   /* received */
-    size_t body_length; /* announced */
+    size_t body_length; /* announced; 0 for one in chunks */
     struct gp_request request;
     struct inference inference;
     int64_t arrived_ns; /* of the head */
