@@ -153,13 +153,10 @@ static int64_t head_timeout_ms(const struct connection *c)
 static enum step end_expired(struct connection *c, enum timer_end end)
 {
     struct exchange *x = c->x;
-    if (end == TIMER_EVICTED) {
-        if (c->is_fresh) /* after an answer, clients expect that idle connections are closed */
-            connection_send_refusal(c->source.fd,
-                                    "this connection was idle, and another needed its "
-                                    "place; try again later");
-        return STEP_CLOSE;
-    }
+    if (end == TIMER_EVICTED && c->is_fresh) /* after an answer, clients expect it */
+        connection_send_refusal(c->source.fd,
+                                "this connection was idle, and another needed its "
+                                "place; try again later");
     if (end == TIMER_REVOKED) {
         gp_error_set(&x->error, GP_NO_MEMORY,
                      "another request needed the memory (--pool) kept for this one, "
@@ -277,10 +274,10 @@ static void start_timer(struct connection *c)
         timers_join(timers, &c->guest.timer, TIMER_SEND,
                     transfer_deadline(c, x->sent_bytes));
         break;
-    case CONNECTION_REQUEST: /* on no list while another thread has it */
-        break;
     case CONNECTION_LINGER:
         timers_join(timers, &c->guest.timer, TIMER_LINGER, c->since_ns);
+        break;
+    case CONNECTION_REQUEST: /* on no list while another thread has it */
         break;
     }
 }
