@@ -52,7 +52,8 @@ static void a_head_may_take_its_time_after_its_first_byte(void **state)
     scene_say(f, client, "Host: x\r\n"); /* which does not make it longer */
     scene_hear_nothing(f, client);
     scene_expire_at(f, 18999 + IDLE_MS - 1 + HEAD_MS);
-    scene_hear(f, client, "HTTP/1.1 408 Request Timeout\r\n");
+    scene_hear_text(f, client, "408 Request Timeout", "Connection: close\r\n",
+                    "the head was not complete within 10000 ms\n");
     scene_end(f);
 }
 
@@ -163,7 +164,8 @@ static void one_stalls_behind_one_that_is_fast(void **state)
     assert_ptr_equal(timers->lists[TIMER_BODY].next,
                      &fast->c->guest.timer.links[TIMER_BY_KIND]);
     scene_expire_at(f, 1000 + GRACE_MS);
-    scene_hear(f, stalled, "HTTP/1.1 408 Request Timeout\r\n");
+    scene_hear_text(f, stalled, "408 Request Timeout", "Connection: close\r\n",
+                    "the body came too slowly: 0 bytes in 10000 ms (--min-rate)\n");
     scene_send(f, fast, body + size - 1, 1);
     scene_hear(f, fast, "HTTP/1.1 200 OK\r\n");
     free(body);
@@ -256,6 +258,74 @@ static void the_drain_finishes_what_is_on_its_way(void **state)
     scene_end(f);
 }
 
+/* Whole requests that have come behind another are answered, and the last of them ends the connection;
+ * for the rest of one that has begun nobody waits. */
+static void the_drain_answers_whole_requests(void **state)
+{
+    static const char alive[] = "GET /control/is_alive HTTP/1.1\r\nHost: x\r\n\r\n";
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct visitor *greedy = scene_connect(f, 0, NULL);
+    struct visitor *begun = scene_connect(f, 1, NULL);
+    scene_say(f, begun, "GET / HTTP/1.1\r\n");
+    for (int i = 0; i < TURN_REQUESTS + 2; i++)
+        scene_send(f, greedy, alive, sizeof alive - 1);
+    assert_true(still_serve_one(&f->server->poller));
+    char answers[4096];
+    assert_true(recv(greedy->fd, answers, sizeof answers, 0) > 0);
+    drain_begin(f->server, NULL);
+    scene_serve(f);
+    scene_hear(f, greedy,
+               "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
+               "Content-Length: 3\r\n\r\nok\n"
+               "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
+               "Content-Length: 3\r\nConnection: close\r\n\r\nok\n");
+    assert_true(greedy->is_ended);
+    scene_say(f, begun, "Host: x\r\n");
+    scene_hear(f, begun, "");
+    assert_int_equal(begun->n_received, 0);
+    assert_true(begun->is_ended);
+    scene_end(f);
+}
+
+/* --- the end of its time --- */
+
+/* A client in the middle of a request is told, unless all end; others are just closed. */
+static void who_is_told_that_its_time_is_over(void **state)
+{
+    static const struct {
+        const char *text;
+        bool drains, is_told;
+    } cases[] = {
+        {"", false, false},
+        {"GET / HTTP/1.1\r\n", false, true},
+        {"GET / HTTP/1.1\r\n", true, false},
+        {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", false, true},
+        {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", false, true},
+        {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", true, false},
+        {NULL, false, false}, /* in its answer */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct scene *f = scene_begin(NULL);
+        struct visitor *client = scene_connect(f, 0, NULL);
+        if (cases[i].text)
+            scene_say(f, client, cases[i].text);
+        else
+            scene_post(f, client, 8, "4194304", "");
+        scene_serve(f);
+        if (cases[i].drains)
+            drain_begin(f->server, NULL);
+        scene_expire_at(f, 60000);
+        scene_hear(f, client, cases[i].is_told ? "HTTP/1.1 408 Request Timeout\r\n" : "");
+        assert_true(client->is_ended);
+        if (cases[i].text && !cases[i].is_told)
+            assert_int_equal(client->n_received, 0);
+        assert_int_equal(connections_count(&f->server->connections), 0);
+        scene_end(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +338,8 @@ int main(void)
         cmocka_unit_test(no_poller_is_lost),
         cmocka_unit_test(a_turn_has_its_end),
         cmocka_unit_test(the_drain_finishes_what_is_on_its_way),
+        cmocka_unit_test(the_drain_answers_whole_requests),
+        cmocka_unit_test(who_is_told_that_its_time_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
