@@ -1,4 +1,6 @@
 /* What a request leaves behind in its exchange, which is lent to the next one: nothing. */
+#include "server/format.h"
+
 #include "scene.h"
 
 /* What a request was refused for, asked for or limited by is not the next one's. */
@@ -113,6 +115,11 @@ static void assert_spares_are_new(struct scene *f)
     struct exchange *fresh = exchange_take(&none, &peer);
     assert_non_null(fresh);
     assert_in_range(n, 1, SCENE_N);
+    for (const struct exchange *x = exchanges->spare; x; x = x->next) { /* nobody's */
+        assert_null(x->inference.run.engine_run.promise.peer);
+        assert_null(x->inference.run.engine_run.unplanned.peer);
+        assert_null(x->inference.run.engine_run.heap.peer);
+    }
     for (unsigned i = 0; i < n; i++) {
         spares[i] = exchange_take(exchanges, &peer);
         assert_same(fresh, spares[i]);
@@ -157,11 +164,86 @@ static void an_exchange_keeps_nothing(void **state)
     scene_end(f);
 }
 
+/* A crowd that has gone leaves some, and no more. */
+static void so_many_spares_are_kept(void **state)
+{
+    enum { N_KEPT = 256, N = N_KEPT + 2 };
+    static struct exchange *all[N];
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct exchanges *exchanges = &f->server->exchanges;
+    struct pool_peer peer = {0};
+    for (int i = 0; i < N; i++) {
+        all[i] = exchange_take(exchanges, &peer);
+        assert_non_null(all[i]);
+        assert_int_equal(exchanges->n_spare, 0);
+    }
+    for (int i = 0; i < N; i++) {
+        exchange_give(all[i]);
+        assert_int_equal(exchanges->n_spare, i < N_KEPT ? i + 1 : N_KEPT);
+    }
+    for (int i = 0; i < 2; i++) {
+        all[i] = exchange_take(exchanges, &peer);
+        assert_int_equal(exchanges->n_spare, N_KEPT - 1 - i);
+    }
+    assert_ptr_not_equal(all[0], all[1]);
+    exchange_give(all[0]);
+    exchange_give(all[1]);
+    scene_end(f);
+}
+
+/* Of a text for which memory was short nothing is sent. */
+static void an_answer_without_memory_is_a_503(void **state)
+{
+    static const char busy[] = "no memory for the answer";
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct pool_peer peer = {0};
+    struct exchange *x = exchange_take(&f->server->exchanges, &peer);
+    assert_non_null(x);
+    text_puts(&x->text, "half of");
+    x->text.is_short = true;
+    exchange_answer_text(x, "application/json");
+    assert_true(x->has_failed);
+    assert_int_equal(x->answer.status, 503);
+    assert_string_equal(x->answer.fields, "Retry-After: 1\r\n");
+    assert_string_equal(x->answer.content_type, "text/plain; charset=utf-8");
+    assert_int_equal(x->answer.n_parts, 2);
+    assert_int_equal(x->answer.size_bytes, sizeof busy);
+    assert_int_equal(x->answer.parts[0].iov_len, sizeof busy - 1);
+    assert_memory_equal(x->answer.parts[0].iov_base, busy, sizeof busy - 1);
+    assert_memory_equal(x->answer.parts[1].iov_base, "\n", 1);
+    exchange_give(x);
+    scene_end(f);
+}
+
+static void an_error_replaces_what_was_written(void **state)
+{
+    static const char wanted[] = "{\"error\":\"why\",\"status\":\"invalid\"}\n";
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct pool_peer peer = {0};
+    struct exchange *x = exchange_take(&f->server->exchanges, &peer);
+    assert_non_null(x);
+    x->format = &format_json;
+    text_puts(&x->text, "{\"half\":");
+    gp_error_set(&x->error, GP_INVALID, "why");
+    exchange_answer_error(x);
+    assert_int_equal(x->answer.status, 400);
+    assert_int_equal(x->answer.parts[0].iov_len, sizeof wanted - 1);
+    assert_memory_equal(x->answer.parts[0].iov_base, wanted, sizeof wanted - 1);
+    exchange_give(x);
+    scene_end(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_inherits_nothing),
         cmocka_unit_test(an_exchange_keeps_nothing),
+        cmocka_unit_test(so_many_spares_are_kept),
+        cmocka_unit_test(an_answer_without_memory_is_a_503),
+        cmocka_unit_test(an_error_replaces_what_was_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
