@@ -165,6 +165,7 @@ static const struct reply {
     {"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", 200, 3, false, false},
     {"HTTP/1.0 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n", 200, 3,
      false, true},
+    {"HTTP/1.1 200 OK\r\nHost:\r\nContent-Length: 3\r\n\r\n", 200, 3, false, true},
     {"HTTP/1.1 100 Continue\r\n\r\n", 100, 0, false, true},
     {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 101,
      0, false, true},

@@ -133,6 +133,8 @@ static void stand_ins(void **state)
         {gp_tensor_view(GP_UINT8, shape, 1, truths), GP_BOOL, "\0\1\1\1", 4, true},
         {gp_tensor_view(GP_UINT8, shape, 1, clean), GP_BOOL, clean, 4, false},
         {gp_tensor_view(GP_FLOAT32, shape, 1, floats), GP_BFLOAT16, halves, 8, true},
+        {gp_tensor_view(GP_BOOL, shape, 1, truths), GP_BOOL, truths, 4,
+         false}, /* itself */
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t shift = 0; shift < 4; shift++) {
@@ -141,7 +143,8 @@ static void stand_ins(void **state)
             struct wire_copies copies = {.arena = view.arena, .payloads = view.arena};
             for (uint32_t k = 0; k < 50; k++) {
                 struct gp_tensor *input = &view.inputs[k];
-                assert_true(wire_stands_for(input->dtype, rows[i].to));
+                assert_int_equal(wire_stands_for(input->dtype, rows[i].to),
+                                 input->dtype != rows[i].to);
                 assert_int_equal(wire_settle(&copies, input, rows[i].to, NULL), GP_OK);
                 assert_int_equal(input->dtype, rows[i].to);
                 assert_int_equal(input->size_bytes, rows[i].size_bytes);
@@ -153,6 +156,34 @@ static void stand_ins(void **state)
         }
     assert_false(wire_stands_for(GP_BOOL, GP_UINT8));
     assert_false(wire_stands_for(GP_FLOAT32, GP_FLOAT64));
+}
+
+/* Each of many payloads has its copy, which is found again, however many there are. */
+static void many_copies(void **state)
+{
+    enum { N = 40 };
+    (void)state;
+    _Alignas(8) unsigned char bytes[N + 8];
+    struct gp_tensor tensors[2 * N];
+    const int64_t shape[] = {1};
+    struct gp_arena *arena = gp_arena_create();
+    struct wire_copies copies = {.arena = arena, .payloads = arena};
+    for (int i = 0; i < N + 8; i++)
+        bytes[i] = (unsigned char)i;
+    for (int i = 0; i < 2 * N; i++) {
+        const unsigned char *data = bytes + i % N;
+        data += (uintptr_t)data % 4 == 0; /* none is aligned, some are the same */
+        tensors[i] = gp_tensor_view(GP_FLOAT32, shape, 1, data);
+        assert_int_equal(wire_settle(&copies, &tensors[i], GP_FLOAT32, NULL), GP_OK);
+    }
+    assert_int_equal(copies.n_made, N * 3 / 4);
+    for (int i = 0; i < 2 * N; i++) {
+        const unsigned char *from = bytes + i % N;
+        from += (uintptr_t)from % 4 == 0;
+        assert_memory_equal(tensors[i].data, from, 4);
+        assert_ptr_equal(tensors[i].data, tensors[i % N].data);
+    }
+    gp_arena_destroy(arena);
 }
 
 /* The same BFloat16 again and again, for a reader of 2018: widened once. */
@@ -220,9 +251,10 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers),   cmocka_unit_test(strings),
-        cmocka_unit_test(stand_ins), cmocka_unit_test(widened_once),
-        cmocka_unit_test(names),     cmocka_unit_test(slices_are_widened_apart),
+        cmocka_unit_test(numbers),     cmocka_unit_test(strings),
+        cmocka_unit_test(stand_ins),   cmocka_unit_test(widened_once),
+        cmocka_unit_test(names),       cmocka_unit_test(slices_are_widened_apart),
+        cmocka_unit_test(many_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,6 +39,13 @@ static void string_count(void **state)
     assert_refused(
         f, GP_MALFORMED,
         "request.input_tensors[1].string_val holds 3 strings, but string[2,2] needs 4");
+    store(f->message, follow(f->message, field_of(f->message, tensor, TENSOR_STRING_VAL)),
+          4);
+    store(f->message, follow(f->message, field_of(f->message, tensor, TENSOR_SHAPE)) + 4,
+          1);
+    assert_refused(
+        f, GP_MALFORMED,
+        "request.input_tensors[1].string_val holds 4 strings, but string[1,2] needs 2");
 }
 
 static void names(void **state)

@@ -63,6 +63,24 @@ static void parts(void **state)
     assert_true(part[2].iov_len < 72 && part[4].iov_len < 72);
 }
 
+/* The smallest message, byte by byte: there is nothing in it that a reader does not need. */
+static void every_byte(void **state)
+{
+    static const unsigned char wanted[] = {12, 0, 0,  0,             /* to the request */
+                                           8,  0, 12, 0, 8, 0, 4, 0, /* its vtable */
+                                           8,  0, 0,  0,             /* back to that */
+                                           12, 0, 0,  0, /* to its metadata request */
+                                           2,  0, 0,  0, /* which is the second kind */
+                                           4,  0, 4,  0, /* the vtable of that */
+                                           4,  0, 0,  0};
+    (void)state;
+    assert_int_equal(gp_metadata_request_encode(arena, &encoding, &err), GP_OK);
+    struct bytes message = bytes_of(&encoding);
+    assert_int_equal(message.size, sizeof wanted);
+    assert_memory_equal(message.data, wanted, sizeof wanted);
+    free(message.data);
+}
+
 /* Encoding reads nothing of a large tensor, so that one of 3 GB can be a pointer to a
  * byte. */
 static void too_large(void **state)
@@ -231,7 +249,11 @@ static void metadata(void **state)
     (void)state;
     const int64_t shape[] = {-1, 3}, wrong[] = {-2};
     struct gp_io input = {"x", "", shape, 2, GP_BFLOAT16, GP_IO_OPTIONAL};
-    struct gp_metadata said = {.name = "m", .inputs = &input, .n_inputs = 1}, heard;
+    struct gp_metadata said = {.name = "m",
+                               .description = "two\nlines, a \\ and \x7f",
+                               .inputs = &input,
+                               .n_inputs = 1},
+                       heard;
     assert_int_equal(gp_metadata_encode(arena, &said, GP_ENCODE_2018, &encoding, &err),
                      GP_OK);
     struct bytes message = bytes_of(&encoding);
@@ -239,6 +261,7 @@ static void metadata(void **state)
                      GP_OK);
     assert_string_equal(heard.name, "m");
     assert_string_equal(heard.server, "");
+    assert_string_equal(heard.description, said.description); /* it is UTF-8 */
     assert_int_equal(heard.n_outputs, 0);
     assert_string_equal(heard.inputs[0].name, "x");
     assert_int_equal(heard.inputs[0].dtype, GP_FLOAT32);
@@ -276,6 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(parts, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_byte, setup, teardown),
         cmocka_unit_test_setup_teardown(too_large, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_tensors, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_requests, setup, teardown),
