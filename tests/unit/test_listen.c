@@ -4,6 +4,7 @@
 #include "temp_tree.h"
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -251,6 +252,46 @@ static void test_unix_refused(void **state)
     assert_refused("unix:/nonexistent/socket", GP_IO, "cannot listen on unix:/nonexist");
 }
 
+/* --- arming again --- */
+
+static struct poller poller;
+static struct listener *refused; /* by epoll, until there were so many pauses */
+static unsigned n_pauses, n_needed;
+
+/* In place of libc's: the test does not wait. */
+int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    assert_true(!fds && !n && timeout_ms > 0);
+    if (++n_pauses == n_needed)
+        assert_true(poller_add(&poller, &refused->source, 0));
+    return 0;
+}
+
+/* It is tried again and again, but not for ever. */
+static void test_rearm(void **state)
+{
+    static const struct {
+        unsigned n_needed, n_pauses;
+        bool is_armed;
+    } cases[] = {{1, 1, true}, {3, 3, true}, {50, 50, true}, {51, 50, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        poller = (struct poller){0};
+        assert_int_equal(poller_init(&poller, NULL, 1, NULL), GP_OK);
+        refused = open_one("127.0.0.1:0");
+        n_pauses = 0;
+        n_needed = cases[i].n_needed;
+        assert_int_equal(listen_rearm(refused, &poller), cases[i].is_armed);
+        assert_int_equal(n_pauses, cases[i].n_pauses);
+        if (cases[i].is_armed) { /* what is in the set needs no pause */
+            assert_true(listen_rearm(refused, &poller));
+            assert_int_equal(n_pauses, cases[i].n_pauses);
+        }
+        listen_close(refused);
+        poller_finish(&poller);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +303,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unix, tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(test_stale, tree_make, tree_remove),
         cmocka_unit_test(test_unix_refused),
+        cmocka_unit_test(test_rearm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -301,6 +302,9 @@ static void threads_end_with_what_needed_them(void **state)
     }
     AWAIT(count_workers(&f) == 3)
     AWAIT(count_threads() == n_threads)
+    pthread_mutex_lock(&f.poller.lock);
+    assert_non_null(f.poller.dismissed); /* the last is joined at the end */
+    pthread_mutex_unlock(&f.poller.lock);
     await_rest(&f);
     for (const struct worker *one = f.poller.workers; one; one = one->next)
         assert_true(one->number < 3 + 5); /* each is given anew */
@@ -346,6 +350,44 @@ static void the_end_joins_those_that_leave(void **state)
     }
 }
 
+/* --- lines of the log --- */
+
+static void gather_line(struct worker *worker, struct source *source)
+{
+    (void)source;
+    text_puts(&worker->lines.text, "a line\n");
+    log_gather(worker->log, &worker->lines);
+}
+
+/* Where nothing else happens, nobody waits for more of them. */
+static void a_line_does_not_wait_for_others(void **state)
+{
+    struct poller poller = {0};
+    struct log log = {0};
+    struct source source = {.serve = gather_line, .fd = eventfd(0, EFD_NONBLOCK)};
+    int fds[2];
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(log_begin(&log, fds[1], GP_LOG_DEBUG, GP_LOG_TEXT, NULL), GP_OK);
+    assert_int_equal(poller_init(&poller, &log, 1, NULL), GP_OK);
+    assert_true(poller_add(&poller, &source, EPOLLIN | EPOLLET));
+    assert_int_equal(poller_start(&poller, NULL), GP_OK);
+    for (int i = 0; i < 2; i++) {
+        char text[32] = "";
+        struct pollfd end = {.fd = fds[0], .events = POLLIN};
+        signal_source(&source);
+        assert_int_equal(poll(&end, 1, WAIT_MS), 1);
+        assert_int_equal(read(fds[0], text, sizeof text), strlen("a line\n"));
+        assert_string_equal(text, "a line\n");
+    }
+    poller_stop(&poller);
+    poller_finish(&poller);
+    log_end(&log);
+    close(source.fd);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 /* --- the last poller --- */
 
 /* Two are awake for one core, one of them in a run, so the other would park; the watcher would not
@@ -380,6 +422,7 @@ int main(void)
         cmocka_unit_test(threads_end_with_what_needed_them),
         cmocka_unit_test(threads_in_engines_end_afterwards),
         cmocka_unit_test(the_end_joins_those_that_leave),
+        cmocka_unit_test(a_line_does_not_wait_for_others),
         cmocka_unit_test(the_last_poller_takes_what_is_ready),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * woken for it, and who waits and who runs is counted. Without threads. */
 #include "still_poller.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -259,6 +260,78 @@ static void the_watcher_is_woken(void **state)
     end(&f);
 }
 
+/* --- one too many --- */
+
+/* A third thread, where one core and nothing else needs two: the one that waits in epoll, and one more. It
+ * would park if it were needed. */
+static void a_thread_too_many_leaves(void **state)
+{
+    static const struct {
+        int n_polling, n_awake, n_long;
+        bool has_short_runs, is_ready, is_stopping, stays;
+    } cases[] = {
+        {1, 1, 0, false, false, false, true}, /* it is the only poller */
+        {1, 2, 0, false, false, false, true}, /* the other is in an engine */
+        {2, 2, 0, false, false, false, false},
+        {2, 2, 0, false, true, false, false}, /* the other takes what is ready */
+        {2, 2, 0, false, false, true, true},  /* all leave by another way */
+        {1, 2, 0, true, false, false, false}, /* for the one in a short run */
+        {1, 2, 0, true, true, false, true},   /* who would take what is ready? */
+        {1, 2, 1, true, false, false, true},  /* that one takes long */
+        {1, 3, 1, true, false, false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture f;
+        begin(&f);
+        struct worker *third = worker_create(&f.poller);
+        assert_non_null(third);
+        struct worker **last = &f.worker->next->next;
+        *last = third;
+        f.poller.n_workers = 3;
+        atomic_store(&f.poller.n_polling, cases[i].n_polling);
+        atomic_store(&f.poller.n_awake, cases[i].n_awake);
+        atomic_store(&f.poller.n_long, cases[i].n_long);
+        atomic_store(&f.poller.has_short_runs, cases[i].has_short_runs);
+        atomic_store(&f.poller.n_ready, cases[i].is_ready);
+        atomic_store(&f.poller.is_stopping, cases[i].is_stopping);
+        assert_int_equal(worker_park_if_too_many(third), cases[i].stays);
+        const int n_gone = !cases[i].stays;
+        assert_int_equal(third->is_dismissed, n_gone);
+        assert_int_equal(f.poller.n_workers, 3 - n_gone);
+        assert_int_equal(atomic_load(&f.poller.n_polling), cases[i].n_polling - n_gone);
+        assert_int_equal(atomic_load(&f.poller.n_awake), cases[i].n_awake - n_gone);
+        assert_ptr_equal(f.poller.dismissed, n_gone ? third : NULL);
+        assert_ptr_equal(*last, n_gone ? NULL : third);
+        f.poller.dismissed = *last = NULL; /* it has no thread to be joined */
+        worker_destroy(third);
+        atomic_store(&f.poller.n_ready, 0);
+        end(&f);
+    }
+}
+
+static int count_descriptors(void)
+{
+    int n = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    assert_non_null(folder);
+    while (readdir(folder))
+        n++;
+    closedir(folder);
+    return n;
+}
+
+static void a_poller_leaves_no_descriptors(void **state)
+{
+    (void)state;
+    const int n = count_descriptors();
+    struct fixture f;
+    begin(&f);
+    assert_true(count_descriptors() > n);
+    end(&f);
+    assert_int_equal(count_descriptors(), n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +342,8 @@ int main(void)
         cmocka_unit_test(one_is_woken_when_the_last_poller_goes),
         cmocka_unit_test(who_polls_and_who_runs_is_counted),
         cmocka_unit_test(the_watcher_is_woken),
+        cmocka_unit_test(a_thread_too_many_leaves),
+        cmocka_unit_test(a_poller_leaves_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
