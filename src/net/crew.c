@@ -242,7 +242,6 @@ void poller_stop(struct poller *poller)
     poller->dismissed = NULL;
     if (poller->has_watcher)
         pthread_join(poller->watcher, NULL);
-    poller->has_watcher = false;
 }
 
 struct worker *worker_create(struct poller *poller)
