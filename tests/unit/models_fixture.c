@@ -3,7 +3,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -50,6 +52,17 @@ int models_fixture_end(void **state)
     still_end(&f->poller);
     free(f);
     return 0;
+}
+
+const char *fixture_engine(const char *name)
+{
+    static char paths[4][4096];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    (void)snprintf(path, sizeof paths[0], "%s/lib/%s/graphpipe-engine-%s.so",
+                   getenv("GP_BUILD_DIR"),
+                   strcmp(name, "echo") == 0 ? "graphpipe" : "graphpipe-test", name);
+    return path;
 }
 
 static enum gp_status answer_nothing(void *self, const struct gp_call *call,

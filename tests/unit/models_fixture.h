@@ -18,6 +18,10 @@ struct models_fixture {
 int models_fixture_begin(void **state);
 int models_fixture_end(void **state);
 
+/* The path of an engine of the build: "echo", or one of tests/engines. Valid until the fourth call
+ * from now. */
+const char *fixture_engine(const char *name);
+
 struct model *fixture_open(struct models_fixture *f);
 
 struct model_entry *fixture_add(struct models_fixture *f, const char *name);

@@ -4,7 +4,6 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -39,8 +38,7 @@ static int begin(void **state)
     f->host.log = &no_log;
     f->host.is_ending = &is_ending;
     atomic_store(&is_ending, false);
-    (void)snprintf(echo, sizeof echo, "%s/lib/graphpipe/graphpipe-engine-echo.so",
-                   getenv("GP_BUILD_DIR"));
+    (void)snprintf(echo, sizeof echo, "%s", fixture_engine("echo"));
     return 0;
 }
 

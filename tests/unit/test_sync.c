@@ -7,7 +7,6 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -48,18 +47,15 @@ static void close_at_once(void *context, struct model *model)
 /* The repository has version 1 of m, which is served from the first look on. */
 static int set_up(void **state)
 {
-    static char echo[512];
     assert_int_equal(tree_make(state), 0);
     assert_int_equal(models_fixture_begin((void **)&f), 0);
     turned_clock_set(100 * CLOCK_S);
-    (void)snprintf(echo, sizeof echo, "%s/lib/graphpipe/graphpipe-engine-echo.so",
-                   getenv("GP_BUILD_DIR"));
     f->host.log = &silent;
     f->host.is_ending = &is_ending;
     f->host.left = close_at_once;
     tree_put("/m/1/model.onnx", "one");
     const struct gp_model_options defaults = {
-        .size_bytes = sizeof defaults, .engine = echo, .n_slots = 1};
+        .size_bytes = sizeof defaults, .engine = fixture_engine("echo"), .n_slots = 1};
     repository = (struct sync){0};
     assert_int_equal(
         sync_init(&repository, &f->models, &f->host, tree_root, &defaults, &err), GP_OK);

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "model/warm_up.h"
 #include "net/poller.h"
+#include "recorded.h"
 #include "temp_tree.h"
 
 #include <setjmp.h>
@@ -303,38 +304,12 @@ static void slot_that_is_lost(void **state)
 
 /* --- recorded --- */
 
-static void put_message(const char *path, const struct gp_encoding *message)
-{
-    tree_put(path, "");
-    FILE *file = fopen(tree_path(path), "wb");
-    for (size_t i = 0; i < message->n_parts; i++)
-        assert_int_equal(
-            fwrite(message->parts[i].iov_base, 1, message->parts[i].iov_len, file),
-            message->parts[i].iov_len);
-    assert_int_equal(fclose(file), 0);
-}
-
-/* Three floats of this value, by name or not. */
-static void put_request(const char *path, const char *name, float value)
-{
-    const float values[] = {value, value, value};
-    const int64_t shape[] = {1, 3};
-    const struct gp_tensor tensor = {name, shape, values, sizeof values, GP_FLOAT32, 2};
-    const struct gp_call call = {
-        .size_bytes = sizeof call, .inputs = &tensor, .n_inputs = 1};
-    struct gp_encoding message;
-    struct gp_arena *arena = gp_arena_create();
-    assert_int_equal(gp_request_encode(arena, &call, &message, &err), GP_OK);
-    put_message(path, &message);
-    gp_arena_destroy(arena);
-}
-
 static void recorded(void **state)
 {
     (void)state;
-    put_request("/one", NULL, 1.0f);
-    put_request("/all/b", "x", 0.0f);
-    put_request("/all/a", "x", 1.0f);
+    recorded_put("/one", NULL, 1.0f, NULL);
+    recorded_put("/all/b", "x", 0.0f, NULL);
+    recorded_put("/all/a", "x", 1.0f, NULL);
     tree_put("/all/.hidden", "no request");
     make_model(&rows, 1, N_SLOTS);
     engine.takes_notes = true;
@@ -357,7 +332,7 @@ static void bad_files(void **state)
     assert_fails(tree_path("/empty"), GP_INVALID, "warm-up: there is no file in /");
     tree_put("/void", "");
     assert_fails(tree_path("/void"), GP_INVALID, "/void: not a file of 1 to ");
-    put_request("/all/a", "x", 1.0f);
+    recorded_put("/all/a", "x", 1.0f, NULL);
     tree_put("/all/b", "POST / HTTP/1.1\r\n\r\n");
     assert_fails(tree_path("/all"), GP_MALFORMED, "warm-up request 2 of 2, ");
     assert_non_null(strstr(err.message, "/all/b: "));
@@ -365,7 +340,7 @@ static void bad_files(void **state)
     tree_folder("/all/c");
     assert_fails(tree_path("/all"), GP_INVALID, "/all/c: not a file");
     tree_drop("/all/c");
-    put_request("/all/d", "z", 1.0f);
+    recorded_put("/all/d", "z", 1.0f, NULL);
     assert_fails(tree_path("/all"), GP_INVALID, "/all/d: ");
     assert_non_null(strstr(err.message, "\"z\""));
 }
@@ -376,7 +351,7 @@ static void metadata_request(void **state)
     struct gp_encoding message;
     struct gp_arena *arena = gp_arena_create();
     assert_int_equal(gp_metadata_request_encode(arena, &message, &err), GP_OK);
-    put_message("/ask", &message);
+    recorded_put_message("/ask", &message);
     gp_arena_destroy(arena);
     make_model(&rows, 1, 1);
     assert_fails(tree_path("/ask"), GP_INVALID, "it asks for metadata, not for a run");
