@@ -153,9 +153,7 @@ void repository_watch_init(struct repository_watch *watch, const char *path,
     *watch = (struct repository_watch){
         .fd = -1,
         .path = path,
-        .poll_ns = (poll_ms ? poll_ms : REPOSITORY_WATCH_POLL_MS) * CLOCK_MS,
-        .look_ns = INT64_MIN,
-        .settle_ns = INT64_MIN};
+        .poll_ns = (poll_ms ? poll_ms : REPOSITORY_WATCH_POLL_MS) * CLOCK_MS};
 }
 
 void repository_watch_finish(struct repository_watch *watch)

@@ -32,7 +32,7 @@ struct repository_watch {
     int fd; /* to poll for reading; -1: wait for the time only. Any call may change it. */
     const char *path; /* borrowed */
     int64_t poll_ns;
-    int64_t look_ns;   /* when to look next without news ... */
+    int64_t look_ns;   /* when to look next without news; 0: at once ... */
     int64_t settle_ns; /* ... and with news */
     bool has_news;
     bool is_stale; /* some watched folders may have moved */
