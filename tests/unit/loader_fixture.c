@@ -1,5 +1,6 @@
 #include "loader_fixture.h"
 
+#include "entries.h"
 #include "lines.h"
 
 #include <semaphore.h>
@@ -14,6 +15,7 @@ struct order {
 int loader_fixture_begin(void **state)
 {
     loading = (struct loader_fixture){0};
+    loading.n_descriptors = count_entries("/proc/self/fd");
     kept_log_begin(&loading.log);
     models_fixture_begin((void **)&loading.f);
     loading.f->host.log = &loading.log;
@@ -29,6 +31,7 @@ int loader_fixture_end(void **state)
     models_fixture_end((void **)&loading.f);
     loader_finish(&loading.loader);
     kept_log_end(&loading.log);
+    assert_int_equal(count_entries("/proc/self/fd"), loading.n_descriptors);
     return tree_remove(state);
 }
 

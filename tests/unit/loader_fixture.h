@@ -17,8 +17,9 @@ extern struct loader_fixture {
     struct models_fixture *f;
     struct loader loader;
     struct log log;
-    struct gp_error err; /* of what was done last */
-    bool is_refused;     /* likewise, of an order */
+    struct gp_error err;  /* of what was done last */
+    bool is_refused;      /* likewise, of an order */
+    size_t n_descriptors; /* of the process, before */
 } loading;
 
 /* Around each test of cmocka; the thread need not be started, and is stopped. */

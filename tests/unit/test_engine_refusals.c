@@ -1,9 +1,9 @@
 /* Models that an engine refuses leave nothing behind: neither descriptors nor threads, however
  * often they are opened. */
 #include "engine/engine.h"
+#include "entries.h"
 #include "skipping.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -24,17 +24,6 @@ static struct refused all[] = {
     {"pytorch", {"pytorch/deep.pt", "pytorch/weights.pt", "mlp.onnx"}},
     {"openvino", {"unknown_op.onnx", "types.onnx", "tensorflow/state.pb"}},
 };
-
-static size_t count(const char *folder)
-{
-    size_t n = 0;
-    DIR *entries = opendir(folder);
-    assert_non_null(entries);
-    while (readdir(entries))
-        n++;
-    closedir(entries);
-    return n;
-}
 
 static void open_all(const struct refused *refused, const struct gp_engine *engine)
 {
@@ -67,11 +56,12 @@ static void test_refusals(void **state)
                      refused->engine, refused->engine);
     }
     open_all(refused, engine); /* what the framework starts stays */
-    const size_t n_files = count("/proc/self/fd"), n_threads = count("/proc/self/task");
+    const size_t n_files = count_entries("/proc/self/fd"),
+                 n_threads = count_entries("/proc/self/task");
     for (int i = 0; i < TIMES; i++)
         open_all(refused, engine);
-    assert_int_equal(count("/proc/self/fd"), n_files);
-    assert_int_equal(count("/proc/self/task"), n_threads);
+    assert_int_equal(count_entries("/proc/self/fd"), n_files);
+    assert_int_equal(count_entries("/proc/self/task"), n_threads);
 }
 
 int main(void)

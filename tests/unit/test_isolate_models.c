@@ -2,8 +2,8 @@
  * that one can come and go while another runs. */
 #include "base/clock.h"
 #include "engine/isolate_child.h"
+#include "entries.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
 #include <setjmp.h>
@@ -248,17 +248,6 @@ static void *keep_running(void *arg)
     engine_run_finish(&run);
     gp_arena_destroy(arena);
     return NULL;
-}
-
-static size_t count_entries(const char *path)
-{
-    size_t n = 0;
-    DIR *folder = opendir(path);
-    assert_non_null(folder);
-    while (readdir(folder))
-        n++;
-    (void)closedir(folder);
-    return n;
 }
 
 /* One life of a model, with what can be in the way of its end. */
