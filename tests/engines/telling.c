@@ -3,8 +3,9 @@
  *   path 2 slots 3 threads 4 cores name=n
  *
  * Two inputs, a and b, and c, which is optional; two outputs, x and y. The engine options say more:
- * name=, version= and description= of the model, "any-output", and "pin": it locks memory, with a
- * function that locks nothing. Its framework is of version 9.9. */
+ * name=, version= and description= of the model, "any-output", "pin": it locks memory, with a function
+ * that locks nothing, and "refuse": it opens nothing. Its framework is of version 9.9. Closing a model
+ * that was not opened ends the process. */
 #include <graphpipe/engine.h>
 
 #include <stdio.h>
@@ -35,6 +36,8 @@ static void take_option(struct model *model, const char *option)
 static enum gp_status open_model(const struct gp_engine_options *options, void **made,
                                  struct gp_error *err)
 {
+    if (options->n_options && strcmp(options->options[0], "refuse") == 0)
+        return gp_error_set(err, GP_ENGINE, "it opens nothing");
     struct model *model = calloc(1, sizeof *model);
     if (!model)
         return gp_error_set(err, GP_NO_MEMORY, "no memory");
@@ -107,6 +110,13 @@ static enum gp_status probe(const struct gp_engine_options *options, const char 
     return GP_OK;
 }
 
+static void close_model(void *model)
+{
+    if (!model)
+        abort();
+    free(model);
+}
+
 GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *host)
 {
     static const struct gp_engine engine = {
@@ -117,7 +127,7 @@ GP_ENGINE_EXPORT const struct gp_engine *gp_engine_entry(const struct gp_host *h
         .open = open_model,
         .describe = describe_model,
         .run = run,
-        .close = free,
+        .close = close_model,
         .probe = probe,
     };
     return host->abi == GP_ENGINE_ABI ? &engine : NULL;

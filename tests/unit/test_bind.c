@@ -239,6 +239,23 @@ static void engines_may_take_what_is_not_described(void **state)
     tear_down();
 }
 
+/* As many as there may be here; nothing of one is taken for another. */
+static void each_keeps_its_type(void **state)
+{
+    (void)state;
+    set_up(GP_OPEN_INPUTS);
+    static const enum gp_dtype types[MOST] = {GP_INT8,  GP_INT16, GP_INT32,   GP_INT64,
+                                              GP_UINT8, GP_BOOL,  GP_FLOAT32, GP_FLOAT64};
+    static const char *const names[MOST] = {"p", "q", "r", "s", "t", "u", "v", "w"};
+    for (int i = 0; i < MOST; i++)
+        give(names[i], types[i], 1, i, 0);
+    for (int i = 0; i < MOST; i++)
+        want(i % 2 ? "x" : "z");
+    assert_binds("p int8[0], q int16[1], r int32[2], s int64[3], t uint8[4], u bool[5], "
+                 "v float32[6], w float64[7] -> z x: 0 1 0 1 0 1 0 1");
+    tear_down();
+}
+
 static void rows_are_those_of_the_first(void **state)
 {
     static const int64_t none = 0;
@@ -281,6 +298,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(outputs_are_asked_for_once),
         cmocka_unit_test(engines_may_take_what_is_not_described),
+        cmocka_unit_test(each_keeps_its_type),
         cmocka_unit_test(rows_are_those_of_the_first),
         cmocka_unit_test(deadline_and_config_go_to_the_engine),
     };

@@ -276,6 +276,7 @@ static void a_function_has_the_metadata_that_is_given(void **state)
 
 static void what_cannot_be_opened_says_why(void **state)
 {
+    static const char *const refuse = "refuse";
     static const char *const open_fails[] = {"open=fail", "x=1"},
                              *const describe_fails[] = {"describe=fail"},
                              *const describes_none[] = {"describe=none"};
@@ -295,6 +296,10 @@ static void what_cannot_be_opened_says_why(void **state)
         options.n_engine_options = cases[i].n;
         assert_does_not_open(&options, GP_ENGINE, cases[i].message);
     }
+    options = telling();
+    options.engine_options = &refuse;
+    options.n_engine_options = 1;
+    assert_does_not_open(&options, GP_ENGINE, "it opens nothing"); /* nor is it closed */
     options = (struct gp_model_options){.name = "m"};
     for (int i = 0; i < 2; i++) {
         assert_does_not_open(&options, GP_INVALID,

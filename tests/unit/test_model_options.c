@@ -125,12 +125,99 @@ static void shorter_ones_are_taken(void **state)
 static void one_may_be_in_the_fields_of_the_server(void **state)
 {
     (void)state;
-    struct gp_server_options server = {.model_path = "/m", .n_slots = 3};
+    struct gp_model_options wanted = sample();
+    struct gp_server_options server = {.model_name = "m",
+                                       .model_path = "/m",
+                                       .engine = "echo",
+                                       .engine_options = one,
+                                       .n_engine_options = 2,
+                                       .inputs = one,
+                                       .n_inputs = 2,
+                                       .outputs = one,
+                                       .n_outputs = 2,
+                                       .warm_up = "3",
+                                       .n_slots = 3,
+                                       .n_threads = 4,
+                                       .isolate = 1};
+    wanted.n_slots = 3;
+    wanted.n_threads = 4;
+    wanted.isolate = 1;
     assert_int_equal(model_options_count(&server), 1);
-    assert_string_equal(model_options_at(&server, 0).path, "/m");
+    const struct gp_model_options lone = model_options_at(&server, 0);
+    assert_string_equal(lone.name, "m");
+    assert_int_equal(lone.size_bytes, sizeof lone);
+    assert_false(model_options_need_opening(&wanted, &lone));
     server.repository = "/r";
     assert_int_equal(model_options_count(&server), 0);
-    assert_int_equal(model_options_defaults(&server).n_slots, 3);
+    const struct gp_model_options defaults = model_options_defaults(&server);
+    assert_false(model_options_need_opening(&wanted, &defaults));
+    server.model_defaults = &(struct gp_model_options){.engine = "other"};
+    assert_string_equal(model_options_defaults(&server).engine, "other");
+}
+
+/* Its caller may do with them what it likes. */
+static void a_copy_shares_nothing(void **state)
+{
+    (void)state;
+    char name[] = "m", path[] = "/m", engine[] = "echo", warm_up[] = "3", alias[] = "new";
+    char texts[2][4] = {"a=1", "b=2"};
+    const char *list[] = {texts[0], texts[1]};
+    uint64_t versions[] = {7, 8};
+    struct gp_model_alias aliases[] = {{alias, 7}, {alias, 8}};
+    struct gp_model_options given = {.name = name,
+                                     .path = path,
+                                     .engine = engine,
+                                     .engine_options = list,
+                                     .n_engine_options = 2,
+                                     .inputs = list,
+                                     .n_inputs = 2,
+                                     .outputs = list,
+                                     .n_outputs = 2,
+                                     .versions = versions,
+                                     .n_versions = 2,
+                                     .aliases = aliases,
+                                     .n_aliases = 2,
+                                     .warm_up = warm_up};
+    struct gp_arena *arena = gp_arena_create();
+    const struct gp_model_options *copy = model_options_copy(arena, &given);
+    name[0] = path[1] = engine[0] = warm_up[0] = alias[0] = texts[0][0] = texts[1][2] =
+        'x';
+    list[0] = list[1] = "y";
+    versions[1] = 9;
+    aliases[1] = (struct gp_model_alias){"z", 10};
+    const struct gp_model_options wanted = sample();
+    assert_false(model_options_need_opening(&wanted, copy));
+    assert_string_equal(copy->name, "m");
+    assert_int_equal(copy->n_versions, 2);
+    assert_int_equal(copy->versions[0] + copy->versions[1], 15);
+    assert_int_equal(copy->n_aliases, 2);
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_string_equal(copy->aliases[i].name, "new");
+        assert_int_equal(copy->aliases[i].version, 7 + i);
+    }
+    gp_arena_destroy(arena);
+}
+
+/* A list that has no items is none, wherever it points. */
+static void a_copy_of_nothing_is_nothing(void **state)
+{
+    (void)state;
+    static const uint64_t versions[] = {7};
+    static const struct gp_model_alias aliases[] = {{"new", 7}};
+    const struct gp_model_options given = {.engine_options = one,
+                                           .inputs = one,
+                                           .outputs = one,
+                                           .versions = versions,
+                                           .aliases = aliases};
+    struct gp_arena *arena = gp_arena_create();
+    const struct gp_model_options *copy = model_options_copy(arena, &given);
+    assert_null(copy->engine_options);
+    assert_null(copy->inputs);
+    assert_null(copy->outputs);
+    assert_null(copy->versions);
+    assert_null(copy->aliases);
+    assert_null(copy->name);
+    gp_arena_destroy(arena);
 }
 
 int main(void)
@@ -141,6 +228,8 @@ int main(void)
         cmocka_unit_test(all_else_does),
         cmocka_unit_test(shorter_ones_are_taken),
         cmocka_unit_test(one_may_be_in_the_fields_of_the_server),
+        cmocka_unit_test(a_copy_shares_nothing),
+        cmocka_unit_test(a_copy_of_nothing_is_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,7 +107,9 @@ static void all_are_ready_or_one_is_not(void **state)
     assert_string_equal(err.message, "model \"b\" is not ready: it is not loaded yet");
     struct model_version *version = fixture_version(f, b, 1);
     models_publish(&f->models, version, fixture_open(f));
+    err = (struct gp_error){0};
     assert_true(models_are_ready(&f->models, &err));
+    assert_int_equal(err.status, GP_OK);
     fixture_version(f, b, 2); /* it loads; another answers */
     assert_true(models_are_ready(&f->models, &err));
     struct model_entry *a = fixture_add(f, "a");

@@ -247,6 +247,11 @@ static void settled(void **state)
     fingerprint();
     assert_false(
         catalog_is_settled(&before, "bert", &fixture.catalog.models[0].versions[0]));
+    assert_int_equal(fixture_look(tree_root), GP_OK); /* which is not examined */
+    before = fixture.catalog;
+    fingerprint();
+    assert_false(
+        catalog_is_settled(&before, "bert", &fixture.catalog.models[0].versions[0]));
     assert_null(catalog_find(&fixture.catalog, "bert", 3));
     assert_null(catalog_find(&fixture.catalog, "other", 1));
     assert_ptr_equal(catalog_find(&fixture.catalog, "bert", 2),

@@ -158,6 +158,8 @@ static void links(void **state)
     tree_link("/r/good/6/data/more", "../../../../.out");
     tree_put("/r/ring/1/model.onnx", "");
     tree_link("/r/ring/1/up", "..");
+    tree_put("/r/net/net.onnx", ""); /* is a model, whatever lies beside it */
+    tree_link("/r/net/out", "../../.out");
     tree_link("/r/rr", "../r23");
     tree_folder("/r23"); /* the root's name is a prefix of it */
     assert_int_equal(fixture_look(tree_path("/r")), GP_OK);
@@ -168,6 +170,7 @@ static void links(void **state)
         "good 4: the symbolic link */r/good/4/model.onnx leads nowhere: No such file*\n"
         "good 5 /r/good/5/model.onnx\n"
         "good 6: the symbolic link */r/good/6/data/more leads out*\n"
+        "net 1: the symbolic link */r/net/out leads out*\n"
         "ring 1: */r/ring/1 holds folders more than 16 deep: does a symbolic link lead "
         "back*\n"
         "! absolute *leads out*\n"

@@ -327,6 +327,29 @@ static void only_what_runs_is_stopped_and_once(void **state)
     end(&f);
 }
 
+/* For whom the watcher may have to wake others: those that are no short runs, on threads that poll. */
+static void long_runs_are_counted(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    struct slots *slots = &f.model.model.slots;
+    fake_inference_renew(&f.a, 0);
+    assert_int_equal(slots_watch(slots), 0);
+    slots_run_begin(slots, &f.a.inference.run);
+    turned_clock_set(BEGIN_NS + CLOCK_MS);
+    assert_int_equal(slots_watch(slots), 0);
+    turned_clock_add(1);
+    assert_int_equal(slots_watch(slots), 1);
+    struct worker *own = slots->all[0].worker = worker_create(&f.poller);
+    assert_int_equal(slots_watch(slots), 0);
+    slots->all[0].worker = NULL;
+    worker_destroy(own);
+    (void)slots_run_end(slots, &f.a.inference.run);
+    assert_int_equal(slots_watch(slots), 0);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +361,7 @@ int main(void)
         cmocka_unit_test(a_run_stays_with_its_slots_thread),
         cmocka_unit_test(the_watcher_stops_runs),
         cmocka_unit_test(only_what_runs_is_stopped_and_once),
+        cmocka_unit_test(long_runs_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

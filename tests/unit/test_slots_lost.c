@@ -277,6 +277,25 @@ static void nobody_waits_while_all_are_down(void **state)
     end(&f);
 }
 
+/* Its model is closed before there are news of it: then nobody expects any. */
+static void the_end_does_not_wait_for_a_lost_slot(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    for (int i = 0; i < 2; i++) {
+        enter_and_go(&f, i);
+        child_ends(&f, slot_of(&f, i));
+        pass(&f, i);
+    }
+    assert_int_equal(atomic_load(&f.poller.n_engaged), 2);
+    slots_finish(f.slots);
+    assert_int_equal(atomic_load(&f.poller.n_engaged), 0);
+    *f.slots = (struct slots){.poller = &f.poller};
+    assert_int_equal(slots_init(f.slots, N_SLOTS, NULL), GP_OK);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +304,7 @@ int main(void)
         cmocka_unit_test(a_free_slot_is_lost),
         cmocka_unit_test(old_news_take_no_slot),
         cmocka_unit_test(nobody_waits_while_all_are_down),
+        cmocka_unit_test(the_end_does_not_wait_for_a_lost_slot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,9 @@ static void slots_with_threads(void **state)
     assert_warm("2", 2);
     for (uint32_t i = 0; i < N_SLOTS; i++)
         assert_true(pthread_equal(engine.threads[i], model.slots.all[i].thread));
+    slots_stop_threads(&model.slots);
+    for (uint32_t i = 0; i < N_SLOTS; i++)
+        assert_null(model.slots.all[i].worker); /* have ended */
 }
 
 static void none(void **state)
@@ -223,6 +226,27 @@ static void sizes(void **state)
     assert_warm("2", 2);
     assert_string_equal(engine.inputs, "float32[1,3,1024,1024]=0 bool[0,4]=0 "
                                        "float16[1,3,1024,1024]=0");
+}
+
+/* As large as it is, for an input of any type. */
+static void every_type_has_its_zeros(void **state)
+{
+    static const enum gp_dtype types[] = {GP_UINT8,   GP_INT8,    GP_UINT16,  GP_INT16,
+                                          GP_UINT32,  GP_INT32,   GP_BOOL,    GP_INT64,
+                                          GP_FLOAT16, GP_FLOAT32, GP_FLOAT64, GP_STRING};
+    static const int64_t large[] = {1 << 16};
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        char wanted[64];
+        const struct gp_io input = {
+            .name = "x", .dtype = types[i], .rank = 1, .shape = large};
+        make_model(&input, 1, 1);
+        engine.takes_notes = true;
+        assert_warm("1", 1);
+        gp_shape_format(types[i], large, 1, wanted, sizeof wanted - 2);
+        assert_string_equal(engine.inputs, strcat(wanted, "=0"));
+        slots_finish(&model.slots);
+    }
 }
 
 static void too_large(void **state)
@@ -321,6 +345,14 @@ static void recorded(void **state)
     engine.takes_notes = true;
     assert_warm(tree_path("/all"), 2); /* the one by the last name last */
     assert_string_equal(engine.inputs, "float32[1,3]=0");
+    slots_finish(&model.slots);
+    for (int i = 0; i < 9; i++) {
+        char path[16];
+        (void)snprintf(path, sizeof path, "/many/%d", i);
+        recorded_put(path, "x", 1.0f, NULL);
+    }
+    make_model(&rows, 1, 1);
+    assert_warm(tree_path("/many"), 9);
 }
 
 static void bad_files(void **state)
@@ -367,6 +399,7 @@ int main(void)
         TEST(none),
         TEST(zeros_of_every_kind),
         TEST(sizes),
+        TEST(every_type_has_its_zeros),
         TEST(too_large),
         TEST(without_inputs_and_unchecked),
         TEST(failing_run),
