@@ -64,6 +64,23 @@ if(sources AND shared)
     set(shared $<TARGET_OBJECTS:gp_tests_shared>)
 endif()
 
+# Calls that fail, for tests/fault and for those of tests/unit whose memory runs out. The linker puts
+# the functions of fault.c before those that it wraps, so that the product has no hook for it.
+file(GLOB fault CONFIGURE_DEPENDS tests/fault/*.c)
+list(FILTER fault EXCLUDE REGEX "/test_[^/]*$")
+if(sources)
+    add_library(gp_tests_fault OBJECT ${fault})
+    target_include_directories(gp_tests_fault PRIVATE ${CMAKE_SOURCE_DIR}/src
+        ${CMAKE_SOURCE_DIR}/tests/unit)
+    target_link_libraries(gp_tests_fault PRIVATE gp_options gp_llhttp)
+    set(fault $<TARGET_OBJECTS:gp_tests_fault>)
+endif()
+set(wrapped mem_alloc mem_zalloc mem_array mem_resize mem_strdup mem_free gp_arena_alloc
+    aligned_alloc free mmap munmap madvise memfd_create read write recv readv sendmsg accept4
+    epoll_ctl epoll_wait epoll_create1 eventfd timerfd_create socket bind listen connect poll
+    open pthread_create inotify_init1 inotify_add_watch clock_now_ns)
+list(TRANSFORM wrapped PREPEND -Wl,--wrap=)
+
 foreach(source ${sources})
     cmake_path(GET source STEM name)
     string(REGEX REPLACE ".*/([a-z]+)/[^/]*$" "\\1" folder ${source})
@@ -77,6 +94,11 @@ foreach(source ${sources})
     elseif(name STREQUAL test_shortage)
         target_link_options(${name} PRIVATE -Wl,--wrap=mem_zalloc,--wrap=gp_arena_alloc)
     endif()
+    if(name MATCHES "memory")
+        target_sources(${name} PRIVATE ${fault})
+        target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fault)
+        target_link_options(${name} PRIVATE ${wrapped})
+    endif()
     add_test(NAME ${name} COMMAND ${name})
     set(labels ${folder} tsan)
     if(name MATCHES "onnx|refusals") # frameworks that are not instrumented
@@ -86,22 +108,14 @@ foreach(source ${sources})
         ENVIRONMENT "${environment}")
 endforeach()
 
-# tests/fault: calls that fail. The linker puts the functions of fault.c before those that it
-# wraps, so that the product has no hook for it.
+# tests/fault
 file(GLOB sources CONFIGURE_DEPENDS tests/fault/test_*.c)
-file(GLOB parts CONFIGURE_DEPENDS tests/fault/*.c)
-list(FILTER parts EXCLUDE REGEX "/test_[^/]*$")
-set(wrapped mem_alloc mem_zalloc mem_array mem_resize mem_strdup mem_free gp_arena_alloc
-    aligned_alloc free mmap munmap madvise memfd_create read write recv readv sendmsg accept4
-    epoll_ctl epoll_wait epoll_create1 eventfd timerfd_create socket bind listen connect poll
-    open pthread_create inotify_init1 inotify_add_watch clock_now_ns)
-list(TRANSFORM wrapped PREPEND -Wl,--wrap=)
 if(NOT CMOCKA OR NOT gp_server)
     set(sources "")
 endif()
 foreach(source ${sources})
     cmake_path(GET source STEM name)
-    gp_test_program(${name} ${source} ${parts} ${shared} ${gp_core} ${gp_server})
+    gp_test_program(${name} ${source} ${fault} ${shared} ${gp_core} ${gp_server})
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
     target_link_libraries(${name} PRIVATE ${CMOCKA})
     target_link_options(${name} PRIVATE ${wrapped})
