@@ -275,6 +275,62 @@ static void rows_are_those_of_the_first(void **state)
     tear_down();
 }
 
+#define TEN "1234567890"
+#define CUT "n" TEN TEN TEN TEN TEN TEN "123"
+#define LONG CUT "4567890"
+
+/* So that there is room for what was wanted. */
+static void long_names_are_cut(void **state)
+{
+    static const int64_t shape[] = {-1, 2};
+    static const struct gp_io input = {
+        .name = LONG, .dtype = GP_FLOAT32, .rank = 2, .shape = shape};
+    (void)state;
+    set_up(0);
+    fake.model.description.inputs = fake.model.description.outputs = &input;
+    fake.model.description.n_inputs = fake.model.description.n_outputs = 1;
+    give_a(LONG "x");
+    assert_refuses("no input is named \"" CUT "\"; the model has: " CUT " float32[-1,2]");
+    give_a(LONG);
+    give_a(LONG);
+    assert_refuses("input \"" CUT "\" came twice");
+    give_b(LONG);
+    assert_refuses("input \"" CUT "\" is int64[3]; the model wants float32[-1,2]");
+    give_a(LONG);
+    want(LONG "x");
+    assert_refuses("no output is named \"" CUT "\"; the model has: " CUT
+                   " float32[-1,2]");
+    tear_down();
+    set_up(0);
+    static const struct gp_io two[] = {
+        {.name = "a", .dtype = GP_FLOAT32, .flags = GP_IO_ANY_RANK},
+        {.name = LONG, .dtype = GP_FLOAT32, .flags = GP_IO_ANY_RANK}};
+    fake.model.description.inputs = two;
+    fake.model.description.n_inputs = 2;
+    give_a("a");
+    assert_refuses("input \"" CUT "\" is missing; the model wants: a float32[...], " CUT
+                   " float32[...]");
+    tear_down();
+}
+
+/* As many as there is room for, and that there are more. */
+static void long_lists_are_cut(void **state)
+{
+    static const struct gp_io many[] = {
+        {.name = CUT, .dtype = GP_FLOAT32, .flags = GP_IO_ANY_RANK},
+        {.name = CUT "b", .dtype = GP_FLOAT32, .flags = GP_IO_ANY_RANK},
+        {.name = CUT "c", .dtype = GP_FLOAT32, .flags = GP_IO_ANY_RANK},
+        {.name = CUT "d", .dtype = GP_FLOAT32, .flags = GP_IO_ANY_RANK}};
+    (void)state;
+    set_up(0);
+    fake.model.description.inputs = many;
+    fake.model.description.n_inputs = 4;
+    give_a("x");
+    assert_refuses("no input is named \"x\"; the model has: " CUT " float32[...], " CUT
+                   " float32[...], " CUT " float32[...], ...");
+    tear_down();
+}
+
 static void deadline_and_config_go_to_the_engine(void **state)
 {
     const struct gp_call *call = &asking.inference.run.engine_run.call;
@@ -300,6 +356,8 @@ int main(void)
         cmocka_unit_test(engines_may_take_what_is_not_described),
         cmocka_unit_test(each_keeps_its_type),
         cmocka_unit_test(rows_are_those_of_the_first),
+        cmocka_unit_test(long_names_are_cut),
+        cmocka_unit_test(long_lists_are_cut),
         cmocka_unit_test(deadline_and_config_go_to_the_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

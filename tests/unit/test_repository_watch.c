@@ -1,5 +1,6 @@
 /* When a repository is looked at again. The kernel's news are real, the clock is the test's. */
 #include "base/clock.h"
+#include "entries.h"
 #include "model/repository_watch.h"
 #include "skipping.h"
 #include "temp_tree.h"
@@ -204,6 +205,24 @@ static void link_is_turned(void **state)
     assert_news();
 }
 
+/* One instance of inotify serves all the time, and nothing is left at the end. */
+static void no_descriptor_is_left(void **state)
+{
+    (void)state;
+    const size_t n = count_entries("/proc/self/fd");
+    struct stat root;
+    begin(tree_root);
+    assert_int_equal(stat(tree_root, &root), 0);
+    for (int i = 0; i < 3; i++) {
+        tree_folder(i == 0 ? "/a" : i == 1 ? "/b" : "/c");
+        assert_news();
+        assert_int_equal(count_entries("/proc/self/fd"), n + 1);
+        assert_true(watch.device == root.st_dev && watch.inode == root.st_ino);
+    }
+    repository_watch_finish(&watch);
+    assert_int_equal(count_entries("/proc/self/fd"), n);
+}
+
 static void moved_out(void **state)
 {
     (void)state;
@@ -278,7 +297,8 @@ static void too_many_folders(void **state)
     }
     begin(tree_root);
     assert_true(repository_watch_has_trouble(&watch, &err));
-    assert_non_null(strstr(err.message, "has too many folders; it is looked at every"));
+    assert_non_null(
+        strstr(err.message, "has too many folders; it is looked at every 60000 ms"));
     assert_false(repository_watch_has_trouble(&watch, &err));
     assert_int_equal(watch.fd, -1);
     tree_folder("/0/new");
@@ -293,9 +313,16 @@ static void too_many_folders(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(time_alone),       TEST(folders_and_files), TEST(reading_and_writing),
-        TEST(config_map),       TEST(replaced),          TEST(link_is_turned),
-        TEST(moved_out),        TEST(not_there_yet),     TEST(overflow),
+        TEST(time_alone),
+        TEST(folders_and_files),
+        TEST(reading_and_writing),
+        TEST(config_map),
+        TEST(replaced),
+        TEST(link_is_turned),
+        TEST(no_descriptor_is_left),
+        TEST(moved_out),
+        TEST(not_there_yet),
+        TEST(overflow),
         TEST(too_many_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
