@@ -1,6 +1,7 @@
 #include "model/load.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/parallel.h"
 #include "model/contents.h"
 #include "model/warm_up.h"
@@ -15,6 +16,17 @@ struct model *load_warm_up(struct model *model, const struct gp_model_options *o
         return model;
     model_close(model);
     return NULL;
+}
+
+/* Opens the version's model, and warms it up. */
+static struct model *open_version(const struct model_host *host,
+                                  const struct model_entry *entry,
+                                  const struct model_version *version, const char *path,
+                                  struct gp_error *err)
+{
+    struct gp_model_options options = *entry->options;
+    options.path = path;
+    return load_warm_up(model_open(host, &options, version->number, err), &options, err);
 }
 
 static void say_ready(const struct model_host *host, const struct model_entry *entry,
@@ -33,12 +45,9 @@ enum gp_status load_version(struct models *models, const struct model_host *host
                             struct model_entry *entry, struct model_version *version,
                             const char *path, struct gp_error *err)
 {
-    struct gp_model_options options = *entry->options;
-    options.path = path;
     models_set_state(models, version, MODEL_LOADING, NULL);
     host->close_left(host->left_context); /* room for this one */
-    struct model *model =
-        load_warm_up(model_open(host, &options, version->number, err), &options, err);
+    struct model *model = open_version(host, entry, version, path, err);
     if (!model) {
         log_line(host->log, GP_LOG_ERROR, "%s version %" PRIu64 " does not load%s: %s",
                  entry->name, version->number,
@@ -74,10 +83,18 @@ enum gp_status load_changed(struct models *models, const struct model_host *host
     return has_changed ? load_entry(models, host, entry, err) : GP_OK;
 }
 
+/* --- several --- */
+
 struct loading {
     struct models *models;
     const struct model_host *host;
     const struct load *loads;
+    /* Of those that are served together. */
+    struct opened {
+        struct model *model;
+        struct gp_error error;
+    } * opened;
+    atomic_bool has_failed;
 };
 
 static void load_one(void *context, size_t i)
@@ -93,8 +110,63 @@ static void load_one(void *context, size_t i)
 void load_several(struct models *models, const struct model_host *host,
                   const struct load *loads, size_t n, unsigned n_threads)
 {
-    struct loading loading = {models, host, loads};
+    struct loading loading = {.models = models, .host = host, .loads = loads};
     parallel_each(n_threads, n, load_one, &loading);
+}
+
+static void open_one(void *context, size_t i)
+{
+    struct loading *loading = context;
+    const struct load *load = &loading->loads[i];
+    struct opened *opened = &loading->opened[i];
+    if (atomic_load(&loading->has_failed))
+        return;
+    opened->model = open_version(loading->host, load->entry, load->version, load->path,
+                                 &opened->error);
+    if (!opened->model)
+        atomic_store(&loading->has_failed, true);
+}
+
+/* The last one first: so they are listed by name. */
+static void serve_all(const struct loading *loading, size_t n)
+{
+    for (size_t i = n; i-- > 0;) {
+        const struct load *load = &loading->loads[i];
+        load->version->fingerprint = load->path ? load_fingerprint(load->path) : 0;
+        models_publish(loading->models, load->version, loading->opened[i].model);
+    }
+}
+
+static enum gp_status close_all(const struct loading *loading, size_t n,
+                                struct gp_error *err)
+{
+    size_t first = 0;
+    for (size_t i = n; i-- > 0;)
+        if (loading->opened[i].model)
+            model_close(loading->opened[i].model);
+        else if (loading->opened[i].error.status != GP_OK)
+            first = i;
+    const struct gp_error *why = &loading->opened[first].error;
+    return gp_error_set(err, why->status, "model \"%s\": %s",
+                        loading->loads[first].entry->name, why->message);
+}
+
+enum gp_status load_together(struct models *models, const struct model_host *host,
+                             const struct load *loads, size_t n, unsigned n_threads,
+                             struct gp_error *err)
+{
+    struct loading loading = {.models = models, .host = host, .loads = loads};
+    enum gp_status status = GP_OK;
+    loading.opened = mem_array(n, sizeof *loading.opened);
+    if (!loading.opened)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for the models");
+    parallel_each(n_threads, n, open_one, &loading);
+    if (atomic_load(&loading.has_failed))
+        status = close_all(&loading, n, err);
+    else
+        serve_all(&loading, n);
+    mem_free(loading.opened);
+    return status;
 }
 
 uint64_t load_fingerprint(const char *path)

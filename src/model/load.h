@@ -30,9 +30,15 @@ struct load {
     const char *path;
 };
 
-/* The same for n versions, on at most n_threads threads. */
+/* The same for n versions, on at most n_threads threads, each for itself. */
 void load_several(struct models *models, const struct model_host *host,
                   const struct load *loads, size_t n, unsigned n_threads);
+
+/* Opens n versions likewise, and serves all of them once all are open; or none, if one fails: *err is
+ * that of the first. Neither their states nor the log tell of it. */
+enum gp_status load_together(struct models *models, const struct model_host *host,
+                             const struct load *loads, size_t n, unsigned n_threads,
+                             struct gp_error *err);
 
 /* A number that changes when the file, or a file of the folder, changes; 0 if it is unknown. */
 uint64_t load_fingerprint(const char *path);

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/parallel.h"
 #include "base/place.h"
 #include "model/configure.h"
 #include "model/load.h"
@@ -141,90 +140,36 @@ enum gp_status loader_declare(struct loader *loader,
     return GP_OK;
 }
 
-/* Declared models that are opened together. */
-struct joint_opening {
-    const struct loader *loader;
-    struct declared {
-        struct model_entry *entry;
-        struct model_version *version;
-        struct model *model;
-        struct gp_error error;
-    } * all;
-    size_t n;
-    atomic_bool has_failed;
-};
-
-static void open_declared(void *context, size_t i)
+/* Those that are declared, or only those with a path. NULL if memory is short. */
+static struct load *list_declared(struct models *models, bool has_repository, size_t *n)
 {
-    struct joint_opening *opening = context;
-    struct declared *one = &opening->all[i];
-    const struct gp_model_options *options = one->entry->options;
-    struct gp_error *err = &one->error;
-    if (atomic_load(&opening->has_failed))
-        return;
-    one->model =
-        load_warm_up(model_open(&opening->loader->host, options, 1, err), options, err);
-    if (!one->model)
-        atomic_store(&opening->has_failed, true);
-}
-
-static bool list_declared(struct loader *loader, bool has_repository,
-                          struct joint_opening *opening)
-{
-    struct models *models = loader->models;
-    opening->all = mem_array(models->n_entries + 1, sizeof *opening->all);
-    for (size_t i = 0; opening->all && i < models->n_entries; i++) {
+    struct load *loads = mem_array(models->n_entries, sizeof *loads);
+    *n = 0;
+    for (size_t i = 0; loads && i < models->n_entries; i++) {
         struct model_entry *entry = models->entries[i];
-        struct declared *one = &opening->all[opening->n];
-        if (has_repository && !entry->options->path)
+        const char *path = entry->options->path;
+        if (has_repository && !path)
             continue;
-        one->entry = entry;
-        one->version = models_version(models, entry, 1);
-        if (!one->version)
-            return false;
-        opening->n++;
-    }
-    return opening->all;
-}
-
-static enum gp_status publish_declared(struct loader *loader,
-                                       const struct joint_opening *opening,
-                                       struct gp_error *err)
-{
-    const struct declared *failed = NULL;
-    for (size_t i = opening->n; i-- > 0;)
-        if (opening->all[i].error.status != GP_OK)
-            failed = &opening->all[i];
-    if (failed)
-        gp_error_set(err, failed->error.status, "model \"%s\": %s", failed->entry->name,
-                     failed->error.message);
-    for (size_t i = opening->n; i-- > 0;) { /* they are listed the last one first */
-        struct declared *one = &opening->all[i];
-        if (!one->model)
-            continue;
-        if (failed) {
-            model_close(one->model);
-            continue;
+        struct model_version *version = models_version(models, entry, 1);
+        if (!version) {
+            mem_free(loads);
+            return NULL;
         }
-        const char *path = one->entry->options->path;
-        one->version->fingerprint = path ? load_fingerprint(path) : 0;
-        models_publish(loader->models, one->version, one->model);
+        loads[(*n)++] = (struct load){.entry = entry, .version = version, .path = path};
     }
-    return failed ? err->status : GP_OK;
+    return loads;
 }
 
 enum gp_status loader_open_declared(struct loader *loader, bool has_repository,
                                     struct gp_error *err)
 {
-    struct joint_opening opening = {.loader = loader};
-    enum gp_status status = GP_NO_MEMORY;
-    if (list_declared(loader, has_repository, &opening)) {
-        parallel_each(loader->host.n_cores, opening.n, open_declared, &opening);
-        status = publish_declared(loader, &opening, err);
-    } else {
-        gp_error_set(err, status, "no memory for the models");
-    }
-    mem_free(opening.all);
+    size_t n;
+    struct load *loads = list_declared(loader->models, has_repository, &n);
+    if (!loads)
+        return gp_error_set(err, GP_NO_MEMORY, "no memory for the models");
+    const enum gp_status status =
+        load_together(loader->models, &loader->host, loads, n, loader->host.n_cores, err);
+    mem_free(loads);
     return status;
 }
 
