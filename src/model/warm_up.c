@@ -87,7 +87,6 @@ static void begin_request(struct warm_up_thread *thread)
     inference->deadline_ns = inference->arrived_ns + thread->warm_up->limit_ns;
     inference->inputs = NULL;
     inference->wanted = NULL;
-    inference->error = (struct gp_error){0};
 }
 
 static void end_request(struct warm_up_thread *thread)
