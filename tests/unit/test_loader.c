@@ -125,6 +125,23 @@ static void a_load_that_fails_leaves_it_unloaded(void **state)
                   "a version 1 is ready: loaded in * ms, warmed up in * ms\n");
 }
 
+/* However many have left since the last time. */
+static void all_that_have_left_are_closed(void **state)
+{
+    static const char *const names[] = {"a", "b", "c"};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        loading_open(names[i], NULL);
+        load_retire_all(&loading.f->models, &loading.loader.host,
+                        models_entry(&loading.f->models, names[i]));
+    }
+    assert_int_equal(loading.f->poller.n_needed, 3);
+    loading_start();
+    stop();
+    assert_int_equal(loading.f->poller.n_needed, 0);
+    assert_null(loading.f->models.open);
+}
+
 /* --- reload --- */
 
 static void only_what_has_changed_is_loaded_anew(void **state)
@@ -281,6 +298,7 @@ int main(void)
         LOADER_TEST(a_name_is_unknown),
         LOADER_TEST(a_load_that_fails_leaves_the_one_before),
         LOADER_TEST(a_load_that_fails_leaves_it_unloaded),
+        LOADER_TEST(all_that_have_left_are_closed),
         LOADER_TEST(only_what_has_changed_is_loaded_anew),
         LOADER_TEST(a_hangup_reloads),
         LOADER_TEST(options_are_taken_or_refused),

@@ -48,8 +48,9 @@ static enum gp_status fill_table(void *arg, struct gp_error *err)
         status = models_set_default(&models, "a", err);
     if (status == GP_OK)
         status = models_set_options(&models, entry, &options, err);
-    if (status == GP_OK && !models_version(&models, entry, 1))
-        status = gp_error_set(err, GP_NO_MEMORY, "no version");
+    for (uint64_t number = 1; number < 3 && status == GP_OK; number++)
+        if (!models_version(&models, entry, number))
+            status = gp_error_set(err, GP_NO_MEMORY, "no version");
     assert_int_equal(models.n_entries, entry != NULL);
     models_finish(&models);
     return status;
@@ -136,6 +137,40 @@ static enum gp_status open_declared(void *arg, struct gp_error *err)
     return with_loader(false, err);
 }
 
+/* --- requests --- */
+
+static bool is_not_left(const struct inference *inference)
+{
+    (void)inference;
+    return false;
+}
+
+/* Of the model `arg`, whose inputs are a and b. */
+static enum gp_status bind(void *arg, struct gp_error *err)
+{
+    static const int64_t one[] = {1};
+    static const char *const outputs[] = {"x", "y", "x"};
+    static const char byte;
+    const struct gp_tensor inputs[] = {
+        {.name = "b", .dtype = GP_INT8, .rank = 1, .shape = one, .data = &byte},
+        {.name = "a", .dtype = GP_INT8, .rank = 1, .shape = one, .data = &byte}};
+    const struct gp_request request = {
+        .call = {
+            .inputs = inputs, .n_inputs = 2, .output_names = outputs, .n_outputs = 3}};
+    struct inference inference = {.model = arg,
+                                  .arena = gp_arena_create(),
+                                  .is_left = is_not_left,
+                                  .request = &request};
+    if (!inference.arena)
+        return gp_error_set(err, GP_NO_MEMORY, "no arena");
+    engine_run_init(&inference.run.engine_run, loading.f->host.pool, inference.arena);
+    if (!model_bind(&inference) || !model_settle(&inference))
+        *err = inference.error;
+    engine_run_finish(&inference.run.engine_run);
+    gp_arena_destroy(inference.arena);
+    return err->status;
+}
+
 /* --- warm-ups --- */
 
 static enum gp_status warm_up(const char *what, struct gp_error *err)
@@ -184,6 +219,11 @@ static void each_is_told(void **state)
     FAILS_EACH(open_function, NULL);
     FAILS_EACH(open_lone, NULL);
     FAILS_EACH(open_declared, NULL);
+    struct model *model = model_open(
+        &loading.f->host, &(struct gp_model_options){.engine = fixture_engine("telling")},
+        1, NULL);
+    FAILS_EACH(bind, model);
+    model_close(model);
 }
 
 static void a_warm_up_fails_whole(void **state)
@@ -232,6 +272,44 @@ static void a_thread_that_is_missing_is_told(void **state)
     assert_error(GP_UNAVAILABLE, "cannot make a thread to load models: *");
     assert_int_equal(loading_order(LOADER_LOAD, "a"), GP_UNAVAILABLE);
     loading_start();
+}
+
+/* From then on only time counts. */
+static void what_cannot_be_watched_is_told(void **state)
+{
+    static const struct {
+        unsigned calls;
+        int error;
+        const char *message;
+    } cases[] = {
+        {FAULT_INOTIFY_INIT, EMFILE,
+         "cannot watch the repository *: *(raise fs.inotify.max_user_instances); it is "
+         "looked at every 7000 ms"},
+        {FAULT_INOTIFY_INIT, ENFILE,
+         "cannot watch the repository *: Too many open files in system; it is*"},
+        {FAULT_INOTIFY_ADD, ENOSPC, "*(raise fs.inotify.max_user_watches); it is*"},
+        {FAULT_INOTIFY_ADD, ENOMEM, "*: Cannot allocate memory; it is*"},
+        {FAULT_INOTIFY_ADD, EACCES, NULL}, /* a look says why */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct repository_watch watch;
+        repository_watch_init(&watch, tree_root, 7000);
+        fault_begin(&(struct fault){.calls = cases[i].calls, .error = cases[i].error});
+        assert_int_equal(repository_watch_wait(&watch, CLOCK_S), 0);
+        assert_int_equal(fault_end(), 1);
+        assert_int_equal(repository_watch_has_trouble(&watch, &loading.err),
+                         cases[i].message != NULL);
+        assert_int_equal(watch.has_given_up, cases[i].message != NULL);
+        assert_int_equal(watch.fd < 0, cases[i].message != NULL);
+        if (cases[i].message)
+            assert_error(GP_UNAVAILABLE, cases[i].message);
+        repository_watch_looked(&watch, CLOCK_S, true);
+        assert_int_equal(repository_watch_wait(&watch, 9 * CLOCK_S), 0);
+        assert_int_equal(watch.fd < 0, cases[i].message != NULL);
+        assert_false(repository_watch_has_trouble(&watch, &loading.err));
+        repository_watch_finish(&watch);
+    }
 }
 
 static void a_loader_needs_a_descriptor(void **state)
@@ -324,6 +402,7 @@ int main(void)
         TEST(each_is_told),
         TEST(a_warm_up_fails_whole),
         TEST(a_thread_that_is_missing_is_told),
+        TEST(what_cannot_be_watched_is_told),
         TEST(a_loader_needs_a_descriptor),
         TEST(later_looks_make_up_for_it),
     };

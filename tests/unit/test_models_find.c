@@ -92,6 +92,9 @@ static void without_a_name_it_is_the_default(void **state)
     assert_finds(f, "/", model);
     assert_int_equal(models_set_default(&f->models, "b", &err), GP_OK);
     assert_finds(f, "/", other);
+    assert_int_equal(models_set_default(&f->models, "c", &err), GP_INVALID);
+    assert_finds(f, "/", other); /* as before */
+    assert_string_equal(f->models.default_name, "b");
     assert_int_equal(models_set_default(&f->models, NULL, &err),
                      GP_OK); /* which of two? */
     assert_refuses(f, "/", GP_NOT_FOUND, none);

@@ -48,6 +48,18 @@ static void news_bring_the_next_look_forward(void **state)
     assert_int_equal(sync_wait_ms(&following.sync), REPOSITORY_WATCH_SETTLE_MS);
 }
 
+static void what_cannot_be_watched_is_said_once(void **state)
+{
+    (void)state;
+    assert_int_equal(sync_fixture_init(tree_root), GP_OK);
+    assert_logged(&following.log, "m version 1 is ready*\n");
+    gp_error_set(&following.sync.watch.trouble, GP_UNAVAILABLE, "cannot watch %s", "it");
+    assert_int_equal(sync_wait_ms(&following.sync), REPOSITORY_WATCH_POLL_MS);
+    assert_logged(&following.log, "warning: cannot watch it\n");
+    (void)sync_wait_ms(&following.sync);
+    assert_logged(&following.log, "");
+}
+
 /* --- another --- */
 
 static void the_first_look_has_to_succeed(void **state)
@@ -107,9 +119,9 @@ static void another_is_looked_at_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(without_one_there_is_no_look),  TEST(news_bring_the_next_look_forward),
-        TEST(the_first_look_has_to_succeed), TEST(only_the_defaults_may_be_others),
-        TEST(another_is_looked_at_at_once),
+        TEST(without_one_there_is_no_look),        TEST(news_bring_the_next_look_forward),
+        TEST(what_cannot_be_watched_is_said_once), TEST(the_first_look_has_to_succeed),
+        TEST(only_the_defaults_may_be_others),     TEST(another_is_looked_at_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
