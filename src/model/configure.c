@@ -144,13 +144,20 @@ static void retire_others(struct change *change, struct model_entry *entry)
     }
 }
 
-/* Of a model outside of the repository. */
+/* Of a model outside of the repository: it does not serve what its options said the last time. */
+static bool has_failed(const struct model_entry *entry)
+{
+    return !entry->versions || entry->versions->error.status != GP_OK;
+}
+
+/* Likewise. */
 static void open_entry(struct change *change, struct model_entry *entry, bool is_anew)
 {
     struct gp_error err = {0};
     enum gp_status status = GP_OK;
     if (entry->is_unloaded)
         return;
+    is_anew = is_anew || has_failed(entry);
     if (atomic_load(change->host->is_ending))
         status = gp_error_set(&err, GP_UNAVAILABLE, "the server is ending");
     else if (is_anew)

@@ -1,6 +1,7 @@
 /* New options where there is a repository, or was, or will be: what is opened anew, what goes, and what
  * is refused. */
 #include "model/configure.h"
+#include "recorded.h"
 #include "sync_fixture.h"
 
 #include <stdio.h>
@@ -260,6 +261,31 @@ static void the_first_failure_is_told(void **state)
     assert_string_equal(following.f->models.by_default->name, "b");
 }
 
+/* The same options are not served, and not said to be, until it loads. */
+static void one_that_failed_is_tried_again(void **state)
+{
+    (void)state;
+    list("a");
+    assert_takes(NULL, NULL);
+    models[0].n_slots = 2;
+    models[0].warm_up = tree_path("/.request");
+    list("b")->warm_up = models[0].warm_up;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(configure(NULL, NULL), GP_INVALID);
+        assert_false(is_refused);
+        assert_non_null(strstr(following.err.message, "model \"a\": warm-up: cannot"));
+        assert_serves("a 1  b");
+        assert_int_equal(models_newest(entry_of("a"))->model->slots.n, 1);
+    }
+    recorded_put("/.request", "input0", 0, NULL);
+    assert_takes(NULL, NULL);
+    assert_serves("a 1  b 1");
+    assert_int_equal(models_newest(entry_of("a"))->model->slots.n, 2);
+    struct model *a = hold_model("a");
+    assert_takes(NULL, NULL);
+    assert_true(still_serves("a", a));
+}
+
 /* It has its model's name until there are several. */
 static void a_lone_model_needs_no_name(void **state)
 {
@@ -295,6 +321,7 @@ int main(void)
         TEST(a_repository_has_to_be_there),
         TEST(the_default_model_has_to_be_somewhere),
         TEST(the_first_failure_is_told),
+        TEST(one_that_failed_is_tried_again),
         TEST(a_lone_model_needs_no_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
