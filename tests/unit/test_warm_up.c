@@ -1,5 +1,6 @@
 /* What a model runs before it is served: an engine that takes notes. */
 #include "base/clock.h"
+#include "entries.h"
 #include "model/warm_up.h"
 #include "net/poller.h"
 #include "recorded.h"
@@ -25,6 +26,8 @@ static struct {
     bool hangs;        /* until it is cancelled */
     atomic_bool is_cancelled;
     atomic_bool ends_host; /* once it runs */
+    size_t
+        n_entries; /* of /proc/self/task: slot 1 fails once there are no more; 0: it does not */
 } engine;
 
 static struct pool *pool;
@@ -82,6 +85,11 @@ static enum gp_status take_run(void *handle, uint32_t slot, const struct gp_call
     }
     if (engine.hangs)
         return hang(call, e);
+    if (slot == 1 && engine.n_entries) {
+        while (count_entries("/proc/self/task") > engine.n_entries)
+            (void)usleep(1000);
+        return gp_error_set(e, GP_ENGINE, "nor this one");
+    }
     if (n == engine.fails_at)
         return gp_error_set(e, GP_ENGINE, "not this one");
     return gp_outputs_alloc(outputs, 0, GP_FLOAT32, shape, 1, e) ? GP_OK : e->status;
@@ -298,6 +306,17 @@ static void failing_run(void **state)
     assert_int_equal(atomic_load(&engine.n_runs[1]), 0);
 }
 
+/* The thread of the other slot has ended with its failure when this one fails. */
+static void the_first_failure_is_told(void **state)
+{
+    (void)state;
+    make_model(&rows, 1, 2);
+    engine.fails_at = 1;
+    engine.n_entries = count_entries("/proc/self/task") + 1;
+    assert_fails("3", GP_ENGINE, "warm-up request 1 of 3: not this one");
+    assert_int_equal(atomic_load(&engine.n_runs[1]), 1);
+}
+
 static void hanging_run(void **state)
 {
     (void)state;
@@ -403,6 +422,7 @@ int main(void)
         TEST(too_large),
         TEST(without_inputs_and_unchecked),
         TEST(failing_run),
+        TEST(the_first_failure_is_told),
         TEST(hanging_run),
         TEST(ending_host),
         TEST(slot_that_is_lost),
