@@ -23,6 +23,8 @@ struct script {
     int n_runs;
     int n_cancels;
     int n_engaged; /* threads that were */
+    uint32_t n_free_cores;
+    bool writes_outputs;
 };
 
 struct fixture {
@@ -46,6 +48,9 @@ static enum gp_status run_script(void *handle, uint32_t slot, const struct gp_ca
     (void)slot, (void)outputs;
     script->n_runs++;
     script->n_engaged = atomic_load(&f->poller.n_engaged);
+    script->n_free_cores = call->n_free_cores;
+    script->writes_outputs =
+        fake_inference_of(call)->inference.run.engine_run.writes_outputs;
     assert_int_equal(gp_call_on_cancel(call, count_cancel, script), GP_OK);
     turned_clock_add(script->takes_ns);
     if (script->is_watched)
@@ -327,6 +332,39 @@ static void only_what_runs_is_stopped_and_once(void **state)
     end(&f);
 }
 
+/* All but those on which others run, and never less than its own. */
+static void a_run_is_told_of_free_cores(void **state)
+{
+    static const struct {
+        int n_others;
+        uint32_t n_free;
+    } cases[] = {{0, 4}, {1, 3}, {3, 1}, {4, 1}, {9, 1}};
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    f.model.host.n_cores = 4;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        atomic_fetch_add(&f.poller.n_engaged, cases[i].n_others);
+        run_alone(&f, 0, GP_OK, NULL);
+        assert_int_equal(f.script.n_free_cores, cases[i].n_free);
+        atomic_fetch_sub(&f.poller.n_engaged, cases[i].n_others);
+    }
+    end(&f);
+}
+
+static void an_engine_may_write_all_of_its_outputs(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    run_alone(&f, 0, GP_OK, NULL);
+    assert_false(f.script.writes_outputs);
+    f.model.model.description.flags = GP_WRITES_OUTPUTS | GP_ANY_INPUTS;
+    run_alone(&f, 0, GP_OK, NULL);
+    assert_true(f.script.writes_outputs);
+    end(&f);
+}
+
 /* For whom the watcher may have to wake others: those that are no short runs, on threads that poll. */
 static void long_runs_are_counted(void **state)
 {
@@ -361,6 +399,8 @@ int main(void)
         cmocka_unit_test(a_run_stays_with_its_slots_thread),
         cmocka_unit_test(the_watcher_stops_runs),
         cmocka_unit_test(only_what_runs_is_stopped_and_once),
+        cmocka_unit_test(a_run_is_told_of_free_cores),
+        cmocka_unit_test(an_engine_may_write_all_of_its_outputs),
         cmocka_unit_test(long_runs_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
