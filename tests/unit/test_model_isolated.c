@@ -137,6 +137,22 @@ static void news_are_taken_once_it_is_served(void **state)
     await_restarts(model, 1);
 }
 
+static void children_look_for_engines_where_the_host_does(void **state)
+{
+    char folder[4096];
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "%s/lib/graphpipe-test",
+                   getenv("GP_BUILD_DIR"));
+    const struct gp_model_options options = {
+        .engine = "telling", .isolate = 1, .n_slots = 1};
+    assert_null(model_open(&f->host, &options, 1, &err));
+    f->host.engine_dir = folder;
+    struct model *model = model_open(&f->host, &options, 1, &err);
+    if (!model)
+        fail_msg("%s", err.message);
+    model_close(model);
+}
+
 /* An engine that is a Python program runs in no other way. */
 static void a_script_is_isolated(void **state)
 {
@@ -163,6 +179,7 @@ int main(void)
         TEST(each_slot_is_a_child),
         TEST(a_child_that_ended_is_replaced),
         TEST(news_are_taken_once_it_is_served),
+        TEST(children_look_for_engines_where_the_host_does),
         TEST(a_script_is_isolated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

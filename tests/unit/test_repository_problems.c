@@ -62,6 +62,22 @@ static void unreadable(void **state)
     assert_int_equal(chmod(tree_path("/bert"), 0700), 0);
 }
 
+/* It is no model for that, so that the file beside it would be out of place. */
+static void unreadable_beside_a_model(void **state)
+{
+    (void)state;
+    const uid_t me = geteuid();
+    tree_put("/net.onnx", "");
+    tree_folder("/shut");
+    assert_int_equal(chmod(tree_root, 0755), 0);
+    assert_int_equal(chmod(tree_path("/net.onnx"), 0644), 0);
+    assert_int_equal(chmod(tree_path("/shut"), 0), 0);
+    assert_int_equal(seteuid(me ? me : 65534), 0);
+    assert_found("model 1: cannot read */shut: Permission denied*\n");
+    assert_int_equal(seteuid(me), 0);
+    assert_int_equal(chmod(tree_path("/shut"), 0700), 0);
+}
+
 static void bad_names(void **state)
 {
     (void)state;
@@ -325,14 +341,19 @@ static void replaced_meanwhile(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        REPOSITORY_TEST(no_repository),  REPOSITORY_TEST(unreadable),
-        REPOSITORY_TEST(bad_names),      REPOSITORY_TEST(names),
-        REPOSITORY_TEST(bad_versions),   REPOSITORY_TEST(links),
-        REPOSITORY_TEST(strays),         REPOSITORY_TEST(too_much),
-        REPOSITORY_TEST(too_many_files), REPOSITORY_TEST(too_many_names),
-        REPOSITORY_TEST(long_paths),     REPOSITORY_TEST(replaced_meanwhile),
-        REPOSITORY_TEST(too_many_files), REPOSITORY_TEST(too_many_names),
-        REPOSITORY_TEST(long_paths),     REPOSITORY_TEST(replaced_meanwhile),
+        REPOSITORY_TEST(no_repository),
+        REPOSITORY_TEST(unreadable),
+        REPOSITORY_TEST(unreadable_beside_a_model),
+        REPOSITORY_TEST(bad_names),
+        REPOSITORY_TEST(names),
+        REPOSITORY_TEST(bad_versions),
+        REPOSITORY_TEST(links),
+        REPOSITORY_TEST(strays),
+        REPOSITORY_TEST(too_much),
+        REPOSITORY_TEST(too_many_files),
+        REPOSITORY_TEST(too_many_names),
+        REPOSITORY_TEST(long_paths),
+        REPOSITORY_TEST(replaced_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
