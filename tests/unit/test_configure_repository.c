@@ -4,7 +4,9 @@
 #include "recorded.h"
 #include "sync_fixture.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 enum { MOST = 4 };
 
@@ -194,10 +196,14 @@ static void a_file_that_has_changed_is_loaded(void **state)
     struct model *a = hold_model("a");
     assert_takes(NULL, NULL);
     assert_true(still_serves("a", a));
-    a = hold_model("a");
-    tree_put("/.a", "12");
-    assert_takes(NULL, NULL);
-    assert_false(still_serves("a", a));
+    static const struct timespec times[][2] = {{{.tv_sec = 5}, {.tv_sec = 5}},
+                                               {{.tv_sec = 9}, {.tv_sec = 9}}};
+    for (int i = 0; i < 2; i++) { /* an older one first, then a younger one */
+        a = hold_model("a");
+        assert_int_equal(utimensat(AT_FDCWD, tree_path("/.a"), times[i], 0), 0);
+        assert_takes(NULL, NULL);
+        assert_false(still_serves("a", a));
+    }
 }
 
 /* --- what is refused --- */
