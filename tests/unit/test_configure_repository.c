@@ -304,8 +304,9 @@ static void a_lone_model_needs_no_name(void **state)
     assert_takes(NULL, NULL);
     assert_true(still_serves("a", a));
     assert_true(entry_of("a")->is_unnamed);
-    models[0].name = "a";
     list("b");
+    assert_turns_down(NULL, NULL, GP_INVALID, "a model has no name");
+    models[0].name = "a";
     assert_takes(NULL, NULL);
     assert_false(entry_of("a")->is_unnamed);
     n_models = 1;

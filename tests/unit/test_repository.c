@@ -253,6 +253,7 @@ static void settled(void **state)
     assert_false(
         catalog_is_settled(&before, "bert", &fixture.catalog.models[0].versions[0]));
     assert_null(catalog_find(&fixture.catalog, "bert", 3));
+    assert_null(catalog_find(&fixture.catalog, "bert", 0));
     assert_null(catalog_find(&fixture.catalog, "other", 1));
     assert_ptr_equal(catalog_find(&fixture.catalog, "bert", 2),
                      &fixture.catalog.models[0].versions[1]);
