@@ -92,9 +92,10 @@ static void models_of_the_repository_replace_the_listed_ones(void **state)
     tree_put("/b/1/model.onnx", "one");
     tree_put("/b/2/model.onnx", "two");
     models[0] = models[1];
+    models[0].n_newest = 2;
     n_models = 1;
     assert_takes(tree_root, NULL);
-    assert_serves("b 2  m 1");
+    assert_serves("b 2 1  m 1");
     assert_true(entry_of("b")->is_declared);
     assert_false(entry_of("m")->is_declared);
     n_models = 0;

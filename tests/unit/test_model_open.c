@@ -259,6 +259,8 @@ static void a_function_has_the_metadata_that_is_given(void **state)
         assert_string_equal(m->version, i ? "v1" : "");
         assert_string_equal(m->description, i ? "a function" : "");
         assert_string_equal(m->server, "graphpipe " GP_VERSION);
+        assert_int_equal(m->n_inputs, 1);
+        assert_int_equal(m->n_outputs, 1);
         assert_string_equal(m->inputs->name, i ? "p" : "input0");
         assert_string_equal(m->outputs->name, i ? "q" : "output0");
         assert_int_equal(model->description.flags, i ? 0 : GP_ANY_INPUTS);

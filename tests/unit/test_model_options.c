@@ -164,20 +164,16 @@ static void a_copy_shares_nothing(void **state)
     const char *list[] = {texts[0], texts[1]};
     uint64_t versions[] = {7, 8};
     struct gp_model_alias aliases[] = {{alias, 7}, {alias, 8}};
-    struct gp_model_options given = {.name = name,
-                                     .path = path,
-                                     .engine = engine,
-                                     .engine_options = list,
-                                     .n_engine_options = 2,
-                                     .inputs = list,
-                                     .n_inputs = 2,
-                                     .outputs = list,
-                                     .n_outputs = 2,
-                                     .versions = versions,
-                                     .n_versions = 2,
-                                     .aliases = aliases,
-                                     .n_aliases = 2,
-                                     .warm_up = warm_up};
+    struct gp_model_options given = sample();
+    given.name = name;
+    given.path = path;
+    given.engine = engine;
+    given.warm_up = warm_up;
+    given.engine_options = given.inputs = given.outputs = list;
+    given.versions = versions;
+    given.n_versions = 2;
+    given.aliases = aliases;
+    given.n_aliases = 2;
     struct gp_arena *arena = gp_arena_create();
     const struct gp_model_options *copy = model_options_copy(arena, &given);
     name[0] = path[1] = engine[0] = warm_up[0] = alias[0] = texts[0][0] = texts[1][2] =

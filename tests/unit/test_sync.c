@@ -112,6 +112,22 @@ static void follow_policy(const struct gp_model_options *policy, const char *wan
     assert_serves(wanted);
 }
 
+static void test_the_first_look_loads_all(void **state)
+{
+    enum { N_MORE = 40 };
+    (void)state;
+    following.f->host.n_cores = 2;
+    for (int i = 0; i < N_MORE; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "/n%02d/1/model.onnx", i);
+        tree_put(path, "one");
+    }
+    assert_int_equal(sync_fixture_init(tree_root), GP_OK);
+    assert_int_equal(following.f->models.n_entries, 1 + N_MORE);
+    for (size_t i = 0; i <= N_MORE; i++)
+        assert_int_equal(following.f->models.entries[i]->versions->state, MODEL_READY);
+}
+
 static void test_newest_versions_are_served(void **state)
 {
     (void)state;
@@ -253,6 +269,7 @@ int main(void)
         SYNC_TEST(test_two_looks_miss_what_is_gone),
         SYNC_TEST(test_repository_that_cannot_be_read_changes_nothing),
         SYNC_TEST(test_only_what_has_changed_is_loaded_anew),
+        BEGUN_TEST(test_the_first_look_loads_all),
         BEGUN_TEST(test_newest_versions_are_served),
         BEGUN_TEST(test_named_versions_are_served),
         SYNC_TEST(test_version_goes_when_its_successor_is_ready),
