@@ -8,6 +8,7 @@
 #include "turned_clock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 static const char *echo;
@@ -375,6 +376,22 @@ static unsigned look_failing(struct models *models, unsigned from)
     return n_hit;
 }
 
+static void a_fingerprint_leaves_nothing(void **state)
+{
+    static const char *const paths[] = {"/m/saved_model.pb", "/m", "/none"};
+    (void)state;
+    tree_put("/m/saved_model.pb", "1");
+    for (int i = 0; i < 3; i++)
+        for (unsigned from = 0, n_hit = 1; n_hit; from++) {
+            const long n_live = fault_n_live();
+            fault_begin(
+                &(struct fault){.calls = FAULT_MEMORY, .from = from, .error = ENOMEM});
+            (void)load_fingerprint(tree_path(paths[i]));
+            n_hit = fault_end();
+            assert_int_equal(fault_n_live(), n_live);
+        }
+}
+
 static void later_looks_make_up_for_it(void **state)
 {
     struct models models = {0};
@@ -385,8 +402,12 @@ static void later_looks_make_up_for_it(void **state)
     turned_clock_set(100 * CLOCK_S);
     models_init(&models);
     loading.loader.models = &models;
-    while (look_failing(&models, from))
+    (void)look_failing(&models, UINT_MAX); /* what the table keeps, it has then */
+    const long n_live = fault_n_live();
+    while (look_failing(&models, from)) {
+        assert_int_equal(fault_n_live(), n_live);
         from++;
+    }
     print_message("sync_init: %u allocations\n", from);
     assert_true(from > 0);
     loading.loader.models = &loading.f->models;
@@ -404,6 +425,7 @@ int main(void)
         TEST(a_thread_that_is_missing_is_told),
         TEST(what_cannot_be_watched_is_told),
         TEST(a_loader_needs_a_descriptor),
+        TEST(a_fingerprint_leaves_nothing),
         TEST(later_looks_make_up_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
