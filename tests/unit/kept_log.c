@@ -45,3 +45,11 @@ void assert_logged(struct log *log, const char *wanted)
     text_finish(&lines);
     text_finish(&all);
 }
+
+bool kept_log_has(struct log *log, const char *text)
+{
+    pthread_mutex_lock(&log->lock);
+    const bool has_it = log->pending.size_bytes && strstr(log->pending.data, text);
+    pthread_mutex_unlock(&log->lock);
+    return has_it;
+}

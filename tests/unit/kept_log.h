@@ -12,4 +12,7 @@ void kept_log_end(struct log *log);
  * stands for anything. */
 void assert_logged(struct log *log, const char *wanted);
 
+/* Whether one of them has this in it. */
+bool kept_log_has(struct log *log, const char *text);
+
 #endif

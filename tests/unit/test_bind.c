@@ -157,6 +157,10 @@ static void without_names_they_are_the_defaults(void **state)
         give_b("");
     assert_refuses("3 tensors came without names; the model has 2 default inputs: " HAS);
     assert_refuses("0 tensors came without names; the model has 2 default inputs: " HAS);
+    fake.model.n_default_inputs = 1;
+    give_a("");
+    give_b("");
+    assert_refuses("2 tensors came without names; the model has 1 default input: " HAS);
     tear_down();
 }
 

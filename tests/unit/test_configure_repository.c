@@ -268,6 +268,18 @@ static void the_first_failure_is_told(void **state)
     assert_string_equal(following.f->models.by_default->name, "b");
 }
 
+#define TEN "1234567890"
+#define CUT "n" TEN TEN TEN TEN TEN TEN "123"
+
+static void a_long_name_leaves_room_for_why(void **state)
+{
+    (void)state;
+    list(CUT TEN)->warm_up = "/none";
+    list("b");
+    assert_int_equal(configure(NULL, NULL), GP_INVALID);
+    assert_non_null(strstr(following.err.message, "model \"" CUT "\": warm-up: cannot"));
+}
+
 /* The same options are not served, and not said to be, until it loads. */
 static void one_that_failed_is_tried_again(void **state)
 {
@@ -329,6 +341,7 @@ int main(void)
         TEST(a_repository_has_to_be_there),
         TEST(the_default_model_has_to_be_somewhere),
         TEST(the_first_failure_is_told),
+        TEST(a_long_name_leaves_room_for_why),
         TEST(one_that_failed_is_tried_again),
         TEST(a_lone_model_needs_no_name),
     };

@@ -142,6 +142,24 @@ static void all_that_have_left_are_closed(void **state)
     assert_null(loading.f->models.open);
 }
 
+/* Though nobody asks for anything. */
+static void the_last_user_wakes_the_thread(void **state)
+{
+    (void)state;
+    struct model *model = loading_open("a", NULL);
+    assert_true(model_hold(model));
+    loading_start();
+    assert_int_equal(loading_order(LOADER_UNLOAD, "a"), GP_OK);
+    assert_int_equal(loading_order(LOADER_UNLOAD, "b"), GP_NOT_FOUND);
+    (void)usleep(10000); /* it sleeps by now, most likely */
+    assert_false(kept_log_has(&loading.log, "is closed"));
+    model_drop(model);
+    for (int i = 0; !kept_log_has(&loading.log, "a version 1 is closed"); i++) {
+        assert_true(i < PATIENCE_MS);
+        (void)usleep(1000);
+    }
+}
+
 /* --- reload --- */
 
 static void only_what_has_changed_is_loaded_anew(void **state)
@@ -275,6 +293,8 @@ static void the_end_waits_for_nobody(void **state)
     command(&third, LOADER_LOAD, "3");
     loader_hang_up(&loading.loader);
     loader_hurry(&loading.loader);
+    assert_int_equal(loading_order(LOADER_LOAD, "a"), GP_UNAVAILABLE); /* at once */
+    assert_error(GP_UNAVAILABLE, "the server does not run");
     stop();
     assert_string_equal(done, "123");
     assert_int_equal(first.command.error.status, GP_UNAVAILABLE);
@@ -299,6 +319,7 @@ int main(void)
         LOADER_TEST(a_load_that_fails_leaves_the_one_before),
         LOADER_TEST(a_load_that_fails_leaves_it_unloaded),
         LOADER_TEST(all_that_have_left_are_closed),
+        LOADER_TEST(the_last_user_wakes_the_thread),
         LOADER_TEST(only_what_has_changed_is_loaded_anew),
         LOADER_TEST(a_hangup_reloads),
         LOADER_TEST(options_are_taken_or_refused),

@@ -186,15 +186,15 @@ static enum gp_status warm_up(const char *what, struct gp_error *err)
 }
 
 /* Blocks may be taken by one thread and given back by another. */
-static void warm_up_failing(const char *what)
+static void warm_up_failing(const char *what, unsigned n)
 {
     unsigned from = 0, n_hit;
     assert_int_equal(warm_up(what, NULL), GP_OK); /* what the pool keeps, it has then */
     do {
         struct gp_error err = {0};
         const long n_live = fault_n_live();
-        fault_begin(
-            &(struct fault){.calls = FAULT_MEMORY, .from = from, .error = ENOMEM});
+        fault_begin(&(struct fault){
+            .calls = FAULT_MEMORY, .from = from, .n = n, .error = ENOMEM});
         const enum gp_status status = warm_up(what, &err);
         n_hit = fault_end();
         assert_int_equal(status, n_hit ? GP_NO_MEMORY : GP_OK);
@@ -231,11 +231,13 @@ static void a_warm_up_fails_whole(void **state)
 {
     char recorded[600];
     (void)state;
-    warm_up_failing("2");
     recorded_put("/many/a", "input0", 1, NULL);
     recorded_put("/many/b", "input0", 1, NULL);
     (void)snprintf(recorded, sizeof recorded, "%s", tree_path("/many"));
-    warm_up_failing(recorded);
+    for (unsigned n = 0; n < 2; n++) {
+        warm_up_failing("2", n);
+        warm_up_failing(recorded, n);
+    }
 }
 
 /* --- threads --- */

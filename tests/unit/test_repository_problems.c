@@ -174,6 +174,7 @@ static void links(void **state)
     tree_link("/r/good/6/data/more", "../../../../.out");
     tree_put("/r/ring/1/model.onnx", "");
     tree_link("/r/ring/1/up", "..");
+    tree_link("/r/good/docs/out", "../../../.out"); /* is no version */
     tree_put("/r/net/net.onnx", ""); /* is a model, whatever lies beside it */
     tree_link("/r/net/out", "../../.out");
     tree_link("/r/rr", "../r23");

@@ -53,9 +53,10 @@ static void what_cannot_be_watched_is_said_once(void **state)
     (void)state;
     assert_int_equal(sync_fixture_init(tree_root), GP_OK);
     assert_logged(&following.log, "m version 1 is ready*\n");
-    gp_error_set(&following.sync.watch.trouble, GP_UNAVAILABLE, "cannot watch %s", "it");
+    gp_error_set(&following.sync.watch.trouble, GP_UNAVAILABLE, "%s",
+                 "cannot watch 100%d");
     assert_int_equal(sync_wait_ms(&following.sync), REPOSITORY_WATCH_POLL_MS);
-    assert_logged(&following.log, "warning: cannot watch it\n");
+    assert_logged(&following.log, "warning: cannot watch 100%d\n");
     (void)sync_wait_ms(&following.sync);
     assert_logged(&following.log, "");
 }
