@@ -177,10 +177,13 @@ static void links(void **state)
     tree_link("/r/good/docs/out", "../../../.out"); /* is no version */
     tree_put("/r/net/net.onnx", ""); /* is a model, whatever lies beside it */
     tree_link("/r/net/out", "../../.out");
+    tree_put("/r/called/model.onnx", "");
+    tree_link("/r/called/out", "../../.out");
     tree_link("/r/rr", "../r23");
     tree_folder("/r23"); /* the root's name is a prefix of it */
     assert_int_equal(fixture_look(tree_path("/r")), GP_OK);
     assert_shows(
+        "called 1: the symbolic link */r/called/out leads out*\n"
         "good 1 /r/good/1/model.onnx\n"
         "good 3: the symbolic link */r/good/3/model.onnx leads out of the repository, to "
         "*/.out/1/model.onnx: copy or mount that into the repository\n"
