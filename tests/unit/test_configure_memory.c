@@ -59,6 +59,8 @@ static bool configure_failing(unsigned from, unsigned n)
         assert_int_equal(status, GP_NO_MEMORY);
         assert_true(following.err.message[0]);
         assert_true(!is_refused || !following.sync.path); /* then nothing has changed */
+    } else {
+        assert_non_null(following.sync.path);
     }
     assert_leads_to_a_model("/");
     return is_hit;
