@@ -4,8 +4,10 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -101,6 +103,80 @@ static void what_is_too_much(void **state)
     assert_int_equal(defaults_set(&server, &more, &err), GP_INVALID);
 }
 
+/* Some descriptors are for other things than connections. */
+static void connections_leave_descriptors_to_others(void **state)
+{
+    static const struct {
+        rlim_t limit;
+        uint32_t n_most;
+    } cases[] = {{127, 63}, {128, 64}, {129, 65}, {200, 136}};
+    struct gp_server_options few = {.size_bytes = sizeof few};
+    struct rlimit before;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct rlimit limit = {cases[i].limit, before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(set(NULL)->max_connections, cases[i].n_most);
+        few.max_connections = cases[i].n_most - 1;
+        assert_int_equal(set(&few)->max_connections, cases[i].n_most - 1);
+        few.max_connections = cases[i].n_most + 1;
+        assert_int_equal(set(&few)->max_connections, cases[i].n_most);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+/* The caller's are borrowed. */
+static void texts_are_copied(void **state)
+{
+    char engine_dir[] = "dir", worker[] = "worker", first[] = "a.example:80",
+         second[] = "[::1]";
+    const char *hosts[] = {first, second};
+    const struct gp_server_options given = {.size_bytes = sizeof given,
+                                            .engine_dir = engine_dir,
+                                            .worker = worker,
+                                            .allow_hosts = hosts,
+                                            .n_allow_hosts = 2};
+    (void)state;
+    const struct gp_server_options *o = set(&given);
+    engine_dir[0] = worker[0] = first[0] = second[0] = 'x';
+    hosts[0] = hosts[1] = NULL;
+    assert_string_equal(o->engine_dir, "dir");
+    assert_string_equal(o->worker, "worker");
+    assert_string_equal(o->allow_hosts[0], "a.example:80");
+    assert_string_equal(o->allow_hosts[1], "[::1]");
+    assert_null(set(NULL)->engine_dir);
+    assert_null(server.options.worker);
+}
+
+static void hosts_are_names(void **state)
+{
+    static const char *const bad[] = {"", "a/b", "u@a", "a b", "a,b", "http://a"};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const char *const hosts[] = {"good", bad[i]};
+        const struct gp_server_options given = {
+            .size_bytes = sizeof given, .allow_hosts = hosts, .n_allow_hosts = 2};
+        char begin[64];
+        (void)snprintf(begin, sizeof begin, "--allow-host is \"%s\"; wanted ", bad[i]);
+        assert_int_equal(defaults_set(&server, &given, &err), GP_INVALID);
+        assert_memory_equal(err.message, begin, strlen(begin));
+    }
+}
+
+/* Half of what there is, unless it is set. */
+static void how_large_the_pool_is(void **state)
+{
+    char words[PLACE_WORDS_BYTES];
+    (void)state;
+    server.place = (struct place){.memory_bytes = 4096, .memory_from = "memory.max"};
+    assert_int_equal(defaults_pool_bytes(&server, words), 2048);
+    assert_string_equal(words, "half of memory.max");
+    server.options.pool_bytes = 8192;
+    assert_int_equal(defaults_pool_bytes(&server, words), 8192);
+    assert_string_equal(words, "--pool");
+}
+
 /* A caller of 0.1 has a shorter struct, and says no size; one of a later version a longer one. */
 static void other_versions(void **state)
 {
@@ -149,6 +225,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_left_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_too_much, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(connections_leave_descriptors_to_others, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(texts_are_copied, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(hosts_are_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(how_large_the_pool_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_versions, set_up, tear_down),
         cmocka_unit_test(where_it_listens),
     };

@@ -1,0 +1,312 @@
+/* Servers that are made, and those that are not: what the options reach, and why they are refused. */
+#include "base/clock.h"
+#include "base/place.h"
+#include "base/process.h"
+
+#include "live.h"
+#include "scene.h"
+#include "served.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#define MIB ((uint64_t)1 << 20)
+
+/* --- refusals --- */
+
+static enum gp_status run_nothing(void *self, const struct gp_call *call,
+                                  struct gp_outputs *outputs, struct gp_error *err)
+{
+    (void)self, (void)call, (void)outputs;
+    return gp_error_set(err, GP_ENGINE, "nothing");
+}
+
+/* With that message, and without a thread or a descriptor that is left. */
+static void assert_refused(const struct gp_server_options *options, bool is_function,
+                           enum gp_status status, const char *message)
+{
+    struct gp_error err = {GP_OK, ""};
+    struct process_usage usage_before, usage_after;
+    assert_true(process_usage(&usage_before));
+    struct gp_server *server =
+        is_function ? gp_server_create_function(run_nothing, NULL, options, &err)
+                    : gp_server_create(options, &err);
+    assert_null(server);
+    assert_string_equal(err.message, message);
+    assert_int_equal(err.status, status);
+    assert_true(process_usage(&usage_after));
+    assert_int_equal(usage_after.n_threads, usage_before.n_threads);
+    assert_int_equal(usage_after.n_fds, usage_before.n_fds);
+    if (is_function) /* whoever does not ask why is told nothing */
+        assert_null(gp_server_create_function(run_nothing, NULL, options, NULL));
+}
+
+static void functions_that_are_refused(void **state)
+{
+    static const char *const hosts[] = {"a.example", "http://b.example"};
+    const struct gp_server_options good = live_options();
+    struct gp_server_options o = good;
+    struct gp_error err;
+    (void)state;
+    o.isolate = 1;
+    assert_refused(&o, true, GP_INVALID,
+                   "a function of this process cannot be isolated from it");
+    o = good;
+    o.max_body_bytes = (uint64_t)GP_MAX_MESSAGE_BYTES + 1;
+    assert_refused(
+        &o, true, GP_INVALID,
+        "the limit on bodies is 2147483648 bytes; the format ends at 2147483647");
+    o = good;
+    o.default_model = "other";
+    assert_refused(&o, true, GP_INVALID,
+                   "the default model is \"other\", and none is named so");
+    o = good;
+    o.allow_hosts = hosts;
+    o.n_allow_hosts = 2;
+    assert_refused(&o, true, GP_INVALID,
+                   "--allow-host is \"http://b.example\"; wanted the name of a host, as "
+                   "clients write it in a URL: NAME, NAME:PORT or [IPV6]");
+    struct gp_server *server = gp_server_create_function(run_nothing, NULL, &good, &err);
+    assert_non_null(server);
+    char words[256];
+    (void)snprintf(words, sizeof words,
+                   "cannot listen on %s: Address already in use; another program has it "
+                   "(another --listen?)",
+                   good.listen[0]);
+    assert_refused(&good, true, GP_IO, words);
+    gp_server_destroy(server);
+}
+
+static void models_that_are_refused(void **state)
+{
+    struct gp_model_options models[2] = {{.size_bytes = sizeof *models},
+                                         {.size_bytes = sizeof *models}};
+    struct gp_server_options o = live_options();
+    (void)state;
+    models[0].engine = models[1].engine = "echo";
+    o.models = models;
+    o.n_models = 2;
+    models[0].name = models[1].name = "twin";
+    assert_refused(&o, false, GP_INVALID, "two models are named \"twin\"");
+    models[1].name = NULL;
+    assert_refused(&o, false, GP_INVALID, "a model has no name");
+    models[1].name = "ui";
+    assert_refused(
+        &o, false, GP_INVALID,
+        "a model cannot be called \"ui\", which is a route of the server: choose "
+        "another name");
+    o.n_models = 1;
+    models[0].name = "a/b";
+    assert_refused(
+        &o, false, GP_INVALID,
+        "\"a/b\" cannot be a model's name: wanted letters, digits, \".\", \"_\" "
+        "and \"-\", with a letter or digit first");
+    o.n_models = 0;
+    o.repository = "/nosuch";
+    struct gp_error err;
+    assert_null(gp_server_create(&o, &err));
+    assert_non_null(strstr(err.message, "/nosuch"));
+}
+
+/* The address space ends before that; the remedy is an eighth of what is left, which varies by what
+ * else the process maps. */
+static void pools_that_do_not_fit(void **state)
+{
+    const uint64_t size_bytes = (uint64_t)1 << 60;
+    const uint64_t most_mib = place_addresses_left() / 8 / MIB;
+    struct gp_server_options o = live_options();
+    struct gp_error err;
+    char words[PLACE_WORDS_BYTES], begin[512];
+    unsigned long long remedy_mib = 0;
+    (void)state;
+    o.pool_bytes = size_bytes;
+    assert_null(gp_server_create_function(run_nothing, NULL, &o, &err));
+    assert_int_equal(err.status, GP_NO_MEMORY);
+    (void)snprintf(begin, sizeof begin, "cannot make the pool of %" PRIu64 " MiB: %s",
+                   size_bytes / MIB, place_explain(ENOMEM, words));
+    assert_memory_equal(err.message, begin, strlen(begin));
+    assert_int_equal(
+        sscanf(err.message + strlen(begin), ", or set --pool %lluMiB", &remedy_mib), 1);
+    assert_in_range(remedy_mib, most_mib - most_mib / 8, most_mib + most_mib / 8);
+}
+
+/* --- what is made --- */
+
+static void each_listener_has_its_address(void **state)
+{
+    char other[80];
+    struct gp_server_options o = live_options();
+    (void)state;
+    (void)snprintf(other, sizeof other, "%s-2", o.listen[0]);
+    const char *const listen[] = {other, "127.0.0.1:0", o.listen[0]};
+    struct gp_error err;
+    o.listen = listen;
+    o.n_listen = 3;
+    struct gp_server *server = gp_server_create_function(run_nothing, NULL, &o, &err);
+    assert_non_null(server);
+    assert_string_equal(gp_server_address(server, 0), listen[0]);
+    assert_memory_equal(gp_server_address(server, 1), "http://127.0.0.1:", 17);
+    assert_string_equal(gp_server_address(server, 2), listen[2]);
+    assert_null(gp_server_address(server, 3));
+    assert_null(gp_server_address(server, 4));
+    gp_server_destroy(server);
+    gp_server_destroy(NULL);
+}
+
+static void options_reach_what_they_are_for(void **state)
+{
+    struct gp_server_options o = live_options();
+    struct live live;
+    (void)state;
+    o.n_pollers = 3;
+    o.n_slots = 4;
+    o.max_waiting = 5;
+    o.max_connections = 6;
+    o.hang_timeout_ms = 7;
+    o.engine_dir = "some/where";
+    o.worker = "some/program";
+    o.model_name = "m";
+    o.log_format = GP_LOG_JSON;
+    live_create(&live, &o);
+    const struct gp_server *server = live.server;
+    const struct model *model = server->models.open;
+    assert_int_equal(server->models.n_counting, 24);
+    assert_int_equal(model->slots.n, 4);
+    assert_int_equal(model->slots.max_waiting, 5);
+    assert_int_equal(server->connections.n_most, 6);
+    assert_int_equal(model->host->hang_timeout_ms, 7);
+    assert_string_equal(model->host->engine_dir, o.engine_dir);
+    assert_string_equal(model->host->worker, o.worker);
+    assert_int_equal(model->host->n_cores, server->place.n_cores);
+    assert_string_equal(model->metadata.name, "m");
+    assert_int_equal(pool_count(server->pool).budget_bytes, o.pool_bytes);
+    log_line(&live.server->log, GP_LOG_INFO, "it");
+    assert_non_null(strstr(live_log(&live), "\"message\":\"it\"}\n"));
+    live_destroy(&live);
+}
+
+/* --- its events --- */
+
+static void fire_timer(struct scene *f)
+{
+    f->server->timers.source.serve(still_worker(&f->server->poller),
+                                   &f->server->timers.source);
+    scene_serve(f);
+}
+
+static size_t idle_bytes(struct scene *f)
+{
+    return pool_count(f->server->pool).idle_bytes;
+}
+
+static void memory_is_kept_for_half_a_minute(void **state)
+{
+    struct pool_buffer buffer;
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    assert_true(pool_take(f->server->pool, NULL, MIB, NULL, &buffer));
+    assert_true(pool_touch(f->server->pool, &buffer, MIB));
+    pool_give(f->server->pool, &buffer);
+    scene_turn_to(29999);
+    fire_timer(f);
+    assert_int_equal(idle_bytes(f), MIB);
+    scene_turn_to(30000);
+    fire_timer(f);
+    assert_int_equal(idle_bytes(f), 0);
+    scene_end(f);
+}
+
+static void the_timer_ends_what_is_late(void **state)
+{
+    (void)state;
+    struct scene *f = scene_begin(&(struct gp_server_options){.head_timeout_ms = 100});
+    struct visitor *visitor = scene_connect(f, 0, NULL);
+    scene_turn_to(99);
+    fire_timer(f);
+    scene_hear_nothing(f, visitor);
+    scene_turn_to(100);
+    fire_timer(f);
+    scene_hear(f, visitor, "");
+    assert_true(visitor->is_ended);
+    scene_end(f);
+}
+
+/* However often. */
+static void a_stop_drains(void **state)
+{
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    scene_serve(f);
+    assert_false(server_is_draining(f->server));
+    gp_server_stop(f->server);
+    gp_server_stop(f->server);
+    scene_serve(f);
+    assert_true(server_is_draining(f->server));
+    gp_server_stop(f->server);
+    scene_serve(f);
+    scene_end(f);
+}
+
+/* The thread that polls looks after the queue. */
+static void what_waits_too_long_is_taken_out_of_the_queue(void **state)
+{
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct poller *poller = &f->server->poller;
+    struct slots *slots = &f->server->models.open->slots;
+    struct visitor *first = scene_connect(f, 0, NULL);
+    struct visitor *second = scene_connect(f, 1, NULL);
+    scene_post(f, first, 8, "1", "");
+    assert_true(still_serve_one(poller)); /* it has the slot */
+    scene_post(f, second, 8, "1", "X-GraphPipe-Timeout-Ms: 10\r\n");
+    assert_true(still_serve_one(poller));
+    assert_int_equal(slots_n_waiting(slots), 1);
+    scene_turn_to(11);
+    assert_int_equal(poller->watch(poller->watch_context), 0);
+    assert_int_equal(slots_n_waiting(slots), 0);
+    scene_serve(f);
+    scene_hear(f, second, "HTTP/1.1 504 Gateway Timeout\r\n");
+    scene_hear(f, first, "HTTP/1.1 200 OK\r\n");
+    scene_end(f);
+}
+
+/* As if each of two models had a run for a second. */
+static void long_runs_are_counted(void **state)
+{
+    static const struct gp_model_options options = {.size_bytes = sizeof options,
+                                                    .name = "other"};
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct poller *poller = &f->server->poller;
+    struct model_entry *entry = served_entry(f->server, &options);
+    struct slots *both[] = {&f->server->models.open->slots,
+                            &served_version(f->server, entry, 1, 1)->slots};
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&both[i]->n_taken, 1);
+        atomic_store(&both[i]->all[0].began_ns, SCENE_NS - CLOCK_S);
+    }
+    assert_int_equal(poller->watch(poller->watch_context), 2);
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&both[i]->n_taken, 0);
+        atomic_store(&both[i]->all[0].began_ns, 0);
+    }
+    scene_end(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(functions_that_are_refused),
+        cmocka_unit_test(models_that_are_refused),
+        cmocka_unit_test(pools_that_do_not_fit),
+        cmocka_unit_test(each_listener_has_its_address),
+        cmocka_unit_test(options_reach_what_they_are_for),
+        cmocka_unit_test(memory_is_kept_for_half_a_minute),
+        cmocka_unit_test(the_timer_ends_what_is_late),
+        cmocka_unit_test(a_stop_drains),
+        cmocka_unit_test(what_waits_too_long_is_taken_out_of_the_queue),
+        cmocka_unit_test(long_runs_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
