@@ -129,7 +129,6 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
             gp_error_set(err, GP_NO_MEMORY, "no memory for a server");
         if (server) {
             gp_arena_destroy(server->arena);
-            pool_destroy(server->pool);
             log_end(&server->log);
         }
         mem_free(server);
