@@ -78,6 +78,45 @@ void child_signal(const struct child *child, int number)
     assert_int_equal(kill(child->pid, number), 0);
 }
 
+/* The number of that name in /proc/PID/status, which `format` reads. */
+static unsigned long read_status(const struct child *child, const char *name,
+                                 const char *format)
+{
+    char path[64], line[256];
+    unsigned long number = 0;
+    bool is_found = false;
+    (void)snprintf(path, sizeof path, "/proc/%ld/status", (long)child->pid);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (!is_found && fgets(line, sizeof line, file))
+        is_found = strncmp(line, name, strlen(name)) == 0 &&
+                   sscanf(line + strlen(name), format, &number) == 1;
+    fclose(file);
+    assert_true(is_found);
+    return number;
+}
+
+void child_await_taken(const struct child *child)
+{
+    for (int n_ms = 0; read_status(child, "ShdPnd:", "%lx"); n_ms++) {
+        assert_true(n_ms < CHILD_PATIENCE_MS);
+        poll(NULL, 0, 1);
+    }
+}
+
+unsigned child_count_threads(const struct child *child)
+{
+    return (unsigned)read_status(child, "Threads:", "%lu");
+}
+
+void child_await_threads(const struct child *child, unsigned n)
+{
+    for (int n_ms = 0; child_count_threads(child) > n; n_ms++) {
+        assert_true(n_ms < CHILD_PATIENCE_MS);
+        poll(NULL, 0, 1);
+    }
+}
+
 void child_exits(struct child *child, int wanted)
 {
     int status = 0;

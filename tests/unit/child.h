@@ -42,6 +42,13 @@ unsigned child_count(const struct child *child, const char *words);
 
 void child_signal(const struct child *child, int number);
 
+/* Until it has taken the signals that were sent to it. */
+void child_await_taken(const struct child *child);
+
+/* Its threads; until there are so many or fewer. */
+unsigned child_count_threads(const struct child *child);
+void child_await_threads(const struct child *child, unsigned n);
+
 /* Until it has ended, with this exit status. */
 void child_exits(struct child *child, int wanted);
 

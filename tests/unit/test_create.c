@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -91,7 +92,10 @@ static void models_that_are_refused(void **state)
     assert_refused(&o, false, GP_INVALID, "two models are named \"twin\"");
     models[1].name = NULL;
     assert_refused(&o, false, GP_INVALID, "a model has no name");
-    models[1].name = "ui";
+    models[0].name = NULL;
+    models[1].name = "twin";
+    assert_refused(&o, false, GP_INVALID, "a model has no name");
+    models[0].name = "ui";
     assert_refused(
         &o, false, GP_INVALID,
         "a model cannot be called \"ui\", which is a route of the server: choose "
@@ -129,6 +133,35 @@ static void pools_that_do_not_fit(void **state)
     assert_int_equal(
         sscanf(err.message + strlen(begin), ", or set --pool %lluMiB", &remedy_mib), 1);
     assert_in_range(remedy_mib, most_mib - most_mib / 8, most_mib + most_mib / 8);
+}
+
+/* However few there are: it says which limit is the reason, and leaves none behind. */
+static void servers_without_descriptors(void **state)
+{
+    const struct gp_server_options o = live_options();
+    struct rlimit before, few;
+    struct gp_server *server = NULL;
+    struct process_usage usage;
+    char limit[64];
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(process_usage(&usage));
+    few = before;
+    for (few.rlim_cur = usage.n_fds; !server; few.rlim_cur++) {
+        struct gp_error err = {GP_OK, ""};
+        struct process_usage after;
+        assert_in_range(few.rlim_cur, 0, usage.n_fds + 50);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        server = gp_server_create_function(run_nothing, NULL, &o, &err);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        (void)snprintf(limit, sizeof limit, "(ulimit -n is %lu: raise it)",
+                       (unsigned long)few.rlim_cur);
+        if (!server && !strstr(err.message, limit))
+            fail_msg("%s", err.message);
+        assert_true(process_usage(&after));
+        assert_true(server || after.n_fds == usage.n_fds);
+    }
+    gp_server_destroy(server);
 }
 
 /* --- what is made --- */
@@ -300,6 +333,7 @@ int main(void)
         cmocka_unit_test(functions_that_are_refused),
         cmocka_unit_test(models_that_are_refused),
         cmocka_unit_test(pools_that_do_not_fit),
+        cmocka_unit_test(servers_without_descriptors),
         cmocka_unit_test(each_listener_has_its_address),
         cmocka_unit_test(options_reach_what_they_are_for),
         cmocka_unit_test(memory_is_kept_for_half_a_minute),

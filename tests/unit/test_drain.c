@@ -242,6 +242,12 @@ static void it_makes_room_before_the_end(void **state)
     leave(f, 1);
     assert_int_equal(still_serve(&server->poller), 0); /* it was not paused */
     assert_false(server->is_finished);
+    join_as(f, 2, TIMER_BODY);
+    assert_true(connections_pause(&server->connections, &listener));
+    drain_begin(server, NULL);
+    leave(f, 2); /* for nobody any more */
+    assert_true(listener.is_paused);
+    assert_int_equal(still_serve(&server->poller), 0);
     server->listeners = NULL;
     close(listener.source.fd);
     end(f);

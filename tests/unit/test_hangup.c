@@ -5,7 +5,6 @@
 #include "child.h"
 #include "temp_tree.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -49,19 +48,6 @@ static int serve_rereading(void)
     return signals_serve(&with, &err) == GP_OK ? 0 : 4;
 }
 
-static unsigned count_threads(const struct child *child)
-{
-    char path[64];
-    unsigned n = 0;
-    (void)snprintf(path, sizeof path, "/proc/%ld/task", (long)child->pid);
-    DIR *folder = opendir(path);
-    assert_non_null(folder);
-    while (readdir(folder))
-        n++;
-    closedir(folder);
-    return n;
-}
-
 /* One at a time, and once more for all that came meanwhile. */
 static void a_hangup_reads_the_configuration_again(void **state)
 {
@@ -69,7 +55,7 @@ static void a_hangup_reads_the_configuration_again(void **state)
     (void)state;
     child_begin(&child, serve_rereading);
     close(child_connect(&child));
-    const unsigned n_threads = count_threads(&child);
+    const unsigned n_threads = child_count_threads(&child);
     child_signal(&child, SIGHUP);
     child_await(&child, "bad 0\n");
     for (int i = 0; i < 3; i++)
@@ -79,18 +65,17 @@ static void a_hangup_reads_the_configuration_again(void **state)
     child_signal(&child, SIGUSR1); /* these do nothing */
     child_signal(&child, SIGUSR2);
     child_order(&child, 'y');
-    for (int n_ms = 0; count_threads(&child) > n_threads; n_ms++) {
-        assert_true(n_ms < CHILD_PATIENCE_MS);
-        poll(NULL, 0, 1);
-    }
+    child_await_threads(&child, n_threads);
     assert_int_equal(child_count(&child, "bad "), 2);
     child.size = 0;
+    child.text[0] = '\0';
     child_signal(&child, SIGHUP);
     child_await(&child, "bad 0\n");
     child_signal(&child, SIGTERM);
     child_order(&child, 'y');
     child_exits(&child, 0);
     assert_int_equal(child_count(&child, "bad "), 1);
+    assert_int_equal(child_count(&child, "SIGHUP"), 0); /* no trouble with it */
 }
 
 static struct gp_server *create_for_file(const void *arg, struct gp_error *err)

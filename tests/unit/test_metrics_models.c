@@ -11,9 +11,12 @@ static void assert_family(struct gp_server *server, const char *name, const char
 {
     struct text text = {0}, lines = {0};
     struct gp_arena *arena = gp_arena_create();
+    struct counts *counts = server->models.entries[0]->counts;
+    const unsigned n_users = atomic_load(&counts->n_users);
     metrics_write(server, arena, &text);
     gp_arena_destroy(arena);
     assert_non_null(text.data);
+    assert_int_equal(atomic_load(&counts->n_users), n_users);
     text_puts(&lines, "");
     for (const char *at = text.data; *at; at += strcspn(at, "\n") + 1)
         if (strncmp(at, name, strlen(name)) == 0)

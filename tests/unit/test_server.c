@@ -4,6 +4,7 @@
 
 #include "live.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -87,9 +88,43 @@ static void models_are_unloaded_and_loaded_by_the_program(void **state)
     assert_asks(&live, "GET /a", "503", "model \"a\" is not ready: it is unloaded\n");
     assert_int_equal(gp_server_load(live.server, "a", &err), GP_OK);
     assert_asks(&live, "GET /a", "200", "{\n");
-    assert_int_equal(gp_server_load(live.server, "c", &err), GP_NOT_FOUND);
-    assert_string_equal(err.message, "no model is named \"c\"");
+    assert_int_equal(gp_server_load(live.server, "c%%", &err), GP_NOT_FOUND);
+    assert_string_equal(err.message, "no model is named \"c%%\"");
     assert_int_equal(gp_server_unload(live.server, "c", NULL), GP_NOT_FOUND);
+    end(&live);
+}
+
+struct unloading {
+    struct gp_server *server;
+    atomic_bool is_over;
+};
+
+static void *unload_a(void *arg)
+{
+    struct unloading *unloading = arg;
+    const enum gp_status status = gp_server_unload(unloading->server, "a", NULL);
+    atomic_store(&unloading->is_over, true);
+    return (void *)(uintptr_t)status;
+}
+
+/* The table is locked, so the loader is not done with it. */
+static void a_command_returns_once_it_is_done(void **state)
+{
+    const struct gp_server_options options = options_for_two();
+    struct live live;
+    pthread_t thread;
+    void *status;
+    (void)state;
+    begin(&live, &options);
+    struct unloading unloading = {.server = live.server};
+    pthread_mutex_lock(&live.server->models.lock);
+    assert_int_equal(pthread_create(&thread, NULL, unload_a, &unloading), 0);
+    poll(NULL, 0, 5); /* so that it surely waits; if it does not yet, all the same */
+    assert_false(atomic_load(&unloading.is_over));
+    pthread_mutex_unlock(&live.server->models.lock);
+    assert_int_equal(pthread_join(thread, &status), 0);
+    assert_int_equal((uintptr_t)status, GP_OK);
+    assert_asks(&live, "GET /a", "503", "model \"a\" is not ready: it is unloaded\n");
     end(&live);
 }
 
@@ -145,6 +180,8 @@ static void a_reload_takes_over_models_and_limits(void **state)
     assert_int_equal(gp_server_reload(live.server, &options, &err), GP_OK);
     assert_int_equal(live.server->max_body_bytes, 12345);
     assert_int_equal(live.server->timeout_ms, 678);
+    assert_int_equal(gp_server_reload(live.server, NULL, &err), GP_OK);
+    assert_int_equal(live.server->max_body_bytes, 12345);
     assert_asks(&live, "GET /a", "200", "{\n");
     assert_asks(&live, "GET /b", "404", "no model is named \"b\"; there are: a\n");
     end(&live);
@@ -215,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_are_unloaded_and_loaded_by_control),
         cmocka_unit_test(models_are_unloaded_and_loaded_by_the_program),
+        cmocka_unit_test(a_command_returns_once_it_is_done),
         cmocka_unit_test(several_models_are_listed),
         cmocka_unit_test(a_default_model_takes_what_it_is_told_to),
         cmocka_unit_test(a_reload_takes_over_models_and_limits),

@@ -2,6 +2,7 @@
 #include "server/signals.h"
 
 #include "base/clock.h"
+#include "base/process.h"
 #include "child.h"
 #include "live.h"
 #include "scene.h"
@@ -146,19 +147,21 @@ static void a_run_that_never_ends_does_not_hold_it_up(void **state)
     child_await(&child, "turned\n");
     child_signal(&child, SIGTERM);
     child_exits(&child, 1);
-    assert_non_null(strstr(child.text, "the drain limit of 30000 ms is over: cutting off "
-                                       "1 connection\n"));
-    const char *last = "1 request was still running at the end\n";
-    assert_string_equal(child.text + child.size - strlen(last), last);
+    /* what it logs may be lost: by such a clock nobody waits for that either */
+    assert_non_null(strstr(child.text, "1 request was still running at the end\n"));
     close(client);
 }
 
+/* Says how many threads there are without it. */
 static struct gp_server *create_server(const void *arg, struct gp_error *err)
 {
     struct gp_server_options options = child_options();
+    struct process_usage usage = {0};
     (void)arg;
     options.log_fd = STDERR_FILENO;
     options.log_level = GP_LOG_INFO;
+    (void)process_usage(&usage);
+    (void)dprintf(STDERR_FILENO, "threads %d\n", (int)usage.n_threads);
     return gp_server_create_function(run_on_order, NULL, &options, err);
 }
 
@@ -195,6 +198,65 @@ static void whatever_holds_it_up_it_ends(void **state)
     assert_non_null(strstr(child.text,
                            " error: the server did not end within a second after "
                            "the drain limit\n"));
+}
+
+/* --- after the run --- */
+
+static bool reread_on_order(const void *arg, struct gp_server *server)
+{
+    (void)arg, (void)server;
+    (void)dprintf(STDERR_FILENO, "reading\n");
+    (void)child_take_order();
+    return true;
+}
+
+static int serve_rereading(void)
+{
+    const struct signals_server with = {.create = create_server,
+                                        .reread = reread_on_order};
+    struct gp_error err;
+    return signals_serve(&with, &err) == GP_OK ? 0 : 4;
+}
+
+/* Ends the run by a route. What was begun by a signal is waited for, so the process has not ended. */
+static void begin_after_run(struct child *child)
+{
+    static const char request[] =
+        "POST /control/shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    char bytes[256];
+    child_begin(child, serve_rereading);
+    const int fd = child_connect(child);
+    child_signal(child, SIGHUP);
+    child_await(child, "reading\n");
+    assert_true(send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0);
+    while (recv(fd, bytes, sizeof bytes, 0) > 0) {
+    }
+    close(fd);
+    const int n = atoi(strstr(child->text, "threads ") + strlen("threads "));
+    child_await_threads(child,
+                        (unsigned)n + 2); /* with the log's, and the one that reads */
+}
+
+static void after_its_run_a_signal_waits_for_the_end(void **state)
+{
+    struct child child;
+    (void)state;
+    begin_after_run(&child);
+    child_signal(&child, SIGTERM);
+    child_await_taken(&child);
+    child_order(&child, 'g');
+    child_exits(&child, 0);
+}
+
+static void after_its_run_the_second_ends_it_too(void **state)
+{
+    struct child child;
+    (void)state;
+    begin_after_run(&child);
+    child_signal(&child, SIGTERM);
+    child_await_taken(&child);
+    child_signal(&child, SIGINT);
+    child_exits(&child, 128 + SIGINT);
 }
 
 /* --- what is left of it --- */
@@ -280,6 +342,8 @@ int main(void)
         cmocka_unit_test(what_cannot_be_made_fails),
         cmocka_unit_test(a_run_that_never_ends_does_not_hold_it_up),
         cmocka_unit_test(whatever_holds_it_up_it_ends),
+        cmocka_unit_test(after_its_run_a_signal_waits_for_the_end),
+        cmocka_unit_test(after_its_run_the_second_ends_it_too),
         cmocka_unit_test(the_signals_stay_blocked),
         cmocka_unit_test(why_it_does_not_start_is_printed),
         cmocka_unit_test(a_log_of_its_own_has_its_level),
