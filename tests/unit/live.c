@@ -49,6 +49,7 @@ void live_create(struct live *live, const struct gp_server_options *options)
     live->log_fd = fds[0];
     if (!live->server)
         fail_msg("%s", live->error.message);
+    assert_int_equal(live->error.status, GP_OK); /* there is none */
 }
 
 void live_destroy(struct live *live)

@@ -6,6 +6,7 @@
 #include "live.h"
 #include "scene.h"
 #include "served.h"
+#include "temp_tree.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -219,6 +220,76 @@ static void options_reach_what_they_are_for(void **state)
     live_destroy(&live);
 }
 
+static enum gp_status count_calls(void *self, const struct gp_call *call,
+                                  struct gp_outputs *outputs, struct gp_error *err)
+{
+    const int64_t n = 1;
+    int *n_calls = self;
+    (void)call;
+    (*n_calls)++;
+    return gp_outputs_alloc(outputs, 0, GP_UINT8, &n, 1, err) ? GP_OK : err->status;
+}
+
+/* On each of its slots; a model that fails then is not served. */
+static void a_model_is_warmed_up_before_it_is_served(void **state)
+{
+    static const int64_t shape[] = {1};
+    static const struct gp_io x = {
+        .name = "x", .shape = shape, .rank = 1, .dtype = GP_UINT8};
+    static const struct gp_metadata metadata = {
+        .inputs = &x, .n_inputs = 1, .outputs = &x, .n_outputs = 1};
+    struct gp_server_options o = live_options();
+    struct gp_error err;
+    int n_calls = 0;
+    (void)state;
+    o.metadata = &metadata;
+    o.n_slots = 2;
+    o.warm_up = "3";
+    struct gp_server *server = gp_server_create_function(count_calls, &n_calls, &o, &err);
+    if (!server)
+        fail_msg("%s", err.message);
+    assert_int_equal(n_calls, 6);
+    gp_server_destroy(server);
+    assert_null(gp_server_create_function(run_nothing, NULL, &o, &err));
+    assert_non_null(strstr(err.message, "nothing"));
+}
+
+/* Those that are not listed; with others for those that are. */
+static void models_of_a_repository_have_the_defaults(void **state)
+{
+    static const struct gp_model_options listed = {.size_bytes = sizeof listed,
+                                                   .name = "listed",
+                                                   .engine = "echo",
+                                                   .n_slots = 2},
+                                         defaults = {.size_bytes = sizeof defaults,
+                                                     .engine = "echo",
+                                                     .n_slots = 3};
+    struct gp_server_options o = live_options();
+    struct gp_error err;
+    (void)state;
+    tree_put("/listed/1/model", "one");
+    tree_put("/other/7/model", "seven");
+    o.repository = tree_root;
+    o.models = &listed;
+    o.n_models = 1;
+    o.model_defaults = &defaults;
+    o.engine = "nosuch";
+    struct gp_server *server = gp_server_create(&o, &err);
+    if (!server)
+        fail_msg("%s", err.message);
+    assert_int_equal(server->models.n_entries, 2);
+    const struct model *model = server->models.entries[0]->versions->model;
+    assert_string_equal(server->models.entries[0]->name, "listed");
+    assert_int_equal(model->slots.n, 2);
+    assert_int_equal(model->version, 1);
+    model = server->models.entries[1]->versions->model;
+    assert_string_equal(server->models.entries[1]->name, "other");
+    assert_int_equal(model->slots.n, 3);
+    assert_int_equal(model->version, 7);
+    assert_null(server->models.default_name);
+    gp_server_destroy(server);
+}
+
 /* --- its events --- */
 
 static void fire_timer(struct scene *f)
@@ -336,6 +407,9 @@ int main(void)
         cmocka_unit_test(servers_without_descriptors),
         cmocka_unit_test(each_listener_has_its_address),
         cmocka_unit_test(options_reach_what_they_are_for),
+        cmocka_unit_test(a_model_is_warmed_up_before_it_is_served),
+        cmocka_unit_test_setup_teardown(models_of_a_repository_have_the_defaults,
+                                        tree_make, tree_remove),
         cmocka_unit_test(memory_is_kept_for_half_a_minute),
         cmocka_unit_test(the_timer_ends_what_is_late),
         cmocka_unit_test(a_stop_drains),

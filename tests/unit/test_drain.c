@@ -295,6 +295,31 @@ static void whoever_waits_is_woken(void **state)
 
 /* --- past the limit --- */
 
+/* Logs into a pipe from now on; then reads what was logged, and ends that. */
+static int begin_log(struct fixture *f)
+{
+    struct gp_error err;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(log_begin(&f->server.log, fds[1], GP_LOG_WARNING, GP_LOG_TEXT, &err),
+                     GP_OK);
+    close(fds[1]);
+    return fds[0];
+}
+
+static void assert_logged(struct fixture *f, int fd, const char *words)
+{
+    char text[512];
+    log_end(&f->server.log);
+    const ssize_t n = read(fd, text, sizeof text - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    if (!strstr(text, words))
+        fail_msg("\"%s\"", text);
+    f->server.log.fd = 0;
+    close(fd);
+}
+
 static void enter(struct fixture *f, struct fake_inference *fake)
 {
     fake_inference_begin(fake, &f->model);
@@ -322,10 +347,14 @@ static void a_run_that_never_ends_is_told(void **state)
     for (int i = 0; i < N; i++)
         join_as(f, i, (enum timer_kind)i);
     drain_begin(&f->server, &f->askers[0].task);
+    const int log_fd = begin_log(f);
     turned_clock_add_at_each_look(CLOCK_MS);
     assert_int_equal(drain_wait(&f->server, &err), GP_DEADLINE);
     assert_string_equal(err.message, "6 requests were still running at the end");
     assert_true(clock_now_ns() >= BEGIN_NS + 700 * CLOCK_MS);
+    assert_logged(f, log_fd,
+                  " warning: the drain limit of 1000 ms is over: cutting off 6 "
+                  "connections\n");
     (void)still_serve(&f->server.poller);
     assert_int_equal(slots_run_end(slots, &running.inference.run), SLOT_ENDING);
     assert_int_equal(waiting.n_back, 1);
@@ -375,6 +404,7 @@ static void what_begins_after_the_limit_is_cut_off_too(void **state)
     late.inference.run.slot = running.inference.run.slot;
     join_as(f, 0, TIMER_BODY);
     f->server.options.drain_timeout_ms = 0;
+    const int log_fd = begin_log(f);
     assert_int_equal(pthread_create(&thread, NULL, wait_for_the_end, &f->server), 0);
     poll(NULL, 0, 10); /* as above */
     drain_begin(&f->server, NULL);
@@ -387,6 +417,8 @@ static void what_begins_after_the_limit_is_cut_off_too(void **state)
     assert_int_equal(slots_run_end(slots, &late.inference.run), SLOT_ENDING);
     leave(f, 0);
     assert_ends(thread);
+    assert_logged(f, log_fd,
+                  "the drain limit of 0 ms is over: cutting off 1 connection\n");
     (void)still_serve(&f->server.poller);
     slots_pass(slots, still_worker(&f->server.poller), running.inference.run.slot);
     fake_inference_end(&running);
