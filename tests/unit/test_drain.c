@@ -352,6 +352,7 @@ static void a_run_that_never_ends_is_told(void **state)
     assert_int_equal(drain_wait(&f->server, &err), GP_DEADLINE);
     assert_string_equal(err.message, "6 requests were still running at the end");
     assert_true(clock_now_ns() >= BEGIN_NS + 700 * CLOCK_MS);
+    assert_true(f->server.loader.is_ending); /* it hurries too */
     assert_logged(f, log_fd,
                   " warning: the drain limit of 1000 ms is over: cutting off 6 "
                   "connections\n");

@@ -2,7 +2,7 @@
  * cause. */
 #include "server/signals.h"
 
-#include "child.h"
+#include "forked.h"
 #include "temp_tree.h"
 
 #include <poll.h>
@@ -18,7 +18,7 @@ static enum gp_status run_nothing(void *self, const struct gp_call *call,
 
 static int serve_function(void)
 {
-    const struct gp_server_options options = child_options();
+    const struct gp_server_options options = forked_options();
     return gp_serve_function(run_nothing, NULL, &options);
 }
 
@@ -26,7 +26,7 @@ static int serve_function(void)
 
 static struct gp_server *create_server(const void *arg, struct gp_error *err)
 {
-    struct gp_server_options options = child_options();
+    struct gp_server_options options = forked_options();
     (void)arg;
     options.log_fd = STDERR_FILENO;
     options.log_level = GP_LOG_INFO;
@@ -37,7 +37,7 @@ static bool reread(const void *arg, struct gp_server *server)
 {
     (void)dprintf(STDERR_FILENO, "%s %d\n", (const char *)arg,
                   atomic_load(&server->metrics.has_bad_config));
-    return child_take_order() == 'y';
+    return forked_take_order() == 'y';
 }
 
 static int serve_rereading(void)
@@ -51,31 +51,31 @@ static int serve_rereading(void)
 /* One at a time, and once more for all that came meanwhile. */
 static void a_hangup_reads_the_configuration_again(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_rereading);
-    close(child_connect(&child));
-    const unsigned n_threads = child_count_threads(&child);
-    child_signal(&child, SIGHUP);
-    child_await(&child, "bad 0\n");
+    forked_begin(&child, serve_rereading);
+    close(forked_connect(&child));
+    const unsigned n_threads = forked_count_threads(&child);
+    forked_signal(&child, SIGHUP);
+    forked_await(&child, "bad 0\n");
     for (int i = 0; i < 3; i++)
-        child_signal(&child, SIGHUP);
-    child_order(&child, 'n');
-    child_await(&child, "bad 1\n");
-    child_signal(&child, SIGUSR1); /* these do nothing */
-    child_signal(&child, SIGUSR2);
-    child_order(&child, 'y');
-    child_await_threads(&child, n_threads);
-    assert_int_equal(child_count(&child, "bad "), 2);
+        forked_signal(&child, SIGHUP);
+    forked_order(&child, 'n');
+    forked_await(&child, "bad 1\n");
+    forked_signal(&child, SIGUSR1); /* these do nothing */
+    forked_signal(&child, SIGUSR2);
+    forked_order(&child, 'y');
+    forked_await_threads(&child, n_threads);
+    assert_int_equal(forked_count(&child, "bad "), 2);
     child.size = 0;
     child.text[0] = '\0';
-    child_signal(&child, SIGHUP);
-    child_await(&child, "bad 0\n");
-    child_signal(&child, SIGTERM);
-    child_order(&child, 'y');
-    child_exits(&child, 0);
-    assert_int_equal(child_count(&child, "bad "), 1);
-    assert_int_equal(child_count(&child, "SIGHUP"), 0); /* no trouble with it */
+    forked_signal(&child, SIGHUP);
+    forked_await(&child, "bad 0\n");
+    forked_signal(&child, SIGTERM);
+    forked_order(&child, 'y');
+    forked_exits(&child, 0);
+    assert_int_equal(forked_count(&child, "bad "), 1);
+    assert_int_equal(forked_count(&child, "SIGHUP"), 0); /* no trouble with it */
 }
 
 static struct gp_server *create_for_file(const void *arg, struct gp_error *err)
@@ -85,7 +85,7 @@ static struct gp_server *create_for_file(const void *arg, struct gp_error *err)
 
 static int serve_file(void)
 {
-    struct gp_server_options options = child_options();
+    struct gp_server_options options = forked_options();
     options.engine = "echo";
     options.model_path = tree_path("/model");
     options.log_fd = STDERR_FILENO;
@@ -97,16 +97,16 @@ static int serve_file(void)
 
 static void without_a_configuration_it_loads_what_changed(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
     tree_put("/model", "one");
-    child_begin(&child, serve_file);
-    child_await(&child, "graphpipe inspect");
+    forked_begin(&child, serve_file);
+    forked_await(&child, "graphpipe inspect");
     tree_put("/model", "another");
-    child_signal(&child, SIGHUP);
-    child_await(&child, "model version 1 is ready: loaded in ");
-    child_signal(&child, SIGTERM);
-    child_exits(&child, 0);
+    forked_signal(&child, SIGHUP);
+    forked_await(&child, "model version 1 is ready: loaded in ");
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 0);
 }
 
 /* --- orphans --- */
@@ -122,7 +122,7 @@ static pid_t make_orphan(void)
     if (parent == 0) {
         orphan = fork();
         if (orphan == 0)
-            for (char c = 1; c && (c = child_take_order()) && c != 'o';) {
+            for (char c = 1; c && (c = forked_take_order()) && c != 'o';) {
             }
         else
             (void)write(numbers[1], &orphan, sizeof orphan);
@@ -142,20 +142,20 @@ static int serve_as_subreaper(void)
 
 static void orphans_are_waited_for(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_as_subreaper);
-    child_await(&child, "graphpipe inspect");
+    forked_begin(&child, serve_as_subreaper);
+    forked_await(&child, "graphpipe inspect");
     const pid_t orphan = (pid_t)atoi(strstr(child.text, "orphan ") + 7);
     assert_true(orphan > 0);
     assert_int_equal(kill(orphan, 0), 0);
-    child_order(&child, 'o');
+    forked_order(&child, 'o');
     for (int n_ms = 0; kill(orphan, 0) == 0; n_ms++) {
-        assert_true(n_ms < CHILD_PATIENCE_MS);
+        assert_true(n_ms < FORKED_PATIENCE_MS);
         poll(NULL, 0, 1);
     }
-    child_signal(&child, SIGTERM);
-    child_exits(&child, 0);
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 0);
 }
 
 /* It ends on order; whoever made it may wait for it afterwards. */
@@ -164,7 +164,7 @@ static int serve_beside_a_child(void)
     int status = 0;
     const pid_t own = fork();
     if (own == 0) {
-        (void)child_take_order();
+        (void)forked_take_order();
         _exit(7);
     }
     const int served = serve_function();
@@ -174,14 +174,14 @@ static int serve_beside_a_child(void)
 
 static void other_children_are_left_to_who_made_them(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_beside_a_child);
-    child_await(&child, "graphpipe inspect");
-    child_order(&child, 'o');
-    child_signal(&child, SIGCHLD);
-    child_signal(&child, SIGTERM);
-    child_exits(&child, 0);
+    forked_begin(&child, serve_beside_a_child);
+    forked_await(&child, "graphpipe inspect");
+    forked_order(&child, 'o');
+    forked_signal(&child, SIGCHLD);
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 0);
 }
 
 /* --- writes --- */

@@ -1,6 +1,7 @@
 /* The metrics of models with several versions, in each state, and of a server that is not ready. */
 #include "server/metrics_text.h"
 
+#include "engine/isolate_child.h"
 #include "server/drain.h"
 
 #include "scene.h"
@@ -136,6 +137,60 @@ static void children_are_told_where_there_are_some(void **state)
     scene_end(f);
 }
 
+/* An isolate without processes: so many children are in each state, and some have ended. */
+static void begin_isolate(struct isolate *isolate, struct child *children, uint32_t n)
+{
+    *isolate = (struct isolate){
+        .children = children,
+        .n_children = n,
+        .counts = {.ended = {n, n + 1, n + 2, n + 3}, .n_restarts = n + 4}};
+    pthread_mutex_init(&isolate->lock, NULL);
+}
+
+/* Those of the models that are open are added to what is kept of others. */
+static void children_of_all_models_are_added(void **state)
+{
+    struct child before_children[] = {{.state = ISOLATE_READY},
+                                      {.state = ISOLATE_LATE},
+                                      {.state = ISOLATE_LATE},
+                                      {.state = ISOLATE_BACKOFF}};
+    struct child after_children[] = {{.state = ISOLATE_READY},
+                                     {.state = ISOLATE_STARTING},
+                                     {.state = ISOLATE_BACKOFF},
+                                     {.state = ISOLATE_BACKOFF},
+                                     {.state = ISOLATE_BACKOFF}};
+    struct isolate isolates[2];
+    (void)state;
+    struct scene *f = begin();
+    struct model_entry *entry = models_entry(&f->server->models, "two");
+    struct model *before = entry->versions->model;
+    struct model *after = served_version(f->server, entry, 4, 5);
+    counters_add(&entry->versions->counts->counters, 0, COUNTS_CHILD_RESTARTS, 100);
+    for (unsigned i = 0; i < 4; i++)
+        counters_add(&entry->versions->counts->counters, 0, COUNTS_CHILD_ENDED + i,
+                     100 * (i + 1));
+    begin_isolate(&isolates[0], before_children, 4);
+    begin_isolate(&isolates[1], after_children, 5);
+    before->isolate = &isolates[0];
+    after->isolate = &isolates[1];
+    assert_family(f->server, "graphpipe_children{",
+                  "graphpipe_children" TWO "4\",state=\"ready\"} 2\n"
+                  "graphpipe_children" TWO "4\",state=\"late\"} 2\n"
+                  "graphpipe_children" TWO "4\",state=\"starting\"} 1\n"
+                  "graphpipe_children" TWO "4\",state=\"backoff\"} 4\n");
+    assert_family(f->server, "graphpipe_child_restarts_total{",
+                  "graphpipe_child_restarts_total" TWO "4\"} 117\n");
+    assert_family(f->server, "graphpipe_child_ended_total{",
+                  "graphpipe_child_ended_total" TWO "4\",reason=\"signal\"} 109\n"
+                  "graphpipe_child_ended_total" TWO "4\",reason=\"exit\"} 211\n"
+                  "graphpipe_child_ended_total" TWO "4\",reason=\"hang\"} 313\n"
+                  "graphpipe_child_ended_total" TWO "4\",reason=\"protocol\"} 415\n");
+    before->isolate = after->isolate = NULL;
+    for (int i = 0; i < 2; i++)
+        pthread_mutex_destroy(&isolates[i].lock);
+    scene_end(f);
+}
+
 static void names_are_quoted(void **state)
 {
     static const struct gp_model_options options = {.size_bytes = sizeof options,
@@ -204,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_version_that_has_gone_keeps_its_counts),
         cmocka_unit_test(while_one_takes_over_both_count),
         cmocka_unit_test(children_are_told_where_there_are_some),
+        cmocka_unit_test(children_of_all_models_are_added),
         cmocka_unit_test(names_are_quoted),
         cmocka_unit_test(a_server_is_ready_as_its_route_says),
         cmocka_unit_test(fewer_than_none_are_in_flight_as_none),

@@ -65,9 +65,9 @@ static void models_in_each_state(void **state)
     struct scene *f = scene_begin(&(struct gp_server_options){.model_name = "zero"});
     struct gp_server *server = f->server;
     struct model_entry *entry = served_entry(server, &many);
+    served_state(server, entry, 2, MODEL_LOADING, NULL);
     served_state(server, entry, 9, MODEL_FAILED, "no \"file\"");
     served_version(server, entry, 3, 1)->warm_up_ns = 45 * CLOCK_MS + 999999;
-    served_state(server, entry, 2, MODEL_LOADING, NULL);
     entry = served_entry(server, &none);
     gp_error_set(&why, GP_IO, "no version");
     models_set_error(&server->models, entry, &why);

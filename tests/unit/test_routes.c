@@ -324,6 +324,34 @@ static void control_comes_from_this_machine(void **state)
                        cases[i].refusal);
 }
 
+/* What changes nothing is for everybody. */
+static void only_what_changes_something_is_control(void **state)
+{
+    static const struct {
+        const char *line;
+        bool is_control;
+    } cases[] = {
+        {"GET /control/is_ready", false},
+        {"GET /control/is_alive", false},
+        {"GET /control/client_count", false},
+        {"GET /control/models/lone/is_ready", false},
+        {"GET /metrics", false},
+        {"GET /", false},
+        {"POST /control/models/lone/load", true},
+        {"POST /control/models/lone/unload", true},
+        {"POST /control/shutdown", true},
+    };
+    (void)state;
+    struct scene *f = begin();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *answer = ask(f, &remote, cases[i].line, HOST "Via: 1.1 x\r\n");
+        const char *wanted = cases[i].is_control ? "403 Forbidden\r\n" : "200 OK\r\n";
+        if (strncmp(answer + strlen("HTTP/1.1 "), wanted, strlen(wanted)) != 0)
+            fail_msg("%s: %s", cases[i].line, answer);
+    }
+    scene_end(f);
+}
+
 /* Before 1.1 a proxy did not have to say that it is one. */
 static void control_on_loopback_wants_http_11(void **state)
 {
@@ -360,6 +388,7 @@ int main(void)
         cmocka_unit_test(every_host_is_allowed_by_default),
         cmocka_unit_test(control_is_not_for_pages_nor_proxies),
         cmocka_unit_test(control_comes_from_this_machine),
+        cmocka_unit_test(only_what_changes_something_is_control),
         cmocka_unit_test(control_on_loopback_wants_http_11),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "server/routes.h"
 
 #include "scene.h"
+#include "served.h"
 
 #include <stdio.h>
 
@@ -40,7 +41,12 @@ static void requests_are_counted_by_what_they_are_for(void **state)
         {"GET /", METRICS_METADATA, 200},
         {"HEAD /one", METRICS_METADATA, 200},
         {"GET /control/is_alive", METRICS_CONTROL, 200},
+        {"GET /control/is_ready", METRICS_CONTROL, 200},
+        {"GET /control/client_count", METRICS_CONTROL, 200},
+        {"GET /control/shutdown", METRICS_CONTROL, 405},
         {"GET /control/models/two/is_ready", METRICS_CONTROL, 404},
+        {"GET /control/models/one/load", METRICS_CONTROL, 405},
+        {"GET /control/models/one/unload", METRICS_CONTROL, 405},
         {"PUT /control/is_alive", METRICS_CONTROL, 405},
         {"GET /metrics", METRICS_SCRAPE, 200},
         {"POST /metrics", METRICS_SCRAPE, 405},
@@ -66,6 +72,29 @@ static void requests_are_counted_by_what_they_are_for(void **state)
             fail_msg("%s", cases[i].line);
         scene_leave(f, visitor);
     }
+    scene_end(f);
+}
+
+/* For everybody, as the metadata of each is. */
+static void the_list_of_models_counts_as_metadata(void **state)
+{
+    static const struct gp_model_options two = {.size_bytes = sizeof two, .name = "two"};
+    static const struct listener remote;
+    (void)state;
+    struct scene *f = scene_begin(&(struct gp_server_options){.model_name = "one"});
+    (void)served_entry(f->server, &two);
+    struct visitor *visitor = scene_connect(f, 0, NULL);
+    visitor->c->guest.listener = &remote;
+    scene_say(f, visitor, "GET /?x HTTP/1.1\r\nHost: x\r\n\r\n");
+    scene_hear(f, visitor, "HTTP/1.1 200 OK\r\n");
+    assert_received(visitor, "\r\n\r\n{\n  \"server\": ");
+    assert_int_equal(
+        counters_sum(&f->server->metrics.counters, index_of(METRICS_METADATA, 200)), 1);
+    scene_say(f, visitor, "PUT / HTTP/1.1\r\nHost: x\r\n\r\n");
+    scene_hear(f, visitor, "HTTP/1.1 405 Method Not Allowed\r\n");
+    assert_received(visitor, "method not allowed; / takes GET, HEAD, POST\n");
+    assert_int_equal(
+        counters_sum(&f->server->metrics.counters, index_of(METRICS_METADATA, 405)), 1);
     scene_end(f);
 }
 
@@ -196,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_are_counted_by_what_they_are_for),
+        cmocka_unit_test(the_list_of_models_counts_as_metadata),
         cmocka_unit_test(bodies_are_counted),
         cmocka_unit_test(inferences_are_answered_as_they_are_asked_for),
         cmocka_unit_test(metadata_is_for_people),

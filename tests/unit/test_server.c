@@ -1,15 +1,14 @@
 /* A server that runs, as its program and its clients see it: models that are loaded and unloaded, options
- * that are taken over, children, and the end. */
-#include "server/metrics_text.h"
-
+ * that are taken over, and the end. */
 #include "live.h"
 
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-/* Two models; "a" is the one at "/". */
+enum { WAIT_MS = 20000 };
+
+/* Two models; none is the one at "/". */
 static const struct gp_model_options *two_models(void)
 {
     static const struct gp_model_options models[] = {
@@ -208,29 +207,6 @@ static void what_is_refused_changes_nothing(void **state)
     end(&live);
 }
 
-/* --- children --- */
-
-static void children_are_counted_while_they_live(void **state)
-{
-    struct gp_server_options options = live_options();
-    struct live live;
-    (void)state;
-    options.engine = "echo";
-    options.isolate = 1;
-    options.n_slots = 2;
-    options.worker = getenv("GP_BIN");
-    assert_non_null(options.worker);
-    begin(&live, &options);
-    struct text text = {0};
-    struct gp_arena *arena = gp_arena_create();
-    metrics_write(live.server, arena, &text);
-    assert_non_null(strstr(text.data, "version=\"1\",state=\"ready\"} 2\n"
-                                      "graphpipe_children{"));
-    gp_arena_destroy(arena);
-    text_finish(&text);
-    end(&live);
-}
-
 /* --- the end --- */
 
 static void whoever_shuts_it_down_is_told(void **state)
@@ -240,6 +216,10 @@ static void whoever_shuts_it_down_is_told(void **state)
     (void)state;
     begin(&live, &options);
     assert_asks(&live, "GET /control/client_count", "200", "1\n");
+    for (int n_ms = 0; connections_count(&live.server->connections); n_ms++) {
+        assert_true(n_ms < WAIT_MS);
+        poll(NULL, 0, 1);
+    }
     assert_asks(&live, "POST /control/shutdown", "200", "shutdown\n");
     assert_int_equal(pthread_join(live.thread, NULL), 0);
     assert_int_equal(live.status, GP_OK);
@@ -257,7 +237,6 @@ int main(void)
         cmocka_unit_test(a_default_model_takes_what_it_is_told_to),
         cmocka_unit_test(a_reload_takes_over_models_and_limits),
         cmocka_unit_test(what_is_refused_changes_nothing),
-        cmocka_unit_test(children_are_counted_while_they_live),
         cmocka_unit_test(whoever_shuts_it_down_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/process.h"
-#include "child.h"
+#include "forked.h"
 #include "live.h"
 #include "scene.h"
 #include "turned_clock.h"
@@ -21,47 +21,47 @@ static enum gp_status run_on_order(void *self, const struct gp_call *call,
     const int64_t n = 1;
     (void)self, (void)call;
     (void)dprintf(STDERR_FILENO, "running\n");
-    if (child_take_order() == 't') {
+    if (forked_take_order() == 't') {
         /* it is in the past, so nobody waits until a moment that comes at a later look */
         turned_clock_set(__real_clock_now_ns() - 100 * CLOCK_S);
         turned_clock_add_at_each_look(CLOCK_S / 20);
         (void)dprintf(STDERR_FILENO, "turned\n");
-        (void)child_take_order(); /* never */
+        (void)forked_take_order(); /* never */
     }
     return gp_outputs_alloc(outputs, 0, GP_UINT8, &n, 1, err) ? GP_OK : err->status;
 }
 
 static int serve_function(void)
 {
-    const struct gp_server_options options = child_options();
+    const struct gp_server_options options = forked_options();
     return gp_serve_function(run_on_order, NULL, &options);
 }
 
 /* A request of which the body does not come: the server waits for it while it drains. */
-static int begin_request(struct child *child)
+static int begin_request(struct forked *child)
 {
     static const char head[] = "POST /control/is_alive HTTP/1.1\r\nHost: x\r\n"
                                "Content-Length: 9\r\nExpect: 100-continue\r\n\r\n";
     char answer[64];
-    const int fd = child_connect(child);
+    const int fd = forked_connect(child);
     assert_int_equal(send(fd, head, sizeof head - 1, MSG_NOSIGNAL), sizeof head - 1);
     assert_true(recv(fd, answer, sizeof answer, 0) > 0);
     return fd;
 }
 
 /* One that runs until an order comes. */
-static int begin_run(struct child *child)
+static int begin_run(struct forked *child)
 {
     char head[128];
     size_t size;
     char *body = scene_message(8, "", &size);
-    const int fd = child_connect(child);
+    const int fd = forked_connect(child);
     (void)snprintf(head, sizeof head,
                    "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", size);
     assert_true(send(fd, head, strlen(head), MSG_NOSIGNAL) > 0);
     assert_int_equal(send(fd, body, size, MSG_NOSIGNAL), size);
     free(body);
-    child_await(child, "running\n");
+    forked_await(child, "running\n");
     return fd;
 }
 
@@ -72,11 +72,11 @@ static void the_first_signal_drains(void **state)
     static const int numbers[] = {SIGTERM, SIGINT};
     (void)state;
     for (size_t i = 0; i < 2; i++) {
-        struct child child;
-        child_begin(&child, serve_function);
-        child_await(&child, "listening on ");
-        child_signal(&child, numbers[i]);
-        child_exits(&child, 0);
+        struct forked child;
+        forked_begin(&child, serve_function);
+        forked_await(&child, "listening on ");
+        forked_signal(&child, numbers[i]);
+        forked_exits(&child, 0);
         assert_non_null(strstr(child.text, "draining: 0 connections\n"));
     }
 }
@@ -86,13 +86,13 @@ static void the_second_ends_it_at_once(void **state)
     static const int numbers[][2] = {{SIGTERM, SIGINT}, {SIGINT, SIGTERM}};
     (void)state;
     for (size_t i = 0; i < 2; i++) {
-        struct child child;
-        child_begin(&child, serve_function);
+        struct forked child;
+        forked_begin(&child, serve_function);
         const int client = begin_request(&child);
-        child_signal(&child, numbers[i][0]);
-        child_await(&child, "draining: 1 connection\n");
-        child_signal(&child, numbers[i][1]);
-        child_exits(&child, 128 + numbers[i][1]);
+        forked_signal(&child, numbers[i][0]);
+        forked_await(&child, "draining: 1 connection\n");
+        forked_signal(&child, numbers[i][1]);
+        forked_exits(&child, 128 + numbers[i][1]);
         close(client);
     }
 }
@@ -101,7 +101,7 @@ static struct gp_server *never_create(const void *arg, struct gp_error *err)
 {
     (void)arg;
     (void)dprintf(STDERR_FILENO, "making\n");
-    (void)child_take_order();
+    (void)forked_take_order();
     gp_error_set(err, GP_IO, "it was told to");
     return NULL;
 }
@@ -119,34 +119,34 @@ static void while_it_is_made_the_first_ends_it(void **state)
     static const int numbers[] = {SIGTERM, SIGINT};
     (void)state;
     for (size_t i = 0; i < 2; i++) {
-        struct child child;
-        child_begin(&child, serve_never);
-        child_await(&child, "making\n");
-        child_signal(&child, SIGHUP);
-        child_signal(&child, numbers[i]);
-        child_exits(&child, 128 + numbers[i]);
+        struct forked child;
+        forked_begin(&child, serve_never);
+        forked_await(&child, "making\n");
+        forked_signal(&child, SIGHUP);
+        forked_signal(&child, numbers[i]);
+        forked_exits(&child, 128 + numbers[i]);
     }
 }
 
 static void what_cannot_be_made_fails(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_never);
-    child_order(&child, 'g');
-    child_exits(&child, 3);
+    forked_begin(&child, serve_never);
+    forked_order(&child, 'g');
+    forked_exits(&child, 3);
 }
 
 static void a_run_that_never_ends_does_not_hold_it_up(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_function);
+    forked_begin(&child, serve_function);
     const int client = begin_run(&child);
-    child_order(&child, 't');
-    child_await(&child, "turned\n");
-    child_signal(&child, SIGTERM);
-    child_exits(&child, 1);
+    forked_order(&child, 't');
+    forked_await(&child, "turned\n");
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 1);
     /* what it logs may be lost: by such a clock nobody waits for that either */
     assert_non_null(strstr(child.text, "1 request was still running at the end\n"));
     close(client);
@@ -155,7 +155,7 @@ static void a_run_that_never_ends_does_not_hold_it_up(void **state)
 /* Says how many threads there are without it. */
 static struct gp_server *create_server(const void *arg, struct gp_error *err)
 {
-    struct gp_server_options options = child_options();
+    struct gp_server_options options = forked_options();
     struct process_usage usage = {0};
     (void)arg;
     options.log_fd = STDERR_FILENO;
@@ -173,7 +173,7 @@ static bool hold_models(const void *arg, struct gp_server *server)
     turned_clock_set(__real_clock_now_ns());
     turned_clock_add_at_each_look(60 * CLOCK_S);
     (void)dprintf(STDERR_FILENO, "holding\n");
-    (void)child_take_order(); /* never */
+    (void)forked_take_order(); /* never */
     return true;
 }
 
@@ -187,14 +187,14 @@ static int serve_held(void)
 
 static void whatever_holds_it_up_it_ends(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_held);
-    child_await(&child, "graphpipe inspect");
-    child_signal(&child, SIGHUP);
-    child_await(&child, "holding\n");
-    child_signal(&child, SIGTERM);
-    child_exits(&child, 1);
+    forked_begin(&child, serve_held);
+    forked_await(&child, "graphpipe inspect");
+    forked_signal(&child, SIGHUP);
+    forked_await(&child, "holding\n");
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 1);
     assert_non_null(strstr(child.text,
                            " error: the server did not end within a second after "
                            "the drain limit\n"));
@@ -206,7 +206,12 @@ static bool reread_on_order(const void *arg, struct gp_server *server)
 {
     (void)arg, (void)server;
     (void)dprintf(STDERR_FILENO, "reading\n");
-    (void)child_take_order();
+    if (forked_take_order() == 't') {
+        turned_clock_set(__real_clock_now_ns());
+        turned_clock_add_at_each_look(60 * CLOCK_S);
+        (void)dprintf(STDERR_FILENO, "turned\n");
+        (void)forked_take_order(); /* never */
+    }
     return true;
 }
 
@@ -219,44 +224,55 @@ static int serve_rereading(void)
 }
 
 /* Ends the run by a route. What was begun by a signal is waited for, so the process has not ended. */
-static void begin_after_run(struct child *child)
+static void begin_after_run(struct forked *child)
 {
     static const char request[] =
         "POST /control/shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n";
     char bytes[256];
-    child_begin(child, serve_rereading);
-    const int fd = child_connect(child);
-    child_signal(child, SIGHUP);
-    child_await(child, "reading\n");
+    forked_begin(child, serve_rereading);
+    const int fd = forked_connect(child);
+    forked_signal(child, SIGHUP);
+    forked_await(child, "reading\n");
     assert_true(send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0);
     while (recv(fd, bytes, sizeof bytes, 0) > 0) {
     }
     close(fd);
     const int n = atoi(strstr(child->text, "threads ") + strlen("threads "));
-    child_await_threads(child,
-                        (unsigned)n + 2); /* with the log's, and the one that reads */
+    forked_await_threads(child,
+                         (unsigned)n + 2); /* with the log's, and the one that reads */
 }
 
 static void after_its_run_a_signal_waits_for_the_end(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
     begin_after_run(&child);
-    child_signal(&child, SIGTERM);
-    child_await_taken(&child);
-    child_order(&child, 'g');
-    child_exits(&child, 0);
+    forked_signal(&child, SIGTERM);
+    forked_await_taken(&child);
+    forked_order(&child, 'g');
+    forked_exits(&child, 0);
 }
 
 static void after_its_run_the_second_ends_it_too(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
     begin_after_run(&child);
-    child_signal(&child, SIGTERM);
-    child_await_taken(&child);
-    child_signal(&child, SIGINT);
-    child_exits(&child, 128 + SIGINT);
+    forked_signal(&child, SIGTERM);
+    forked_await_taken(&child);
+    forked_signal(&child, SIGINT);
+    forked_exits(&child, 128 + SIGINT);
+}
+
+static void after_its_run_whatever_holds_it_up_it_ends(void **state)
+{
+    struct forked child;
+    (void)state;
+    begin_after_run(&child);
+    forked_order(&child, 't');
+    forked_await(&child, "turned\n");
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 1);
 }
 
 /* --- what is left of it --- */
@@ -265,7 +281,12 @@ static int serve_and_look(void)
 {
     sigset_t blocked;
     struct sigaction action;
+    struct process_usage before = {0}, after = {0};
+    (void)process_usage(&before);
     const int served = serve_function();
+    (void)process_usage(&after);
+    if (after.n_threads != before.n_threads || after.n_fds != before.n_fds)
+        return 7;
     pthread_sigmask(SIG_SETMASK, NULL, &blocked);
     const int taken[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
@@ -279,12 +300,12 @@ static int serve_and_look(void)
 
 static void the_signals_stay_blocked(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_and_look);
-    child_await(&child, "listening on ");
-    child_signal(&child, SIGTERM);
-    child_exits(&child, 0);
+    forked_begin(&child, serve_and_look);
+    forked_await(&child, "listening on ");
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 0);
 }
 
 /* --- gp_serve_function --- */
@@ -297,10 +318,10 @@ static int serve_refused(void)
 
 static void why_it_does_not_start_is_printed(void **state)
 {
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_refused);
-    child_exits(&child, 1);
+    forked_begin(&child, serve_refused);
+    forked_exits(&child, 1);
     assert_string_equal(child.text,
                         "a function of this process cannot be isolated from it\n");
 }
@@ -317,18 +338,18 @@ static int serve_silently(void)
 static void a_log_of_its_own_has_its_level(void **state)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    struct child child;
+    struct forked child;
     (void)state;
-    child_begin(&child, serve_silently);
+    forked_begin(&child, serve_silently);
     (void)snprintf(name.sun_path, sizeof name.sun_path, "/tmp/gp-live-%ld",
                    (long)child.pid);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     for (int n_ms = 0; connect(fd, (const void *)&name, sizeof name) != 0; n_ms++) {
-        assert_true(n_ms < CHILD_PATIENCE_MS);
+        assert_true(n_ms < FORKED_PATIENCE_MS);
         poll(NULL, 0, 1);
     }
-    child_signal(&child, SIGTERM);
-    child_exits(&child, 0);
+    forked_signal(&child, SIGTERM);
+    forked_exits(&child, 0);
     assert_string_equal(child.text, "");
     close(fd);
 }
@@ -344,6 +365,7 @@ int main(void)
         cmocka_unit_test(whatever_holds_it_up_it_ends),
         cmocka_unit_test(after_its_run_a_signal_waits_for_the_end),
         cmocka_unit_test(after_its_run_the_second_ends_it_too),
+        cmocka_unit_test(after_its_run_whatever_holds_it_up_it_ends),
         cmocka_unit_test(the_signals_stay_blocked),
         cmocka_unit_test(why_it_does_not_start_is_printed),
         cmocka_unit_test(a_log_of_its_own_has_its_level),

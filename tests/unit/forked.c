@@ -1,4 +1,4 @@
-#include "child.h"
+#include "forked.h"
 
 #include "live.h"
 
@@ -10,21 +10,21 @@
 
 static int orders; /* the child's end */
 
-char child_take_order(void)
+char forked_take_order(void)
 {
     char order = '\0';
     return read(orders, &order, 1) == 1 ? order : '\0';
 }
 
-void child_order(const struct child *child, char order)
+void forked_order(const struct forked *child, char order)
 {
     assert_int_equal(write(child->orders, &order, 1), 1);
 }
 
-void child_begin(struct child *child, int (*serve)(void))
+void forked_begin(struct forked *child, int (*serve)(void))
 {
     int says[2], gets[2];
-    *child = (struct child){0};
+    *child = (struct forked){0};
     assert_int_equal(pipe(says), 0);
     assert_int_equal(pipe(gets), 0);
     fflush(NULL);
@@ -45,10 +45,10 @@ void child_begin(struct child *child, int (*serve)(void))
     child->orders = gets[1];
 }
 
-bool child_listen(struct child *child)
+bool forked_listen(struct forked *child)
 {
     struct pollfd entry = {.fd = child->says, .events = POLLIN};
-    if (poll(&entry, 1, CHILD_PATIENCE_MS) != 1)
+    if (poll(&entry, 1, FORKED_PATIENCE_MS) != 1)
         fail_msg("it says nothing more than \"%s\"", child->text);
     const ssize_t n = read(child->says, child->text + child->size,
                            sizeof child->text - 1 - child->size);
@@ -58,14 +58,14 @@ bool child_listen(struct child *child)
     return n > 0;
 }
 
-void child_await(struct child *child, const char *words)
+void forked_await(struct forked *child, const char *words)
 {
     while (!strstr(child->text, words))
-        if (!child_listen(child))
+        if (!forked_listen(child))
             fail_msg("no \"%s\" in \"%s\"", words, child->text);
 }
 
-unsigned child_count(const struct child *child, const char *words)
+unsigned forked_count(const struct forked *child, const char *words)
 {
     unsigned n = 0;
     for (const char *at = child->text; (at = strstr(at, words)); at++)
@@ -73,13 +73,13 @@ unsigned child_count(const struct child *child, const char *words)
     return n;
 }
 
-void child_signal(const struct child *child, int number)
+void forked_signal(const struct forked *child, int number)
 {
     assert_int_equal(kill(child->pid, number), 0);
 }
 
 /* The number of that name in /proc/PID/status, which `format` reads. */
-static unsigned long read_status(const struct child *child, const char *name,
+static unsigned long read_status(const struct forked *child, const char *name,
                                  const char *format)
 {
     char path[64], line[256];
@@ -96,31 +96,31 @@ static unsigned long read_status(const struct child *child, const char *name,
     return number;
 }
 
-void child_await_taken(const struct child *child)
+void forked_await_taken(const struct forked *child)
 {
     for (int n_ms = 0; read_status(child, "ShdPnd:", "%lx"); n_ms++) {
-        assert_true(n_ms < CHILD_PATIENCE_MS);
+        assert_true(n_ms < FORKED_PATIENCE_MS);
         poll(NULL, 0, 1);
     }
 }
 
-unsigned child_count_threads(const struct child *child)
+unsigned forked_count_threads(const struct forked *child)
 {
     return (unsigned)read_status(child, "Threads:", "%lu");
 }
 
-void child_await_threads(const struct child *child, unsigned n)
+void forked_await_threads(const struct forked *child, unsigned n)
 {
-    for (int n_ms = 0; child_count_threads(child) > n; n_ms++) {
-        assert_true(n_ms < CHILD_PATIENCE_MS);
+    for (int n_ms = 0; forked_count_threads(child) > n; n_ms++) {
+        assert_true(n_ms < FORKED_PATIENCE_MS);
         poll(NULL, 0, 1);
     }
 }
 
-void child_exits(struct child *child, int wanted)
+void forked_exits(struct forked *child, int wanted)
 {
     int status = 0;
-    while (child_listen(child)) {
+    while (forked_listen(child)) {
     }
     assert_int_equal(waitpid(child->pid, &status, 0), child->pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != wanted)
@@ -129,7 +129,7 @@ void child_exits(struct child *child, int wanted)
     close(child->orders);
 }
 
-struct gp_server_options child_options(void)
+struct gp_server_options forked_options(void)
 {
     static const char *const any_port[] = {"127.0.0.1:0"};
     static const int64_t any_size[] = {-1};
@@ -145,13 +145,13 @@ struct gp_server_options child_options(void)
     return options;
 }
 
-int child_connect(struct child *child)
+int forked_connect(struct forked *child)
 {
     static const char listening[] = "listening on http://127.0.0.1:";
-    const struct timeval patience = {.tv_sec = CHILD_PATIENCE_MS / 1000};
+    const struct timeval patience = {.tv_sec = FORKED_PATIENCE_MS / 1000};
     struct sockaddr_in in = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    child_await(child, "graphpipe inspect");
+    forked_await(child, "graphpipe inspect");
     const char *at = strstr(child->text, listening);
     assert_non_null(at);
     in.sin_port = htons((uint16_t)atoi(at + sizeof listening - 1));
