@@ -314,7 +314,7 @@ static void assert_distinct(const struct pool_counts *n)
 
 static void every_number_has_its_name(void **state)
 {
-    static const struct sockaddr_in from = {.sin_family = AF_INET};
+    static const struct sockaddr_storage from = {.ss_family = AF_INET};
     struct memory memory;
     struct process_usage usage;
     struct text wanted = {0};
