@@ -179,7 +179,7 @@ def test_only_its_request_fails(config, gate):
 
 
 def test_what_a_child_says_is_looked_at():
-    """tests/unit/test_isolate.c has the many ways; here it is that the server lives on."""
+    """tests/unit/test_isolate_lies.c has the many ways; here it is that the server lives on."""
     with wild(n=1) as server:
         kept = struct.pack("<IIxIIqQQ", 1, 0, 1, 1, 3, (1 << 64) - 1, 3) + b"abc"
         answer = ask(server, "say 6", kept[:-1])  # DONE, with a byte too few
