@@ -21,7 +21,9 @@
 enum { MOST_RECORDS = 64 };
 
 /* At the end, for engines to close their models. */
-enum { CLOSE_TRIES = 200, CLOSE_PAUSE_MS = 5 };
+#define CLOSE_NS CLOCK_S
+
+enum { CLOSE_PAUSE_MS = 5 };
 
 void supervisor_wake(const struct isolate *isolate)
 {
@@ -358,6 +360,20 @@ static bool poll_children(struct isolate *isolate, struct pollfd *set,
     return true;
 }
 
+/* Takes note of those that have exited. */
+static bool has_children_left(struct isolate *isolate)
+{
+    bool is_left = false;
+    for (uint32_t i = 0; i < isolate->n_children; i++) {
+        struct child *child = &isolate->children[i];
+        output_read(child);
+        if (child->pid && waitpid(child->pid, NULL, WNOHANG) != 0)
+            child->pid = 0;
+        is_left = is_left || child->pid;
+    }
+    return is_left;
+}
+
 /* Idle ones see the end of their socket, close the model and exit. */
 static void end_all(struct isolate *isolate)
 {
@@ -368,18 +384,9 @@ static void end_all(struct isolate *isolate)
         else if (child->pid)
             shutdown(child->link.fd, SHUT_WR);
     }
-    for (int tries = 0, n_left = 1; n_left && tries < CLOSE_TRIES; tries++) {
-        n_left = 0;
-        for (uint32_t i = 0; i < isolate->n_children; i++) {
-            struct child *child = &isolate->children[i];
-            output_read(child);
-            if (child->pid && waitpid(child->pid, NULL, WNOHANG) != 0)
-                child->pid = 0;
-            n_left += child->pid != 0;
-        }
-        if (n_left)
-            poll(NULL, 0, CLOSE_PAUSE_MS);
-    }
+    const int64_t end_ns = clock_now_ns() + CLOSE_NS;
+    while (has_children_left(isolate) && clock_now_ns() < end_ns)
+        poll(NULL, 0, CLOSE_PAUSE_MS);
     for (uint32_t i = 0; i < isolate->n_children; i++) {
         struct child *child = &isolate->children[i];
         if (child->pid)
