@@ -1,4 +1,5 @@
 #include "played_run.h"
+#include "turned_clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,6 +30,7 @@ int played_run_set_up(void **state)
 int played_run_tear_down(void **state)
 {
     struct played_run *f = *state;
+    turned_clock_end();
     played_end(&f->peer);
     engine_run_finish(&f->run);
     pool_give(f->pool, &f->body);
@@ -42,6 +44,8 @@ int played_run_tear_down(void **state)
     return 0;
 }
 
+static const char *const names[] = {"a", "b"};
+
 void played_run_hear(struct played_run *f)
 {
     struct record record = played_hear(&f->peer);
@@ -49,7 +53,9 @@ void played_run_hear(struct played_run *f)
     assert_int_equal(record_u64(&record), f->run.call.deadline_ns);
     assert_int_equal(record_u32(&record), 3);
     assert_string_equal(record_text(&record), "config");
-    assert_int_equal(record_u32(&record), 0);
+    assert_int_equal(record_u32(&record), f->n_outputs);
+    for (uint32_t i = 0; i < f->n_outputs; i++)
+        assert_string_equal(record_text(&record), names[i]);
     const uint32_t n = record_u32(&record);
     assert_int_equal(n, f->run.call.n_inputs);
     for (uint32_t i = 0; i < n; i++)
@@ -68,13 +74,15 @@ void played_run(struct played_run *f, void (*play)(struct played_run *f),
 {
     static const int64_t shape[] = {PLAYED_BODY_BYTES};
     pthread_t thread;
-    assert_true(
-        pool_take(f->pool, f->run.memory.inputs, PLAYED_BODY_BYTES, NULL, &f->body));
+    assert_true(pool_take(f->pool, f->run.memory.inputs, PLAYED_BODY_BYTES,
+                          &f->run.promise, &f->body));
     const struct gp_tensor input = gp_tensor_view(GP_UINT8, shape, 1, f->body.data);
     engine_run_begin(&f->run);
     f->run.call = (struct gp_call){.inputs = f->inputs ? f->inputs : &input,
                                    .n_inputs = f->inputs ? f->n_inputs : 1,
                                    .config = f->config ? f->config : "config",
+                                   .output_names = names,
+                                   .n_outputs = f->n_outputs,
                                    .deadline_ns = deadline_ns,
                                    .n_free_cores = 3};
     f->play = play;

@@ -24,6 +24,7 @@ struct played_run {
     const char *config;
     const struct gp_tensor *inputs;
     uint32_t n_inputs;
+    uint32_t n_outputs; /* 0, or 2: "a" and "b" */
 
     /* What it gets. */
     struct gp_tensor got[PLAYED_MOST_INPUTS];

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -20,10 +21,12 @@ enum lie {
     STRINGS_BEHIND_THEIR_BUFFER,
     STRINGS_THAT_WRAP,
     STRINGS_IN_THE_RECORD,
+    ONE_OF_TWO,
     TOO_MANY,
     FEWER_THAN_SAID,
     ANOTHER_RUN,
     NO_CHILDS_RECORD,
+    ANOTHER_RUNS_ALLOC,
     ALLOC_WITHOUT_SIZE,
     FAILURE_WITHOUT_MESSAGE,
     N_LIES
@@ -87,6 +90,10 @@ static void lie_of_records(struct played_run *f, enum lie lie)
     case TOO_MANY:
         played_begin_done(&f->peer, GP_MAX_TENSORS + 1);
         break;
+    case ONE_OF_TWO:
+        played_begin_done(&f->peer, 1);
+        played_put_output(&f->peer, GP_UINT8, 5, RECORD_INLINE);
+        break;
     case FEWER_THAN_SAID:
         played_begin_done(&f->peer, 2);
         played_put_output(&f->peer, GP_UINT8, 5, RECORD_INLINE);
@@ -98,6 +105,10 @@ static void lie_of_records(struct played_run *f, enum lie lie)
     case NO_CHILDS_RECORD:
         record_begin(&f->peer.out, RECORD_PLACE, f->child.run_id);
         record_put_u64(&f->peer.out, 0);
+        break;
+    case ANOTHER_RUNS_ALLOC:
+        record_begin(&f->peer.out, RECORD_ALLOC, f->child.run_id - 1);
+        record_put_u64(&f->peer.out, 1);
         break;
     case ALLOC_WITHOUT_SIZE:
         record_begin(&f->peer.out, RECORD_ALLOC, f->child.run_id);
@@ -113,7 +124,7 @@ static void play_lie(struct played_run *f)
     const enum lie lie = (enum lie)f->which;
     played_run_hear(f);
     const uint64_t place = played_get_place(&f->peer, 8192);
-    if (lie >= TOO_MANY)
+    if (lie >= ONE_OF_TWO)
         lie_of_records(f, lie);
     else if (lie >= STRINGS_BEFORE_THEIR_BUFFER)
         lie_of_strings(f, lie, place);
@@ -131,6 +142,7 @@ static void test_lies_end_the_child(void **state)
         }
         struct played_run *f = *state;
         f->which = lie;
+        f->n_outputs = lie == ONE_OF_TWO ? 2 : 0;
         played_run(f, play_lie, 0);
         if (f->status != GP_UNAVAILABLE || !strstr(f->err.message, "makes no sense"))
             fail_msg("lie %d: %d %s", lie, f->status, f->err.message);
@@ -140,10 +152,27 @@ static void test_lies_end_the_child(void **state)
     }
 }
 
+static void play_garbage(struct played_run *f)
+{
+    played_run_hear(f);
+    assert_int_equal(write(f->peer.fd, "no record, as it seems", 22), 22);
+}
+
+static void test_garbage_ends_the_child(void **state)
+{
+    struct played_run *f = *state;
+    played_run(f, play_garbage, 0);
+    assert_int_equal(f->status, GP_UNAVAILABLE);
+    assert_string_equal(f->err.message,
+                        "the process of slot 0 ended (what it said makes no sense) "
+                        "during the run; it starts again");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLAYED_RUN_TEST(test_lies_end_the_child),
+        PLAYED_RUN_TEST(test_garbage_ends_the_child),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

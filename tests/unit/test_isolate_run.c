@@ -1,28 +1,31 @@
-/* One run in a child that this test plays: what it is sent, where its outputs lie, and that one that
- * is late, or reads nothing, delays nobody. */
+/* One run in a child that this test plays: what it is sent, where its outputs lie, and how it is
+ * told why the child ended. */
 #include "played_run.h"
-
-#include "base/clock.h"
 
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* It hears nothing, and says nothing. */
+static void play_nothing(struct played_run *f)
+{
+    (void)f;
+}
 
 static void play_honest(struct played_run *f)
 {
     played_run_hear(f);
     const uint64_t place = played_get_place(&f->peer, MIB),
                    strings = played_get_place(&f->peer, 100);
-    const struct record_string texts[] = {{strings + 32, 3}, {0, 0}};
+    const struct record_string texts[] = {{strings + 4093, 3}, {0, 0}}; /* to its end */
     memset(played_at_place(&f->peer, place), 7, MIB);
     memcpy(played_at_place(&f->peer, strings), texts, sizeof texts);
-    memcpy(played_at_place(&f->peer, strings) + 32, "abc", 3);
+    memcpy(played_at_place(&f->peer, strings) + 4093, "abc", 3);
     played_begin_done(&f->peer, 4);
     played_put_output(&f->peer, GP_UINT8, (int64_t)MIB, place);
     played_put_output(&f->peer, GP_STRING, 2, strings);
@@ -73,7 +76,16 @@ static void test_what_a_child_leaves_unwritten_is_zero(void **state)
     assert_int_equal(f->status, GP_OK);
     const unsigned char *data = f->run.outputs[0].tensor.data;
     for (size_t i = 0; i < MIB; i++)
-        assert_int_equal(data[i], 0);
+        assert_int_equal(data[i], f->which ? 0xa5 : 0);
+}
+
+/* That costs time, so it is not done for an engine that writes all. */
+static void test_what_an_engine_writes_is_not_cleared(void **state)
+{
+    struct played_run *f = *state;
+    f->which = 1;
+    f->isolate.description.flags = GP_WRITES_OUTPUTS;
+    test_what_a_child_leaves_unwritten_is_zero(state);
 }
 
 /* Its thread ends with the socket's. */
@@ -119,131 +131,160 @@ static void test_a_child_is_not_ended_where_memory_is_short(void **state)
     assert_int_equal(f->isolate.counts.ended[ISOLATE_PROTOCOL], 0);
 }
 
-static void play_slow(struct played_run *f)
+/* --- inputs ---------------------------------------------------------------------------- */
+
+static const unsigned char *at_input(const struct played_run *f, uint64_t offset)
 {
+    return pool_range(f->pool, f->isolate.memory.inputs)->base + offset;
+}
+
+static void assert_copied(const struct played_run *f, uint32_t i, const void *bytes)
+{
+    assert_int_equal(f->got_offset[i] % 64, 0);
+    assert_memory_equal(at_input(f, f->got_offset[i]), bytes, f->got[i].size_bytes);
+}
+
+static const double numbers[] = {1, 2, 3};
+
+static void play_reading(struct played_run *f)
+{
+    struct record_string strings[3];
     played_run_hear(f);
-    assert_true(played_get_place(&f->peer, MIB) != UINT64_MAX);
-    engine_run_cancel(&f->run); /* and does not stop */
-}
-
-static void test_a_late_child_keeps_its_buffers(void **state)
-{
-    struct played_run *f = *state;
-    played_run(f, play_slow, 0);
-    assert_int_equal(f->status, GP_CANCELLED);
-    assert_true(f->child.is_late && f->child.pid);
-    assert_null(f->body.data);
-    assert_int_equal(pool_count(f->pool).used_bytes, 4096 + MIB);
-    eventfd_t told;
-    assert_int_equal(eventfd_read(f->child.cancel_fd, &told), 0);
-    isolate_give_buffers(&f->child);
-    assert_int_equal(pool_count(f->pool).used_bytes, 0);
-}
-
-/* Longer than what the socket holds. */
-static char *long_config(void)
-{
-    const size_t size = 900000;
-    char *config = malloc(size);
-    assert_non_null(config);
-    memset(config, 'x', size - 1);
-    config[size - 1] = '\0';
-    return config;
-}
-
-/* It may be told to stop when it is about to answer. */
-static void play_brief(struct played_run *f)
-{
-    played_run_hear(f);
-    if (f->which)
-        engine_run_cancel(&f->run);
+    assert_copied(f, 0, "abc");
+    assert_copied(f, 1, numbers);
+    assert_int_equal(f->got_offset[2], pool_offset(&f->body) + 100);
+    assert_int_equal(f->got[3].size_bytes, sizeof strings);
+    assert_copied(f, 3, at_input(f, f->got_offset[3]));
+    memcpy(strings, at_input(f, f->got_offset[3]), sizeof strings);
+    assert_int_equal(strings[0].size_bytes, 0);
+    assert_int_equal(strings[1].size_bytes, 70);
+    assert_memory_equal(at_input(f, strings[1].offset), "a string", 9);
+    assert_int_equal(strings[2].size_bytes, 3);
+    assert_memory_equal(at_input(f, strings[2].offset), "end", 3);
     played_begin_done(&f->peer, 0);
     played_say(&f->peer);
 }
 
-/* Of what the child, and the thread that waits for it, are told nothing is left for the next run. */
-static void test_a_stop_is_not_the_next_runs(void **state)
+/* The child cannot read them where they lie. */
+static void test_inputs_that_lie_elsewhere_are_copied(void **state)
 {
+    static const int64_t three[] = {3}, many[] = {100};
+    static const char text[70] = "a string";
+    const struct gp_string strings[] = {{NULL, 0}, {text, sizeof text}, {"end", 3}};
     struct played_run *f = *state;
-    eventfd_t told;
-    for (int i = 0; i < 4; i++) {
-        f->which = i % 2 == 0;
-        played_run(f, play_brief, 0);
-        assert_int_equal(f->status, GP_OK);
-        pool_give(f->pool, &f->body);
-        if (i == 2) /* unless the child reads it */
-            assert_int_equal(eventfd_read(f->child.cancel_fd, &told), 0);
-        if (i % 2) {
-            assert_int_equal(eventfd_read(f->child.cancel_fd, &told), -1);
-            assert_int_equal(eventfd_read(f->child.wake_fd, &told), -1);
-        }
-    }
+    const struct pool_range *range = pool_range(f->pool, f->run.memory.inputs);
+    const struct gp_tensor inputs[] = {
+        gp_tensor_view(GP_UINT8, three, 1, "abc"),
+        gp_tensor_view(GP_FLOAT64, three, 1, numbers),
+        gp_tensor_view(GP_UINT8, many, 1, range->base + 100),
+        gp_tensor_view(GP_STRING, three, 1, strings),
+    };
+    f->inputs = inputs;
+    f->n_inputs = sizeof inputs / sizeof *inputs;
+    played_run(f, play_reading, 0);
+    assert_int_equal(pool_offset(&f->body), 0);
+    assert_int_equal(f->status, GP_OK);
 }
 
-/* It reads nothing. */
-static void play_deaf(struct played_run *f)
-{
-    (void)f;
-}
-
-static void test_a_child_that_does_not_read_delays_nothing(void **state)
+/* It is not sent at all. */
+static void test_a_config_over_the_limit_is_refused(void **state)
 {
     struct played_run *f = *state;
-    struct record record = {0};
-    enum record_got got;
-    char *config = long_config();
+    char *config = calloc(1, RECORD_MAX_BYTES + 1);
+    struct record record;
+    assert_non_null(config);
+    memset(config, 'x', RECORD_MAX_BYTES);
     f->config = config;
-    played_run(f, play_deaf, clock_now_ns() + 50 * CLOCK_MS);
-    assert_int_equal(f->status, GP_DEADLINE);
-    assert_true(f->child.is_late && f->child.pid && f->child.n_unsent);
-    assert_int_equal(pool_count(f->pool).used_bytes, 4096); /* it may read it yet */
-    while ((got = record_receive(&f->peer.link, &record)) == RECORD_NONE)
-        assert_true(isolate_send_rest(&f->child)); /* as the supervisor does */
-    assert_true(got == RECORD_WHOLE && f->child.n_unsent == 0);
-    record.at += sizeof(int64_t) + sizeof(uint32_t); /* to the config */
-    assert_string_equal(record_text(&record), config);
+    played_run(f, play_nothing, 0);
+    assert_int_equal(f->status, GP_TOO_LARGE);
+    assert_non_null(
+        strstr(f->err.message, "over what an isolated engine takes: 1048576"));
+    assert_true(f->child.pid && !f->child.is_late);
+    assert_int_equal(record_receive(&f->peer.link, &record), RECORD_NONE);
     free(config);
 }
 
-static void play_leaving(struct played_run *f)
-{
-    engine_run_cancel(&f->run);
-}
+/* --- outputs --------------------------------------------------------------------------- */
 
-static void test_a_run_is_stopped_while_it_is_sent(void **state)
+static void play_named(struct played_run *f)
 {
-    struct played_run *f = *state;
-    char *config = long_config();
-    eventfd_t told;
-    f->config = config;
-    played_run(f, play_leaving, 0);
-    assert_int_equal(f->status, GP_CANCELLED);
-    if (f->child.is_late) { /* else it was told before anything was sent */
-        assert_int_equal(eventfd_read(f->child.cancel_fd, &told), 0);
-        assert_int_equal(told, f->child.run_id);
-    }
-    free(config);
-}
-
-/* It asks for memory before it has read what for. */
-static void play_hasty(struct played_run *f)
-{
-    char head[16];
-    assert_int_equal(read(f->peer.fd, head, sizeof head), sizeof head);
-    record_begin(&f->peer.out, RECORD_ALLOC, 1);
-    record_put_u64(&f->peer.out, MIB);
+    played_run_hear(f); /* the names too */
+    played_begin_done(&f->peer, 2);
+    played_put_output(&f->peer, GP_UINT8, 5, RECORD_INLINE);
+    played_put_output(&f->peer, GP_UINT8, 0, 0);
     played_say(&f->peer);
 }
 
-static void test_a_child_that_answers_before_it_reads(void **state)
+static void test_outputs_are_asked_for_by_name(void **state)
 {
     struct played_run *f = *state;
-    char *config = long_config();
-    f->config = config;
-    played_run(f, play_hasty, 0);
-    assert_int_equal(f->status, GP_UNAVAILABLE);
-    assert_non_null(strstr(f->err.message, "makes no sense"));
-    free(config);
+    f->n_outputs = 2;
+    played_run(f, play_named, 0);
+    assert_int_equal(f->status, GP_OK);
+    assert_int_equal(f->run.n_outputs, 2);
+}
+
+static void play_asking(struct played_run *f)
+{
+    played_run_hear(f);
+    while (played_get_place(&f->peer, 1) != UINT64_MAX)
+        f->which++;
+    played_say_failed(&f->peer, GP_OK, "it asks on and on"); /* which is no failure */
+}
+
+static void test_a_child_gets_so_many_buffers(void **state)
+{
+    struct played_run *f = *state;
+    played_run(f, play_asking, 0);
+    assert_int_equal(f->which, 2 * GP_MAX_TENSORS);
+    assert_int_equal(f->status, GP_ENGINE);
+    assert_string_equal(f->err.message, "it asks on and on");
+}
+
+/* --- what it says ---------------------------------------------------------------------- */
+
+struct said {
+    unsigned n_lines;
+    enum gp_log_level level;
+    char line[600];
+};
+
+static void take_line(void *context, enum gp_log_level level, const char *line)
+{
+    struct said *said = context;
+    said->n_lines++;
+    said->level = level;
+    (void)snprintf(said->line, sizeof said->line, "%s", line);
+}
+
+static void play_talking(struct played_run *f)
+{
+    char line[600];
+    memset(line, 'x', sizeof line - 1);
+    line[sizeof line - 1] = '\0';
+    played_run_hear(f);
+    played_say_log(&f->peer, GP_LOG_DEBUG + 1, "of no level");
+    if (f->which)
+        played_say_log(&f->peer, GP_LOG_DEBUG, line);
+    played_begin_done(&f->peer, 0);
+    played_say(&f->peer);
+}
+
+static void test_what_it_logs_is_passed_on(void **state)
+{
+    struct played_run *f = *state;
+    struct said said = {0};
+    f->isolate.log = take_line;
+    f->isolate.log_context = &said;
+    played_run(f, play_talking, 0);
+    pool_give(f->pool, &f->body);
+    assert_int_equal(said.n_lines, 0);
+    f->which = 1;
+    played_run(f, play_talking, 0);
+    assert_int_equal(f->status, GP_OK);
+    assert_int_equal(said.n_lines, 1);
+    assert_int_equal(said.level, GP_LOG_DEBUG);
+    assert_int_equal(strlen(said.line), 512);
 }
 
 static void play_ending(struct played_run *f)
@@ -263,19 +304,33 @@ static void test_the_reason_of_an_end_is_told(void **state)
     assert_non_null(f->body.data); /* still the request's */
 }
 
+static void test_one_that_has_gone_is_found_out(void **state)
+{
+    struct played_run *f = *state;
+    played_leave(&f->peer);
+    played_run(f, play_nothing, 0);
+    assert_int_equal(f->status, GP_UNAVAILABLE);
+    assert_string_equal(f->err.message, "the process of slot 0 ended (signal 9: Killed) "
+                                        "during the run; it starts again");
+    assert_int_equal(f->child.pid, 0);
+    assert_int_equal(f->run.n_outputs, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLAYED_RUN_TEST(test_an_honest_child),
         PLAYED_RUN_TEST(test_what_a_child_leaves_unwritten_is_zero),
+        PLAYED_RUN_TEST(test_what_an_engine_writes_is_not_cleared),
         PLAYED_RUN_TEST(test_a_child_gets_no_more_than_there_is),
         PLAYED_RUN_TEST(test_a_child_is_not_ended_where_memory_is_short),
-        PLAYED_RUN_TEST(test_a_late_child_keeps_its_buffers),
-        PLAYED_RUN_TEST(test_a_stop_is_not_the_next_runs),
-        PLAYED_RUN_TEST(test_a_child_that_does_not_read_delays_nothing),
-        PLAYED_RUN_TEST(test_a_run_is_stopped_while_it_is_sent),
-        PLAYED_RUN_TEST(test_a_child_that_answers_before_it_reads),
+        PLAYED_RUN_TEST(test_inputs_that_lie_elsewhere_are_copied),
+        PLAYED_RUN_TEST(test_a_config_over_the_limit_is_refused),
+        PLAYED_RUN_TEST(test_outputs_are_asked_for_by_name),
+        PLAYED_RUN_TEST(test_a_child_gets_so_many_buffers),
+        PLAYED_RUN_TEST(test_what_it_logs_is_passed_on),
         PLAYED_RUN_TEST(test_the_reason_of_an_end_is_told),
+        PLAYED_RUN_TEST(test_one_that_has_gone_is_found_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
