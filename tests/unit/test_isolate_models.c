@@ -1,8 +1,7 @@
 /* Several models in processes of their own: what the children of one can see of the others, and
  * that one can come and go while another runs. */
-#include "base/clock.h"
-#include "engine/isolate_child.h"
 #include "entries.h"
+#include "isolated.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -19,39 +18,9 @@
 
 #define MIB ((size_t)1 << 20)
 
-static struct isolate *open_engine(struct pool *pool, const char *name, const char *model,
-                                   const char *option)
-{
-    const struct gp_engine_options engine = {.size_bytes = sizeof engine,
-                                             .n_slots = 1,
-                                             .n_cores = 1,
-                                             .model_path = model,
-                                             .options = &option,
-                                             .n_options = option != NULL};
-    const struct isolate_options options = {.name = name,
-                                            .worker = getenv("GP_BIN"),
-                                            .hang_ns = CLOCK_S,
-                                            .pool = pool,
-                                            .engine = &engine};
-    struct isolate *isolate = NULL;
-    struct gp_error err = {.message = ""};
-    if (isolate_open(&options, &isolate, &err) != GP_OK)
-        fail_msg("%s", err.message);
-    return isolate;
-}
-
 static struct isolate *open_wild(struct pool *pool)
 {
-    char path[4096];
-    assert_non_null(getenv("GP_BUILD_DIR"));
-    (void)snprintf(path, sizeof path, "%s/lib/graphpipe-test/graphpipe-engine-wild.so",
-                   getenv("GP_BUILD_DIR"));
-    return open_engine(pool, path, NULL, NULL);
-}
-
-static void close_isolate(struct isolate *isolate)
-{
-    isolate_engine(isolate)->close(isolate);
+    return isolated_open_plain(pool, isolated_plugin("wild"));
 }
 
 static enum gp_status run_once(struct engine_run *run, struct isolate *isolate,
@@ -60,15 +29,7 @@ static enum gp_status run_once(struct engine_run *run, struct isolate *isolate,
 {
     const int64_t shape[] = {(int64_t)size};
     const struct gp_tensor input = gp_tensor_view(GP_UINT8, shape, 1, data);
-    engine_run_begin(run);
-    run->memory = isolate_memory(isolate);
-    run->call.inputs = &input;
-    run->call.n_inputs = 1;
-    run->call.config = config;
-    const enum gp_status status =
-        engine_run_execute(run, isolate_engine(isolate), isolate, 0, err);
-    (void)isolate_let_go(isolate, 0);
-    return status;
+    return isolated_run(run, isolate, config, &input, 1, err);
 }
 
 /* --- what a child sees ---------------------------------------------------------------- */
@@ -135,7 +96,7 @@ static void test_a_child_sees_its_own_model_only(void **state)
     search(pool, c, found);
     assert_int_equal(found[0], 2);
     assert_int_equal(found[1], 0);
-    close_isolate(c);
+    isolated_close(c);
     restart_child(a);
     take_marked(pool, isolate_memory(a).inputs, &of_a);
     search(pool, a, found);
@@ -145,8 +106,8 @@ static void test_a_child_sees_its_own_model_only(void **state)
         pool_give(pool, &of_b[i]);
     pool_give(pool, &private);
     pool_give(pool, &of_a);
-    close_isolate(a);
-    close_isolate(b);
+    isolated_close(a);
+    isolated_close(b);
     pool_destroy(pool);
 }
 
@@ -171,7 +132,15 @@ static void test_an_interpreter_sees_its_own_model_only(void **state)
                    getenv("GP_SOURCE_DIR"));
     struct pool *pool = pool_create(64 * MIB);
     struct isolate *other = open_wild(pool);
-    struct isolate *isolate = open_engine(pool, "python", path, python);
+    const char *option = python;
+    const struct gp_engine_options engine = {.size_bytes = sizeof engine,
+                                             .n_slots = 1,
+                                             .n_cores = 1,
+                                             .model_path = path,
+                                             .options = &option,
+                                             .n_options = 1};
+    struct isolate *isolate = isolated_open(
+        (struct isolate_options){.name = "python", .pool = pool, .engine = &engine});
     struct gp_arena *arena = gp_arena_create();
     struct engine_run run;
     struct gp_error err = {.message = ""};
@@ -184,8 +153,8 @@ static void test_an_interpreter_sees_its_own_model_only(void **state)
     assert_int_equal(n_files, 2);
     engine_run_finish(&run);
     gp_arena_destroy(arena);
-    close_isolate(isolate);
-    close_isolate(other);
+    isolated_close(isolate);
+    isolated_close(other);
     (void)unlink(path);
     pool_destroy(pool);
 }
@@ -210,11 +179,11 @@ static void test_one_run_for_many_models(void **state)
         engine_run_drop(&run);
         gp_arena_reset(arena);
         if (i == 4)
-            close_isolate(isolates[0]);
+            isolated_close(isolates[0]);
     }
     engine_run_finish(&run);
     gp_arena_destroy(arena);
-    close_isolate(isolates[1]);
+    isolated_close(isolates[1]);
     pool_destroy(pool);
 }
 
@@ -263,7 +232,7 @@ static void come_and_go(struct pool *pool, unsigned round)
     assert_int_equal(run_once(&run, isolate, "", data, sizeof data, &err), GP_OK);
     if (round % 3 == 0)
         kill(isolate->children[0].pid, SIGKILL);
-    close_isolate(isolate);
+    isolated_close(isolate);
     assert_memory_equal(run.outputs[0].tensor.data, data, sizeof data); /* still held */
     engine_run_finish(&run);
     gp_arena_destroy(arena);
@@ -293,7 +262,7 @@ static void test_models_come_and_go_while_another_runs(void **state)
     atomic_store(&traffic.is_over, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_true(traffic.n_runs > 0);
-    close_isolate(traffic.isolate);
+    isolated_close(traffic.isolate);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child, not even a dead one */
     assert_int_equal(errno, ECHILD);
     const struct pool_counts counts = pool_count(traffic.pool);
