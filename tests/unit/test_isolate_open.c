@@ -1,13 +1,19 @@
-/* Children that are started by a program that is not graphpipe: with the worker that it names, and with
- * those that are none. */
-#include "base/clock.h"
-#include "engine/engine.h"
-#include "engine/isolate.h"
+/* Children that are started by a program that is not graphpipe: with the worker that it names or that is
+ * found, and with those that are none; and what the server is given then. */
+#include "isolated.h"
+#include "temp_tree.h"
 
+#include "base/clock.h"
+
+#include <fcntl.h>
+#include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -64,6 +70,21 @@ static void test_another_program_has_a_worker(void **state)
     pool_destroy(pool);
 }
 
+/* That each child is told to use. */
+static uint32_t threads_of(const struct isolate *isolate)
+{
+    enum { HEAD_BYTES = 16 };
+    const struct text *open = &isolate->open;
+    struct record record = {.at = (const unsigned char *)open->data + HEAD_BYTES,
+                            .end = (const unsigned char *)open->data + open->size_bytes};
+    (void)record_u32(&record);
+    for (int i = 0; i < 3; i++)
+        (void)record_text(&record);
+    assert_int_equal(record_u32(&record), 1); /* its slots */
+    (void)record_u32(&record);
+    return record_u32(&record);
+}
+
 /* The engine that is a Python program, whatever worker is named: it needs none. */
 static void test_another_program_has_python(void **state)
 {
@@ -71,8 +92,8 @@ static void test_another_program_has_python(void **state)
     static const char source[] = "def infer(inputs): return 1\n";
     const char *option = python;
     const struct gp_engine_options engine = {.size_bytes = sizeof engine,
-                                             .n_slots = 1,
-                                             .n_cores = 1,
+                                             .n_slots = 2,
+                                             .n_cores = 5,
                                              .model_path = model,
                                              .options = &option,
                                              .n_options = 1};
@@ -96,6 +117,7 @@ static void test_another_program_has_python(void **state)
     assert_int_equal(isolate_engine(isolate)->describe(isolate, &d, &err), GP_OK);
     assert_int_equal(d.flags, GP_ANY_INPUTS | GP_ANY_OUTPUT | GP_WRITES_OUTPUTS);
     assert_string_equal(d.files[0], model);
+    assert_int_equal(threads_of(isolate), 2); /* no more than the machine has */
     isolate_engine(isolate)->close(isolate);
     option = "python=/nowhere/python";
     assert_int_equal(isolate_open(&options, &isolate, &err), GP_UNAVAILABLE);
@@ -119,12 +141,141 @@ static void test_what_cannot_start(void **state)
     pool_destroy(pool);
 }
 
-int main(void)
+/* --- what the server is given ---------------------------------------------------------- */
+
+static void count_news(void *context)
 {
+    assert_int_equal(sem_post(context), 0);
+}
+
+static void await_news(struct isolate *isolate, sem_t *told, enum isolate_news wanted)
+{
+    struct timespec until;
+    uint32_t slot;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    do
+        assert_int_equal(sem_timedwait(told, &until), 0);
+    while (isolate_next(isolate, &slot) != wanted);
+}
+
+/* One of its children ends, and starts again. */
+static void test_the_server_is_told(void **state)
+{
+    const struct gp_engine_options engine = {
+        .size_bytes = sizeof engine, .n_slots = 1, .n_cores = 1};
+    struct pool *pool = pool_create(64 * MIB);
+    sem_t told;
+    (void)state;
+    assert_int_equal(sem_init(&told, 0, 0), 0);
+    struct isolate *isolate =
+        isolated_open((struct isolate_options){.name = "echo",
+                                               .pool = pool,
+                                               .engine = &engine,
+                                               .tell = count_news,
+                                               .tell_context = &told});
+    const pid_t first = isolate->children[0].pid;
+    assert_int_equal(isolate->hang_ns, CLOCK_S);
+    assert_int_equal(kill(first, SIGKILL), 0);
+    await_news(isolate, &told, ISOLATE_LOST);
+    isolate_look(isolate, 0);
+    assert_false(isolate_let_go(isolate, 0));
+    await_news(isolate, &told, ISOLATE_USABLE);
+    assert_true(isolate->children[0].pid != first);
+    assert_int_equal(isolate_count(isolate).n_restarts, 1);
+    isolated_close(isolate);
+    assert_int_equal(sem_destroy(&told), 0);
+    pool_destroy(pool);
+}
+
+/* A child cannot write there, even if it opens the file again. */
+static void test_inputs_are_for_reading(void **state)
+{
+    struct pool *pool = pool_create(64 * MIB);
+    struct isolate *isolate = isolated_open_plain(pool, "echo");
+    struct stat file;
+    (void)state;
+    assert_int_equal(fcntl(isolate->inputs_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    assert_int_equal(fstat(isolate->inputs_fd, &file), 0);
+    assert_int_equal(file.st_mode & 0777, S_IRUSR);
+    isolated_close(isolate);
+    pool_destroy(pool);
+}
+
+/* --- the worker's program -------------------------------------------------------------- */
+
+/* Run as another program: prints which worker it would start. */
+static int find_main(void)
+{
+    struct isolate isolate = {.arena = gp_arena_create()};
+    const struct isolate_options options = {.name = "echo"};
+    struct gp_error err;
+    const bool is_found = spawn_find(&isolate, &options, &err);
+    puts(is_found ? isolate.worker : err.message);
+    gp_arena_destroy(isolate.arena);
+    return is_found ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* What the program of this name in the tree would start; `words` has room for it. */
+static const char *worker_of(const char *name, char words[4096])
+{
+    char command[2 * 4096], self[4096];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    assert_true(n > 0);
+    self[n] = '\0';
+    (void)snprintf(command, sizeof command, "cp '%s' '%s' && '%s' find", self,
+                   tree_path(name), tree_path(name));
+    FILE *said = popen(command, "r");
+    assert_non_null(said);
+    assert_non_null(fgets(words, 4096, said));
+    assert_int_equal(pclose(said), 0);
+    words[strcspn(words, "\n")] = '\0';
+    return words;
+}
+
+static void test_the_worker_is_found(void **state)
+{
+    char words[4096];
+    (void)state;
+    assert_string_equal(worker_of("/graphpipe-7", words), "/proc/self/exe");
+    assert_string_equal(worker_of("/another", words), "graphpipe"); /* on PATH */
+    assert_string_equal(worker_of("/zgraphpipe", words), "graphpipe");
+    tree_put("/graphpipe", "");
+    assert_string_equal(worker_of("/another", words), "graphpipe");
+    assert_int_equal(chmod(tree_path("/graphpipe"), 0700), 0);
+    assert_string_equal(worker_of("/another", words), tree_path("/graphpipe"));
+}
+
+static void test_a_script_has_an_interpreter(void **state)
+{
+    static const char *const options[] = {"a=1", "python=/usr/bin/mine"};
+    struct gp_engine_options engine = {.size_bytes = sizeof engine, .options = options};
+    struct isolate isolate = {.arena = gp_arena_create()};
+    const struct isolate_options script = {
+        .name = "./engine.py", .worker = "/not/this", .engine = &engine};
+    struct gp_error err;
+    (void)state;
+    assert_true(spawn_find(&isolate, &script, &err));
+    assert_string_equal(isolate.script, "./engine.py");
+    assert_string_equal(isolate.worker, "python3");
+    engine.n_options = 2;
+    assert_true(spawn_find(&isolate, &script, &err));
+    assert_string_equal(isolate.worker, "/usr/bin/mine");
+    gp_arena_destroy(isolate.arena);
+}
+
+int main(int argc, char *argv[])
+{
+    if (argc == 2 && strcmp(argv[1], "find") == 0)
+        return find_main();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_another_program_has_a_worker),
         cmocka_unit_test(test_another_program_has_python),
         cmocka_unit_test(test_what_cannot_start),
+        cmocka_unit_test(test_the_server_is_told),
+        cmocka_unit_test(test_inputs_are_for_reading),
+        cmocka_unit_test_setup_teardown(test_the_worker_is_found, tree_make, tree_remove),
+        cmocka_unit_test(test_a_script_has_an_interpreter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
