@@ -1,8 +1,9 @@
 /* Runs of an engine: what the host gives an engine, what it refuses, and how a run is
  * stopped. The engines are functions in here and the plug-in of tests/engines/faulty.c.
  */
+#include "engine_fixture.h"
+
 #include "base/clock.h"
-#include "engine/engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,53 +13,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-typedef enum gp_status run_fn(void *model, uint32_t slot, const struct gp_call *call,
-                              struct gp_outputs *outputs, struct gp_error *err);
-
-struct fixture {
-    struct pool *pool;
-    struct gp_arena *arena;
-    struct engine_run run;
-    struct gp_engine engine;
-    struct gp_error err;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    f->pool = pool_create((size_t)64 << 20);
-    f->arena = gp_arena_create();
-    engine_run_init(&f->run, f->pool, f->arena);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    engine_run_finish(&f->run);
-    gp_arena_destroy(f->arena);
-    assert_int_equal(pool_count(f->pool).used_bytes, 0);
-    assert_int_equal(pool_count(f->pool).reserved_bytes, 0);
-    pool_destroy(f->pool);
-    free(f);
-    return 0;
-}
-
-/* One run of the function, with `n_outputs` wanted. */
-static enum gp_status execute(struct fixture *f, run_fn *run, void *model,
-                              uint32_t n_outputs)
-{
-    static const char *const names[] = {"a", "b", "c"};
-    engine_run_begin(&f->run);
-    gp_arena_reset(f->arena);
-    f->run.call.output_names = names;
-    f->run.call.n_outputs = n_outputs;
-    f->engine = (struct gp_engine){.run = run};
-    return engine_run_execute(&f->run, &f->engine, model, 0, &f->err);
-}
 
 /* --- what the host gives --- */
 
@@ -85,8 +39,8 @@ static enum gp_status sizes(void *model, uint32_t slot, const struct gp_call *ca
 
 static void test_alloc(void **state)
 {
-    struct fixture *f = *state;
-    assert_int_equal(execute(f, sizes, NULL, 3), GP_OK);
+    struct engine_fixture *f = *state;
+    assert_int_equal(engine_execute(f, sizes, NULL, 3), GP_OK);
     assert_int_equal(f->run.n_outputs, 3);
     const struct engine_output *out = f->run.outputs;
     assert_int_equal(out[0].tensor.size_bytes, 3);
@@ -128,7 +82,7 @@ static size_t count_left(const void *bytes, size_t size_bytes)
  * all of it, and then nothing is cleared. */
 static void test_what_is_not_written_is_zero(void **state)
 {
-    struct fixture *f = *state;
+    struct engine_fixture *f = *state;
     const size_t warm = 2 << 20; /* the last third is new */
     for (int writes = 0; writes < 2; writes++) {
         struct pool_buffer before;
@@ -139,7 +93,7 @@ static void test_what_is_not_written_is_zero(void **state)
         gp_arena_reset(f->arena);
         memset(gp_arena_alloc(f->arena, 16000), 0xa5, 16000);
         f->run.writes_outputs = writes;
-        assert_int_equal(execute(f, lazy, NULL, 3), GP_OK);
+        assert_int_equal(engine_execute(f, lazy, NULL, 3), GP_OK);
         const struct engine_output *out = f->run.outputs;
         const struct gp_string *string = out[2].tensor.data;
         const size_t n = count_left(out[0].tensor.data, 4000) +
@@ -166,8 +120,8 @@ static enum gp_status many(void *model, uint32_t slot, const struct gp_call *cal
 
 static void test_many(void **state)
 {
-    struct fixture *f = *state;
-    assert_int_equal(execute(f, many, NULL, 0), GP_OK);
+    struct engine_fixture *f = *state;
+    assert_int_equal(engine_execute(f, many, NULL, 0), GP_OK);
     assert_int_equal(f->run.n_outputs, GP_MAX_TENSORS);
     for (uint32_t i = 0; i < GP_MAX_TENSORS; i++)
         assert_int_equal(*(const int32_t *)f->run.outputs[i].tensor.data, i);
@@ -191,9 +145,9 @@ static enum gp_status strings(void *model, uint32_t slot, const struct gp_call *
 
 static void test_strings(void **state)
 {
-    struct fixture *f = *state;
+    struct engine_fixture *f = *state;
     for (int i = 0; i < 2; i++) { /* the second time into memory that was used */
-        assert_int_equal(execute(f, strings, NULL, 1), GP_OK);
+        assert_int_equal(engine_execute(f, strings, NULL, 1), GP_OK);
         const struct gp_string *out = f->run.outputs[0].tensor.data;
         assert_int_equal(out[0].size_bytes, 0);
         assert_int_equal(out[998].size_bytes, 0);
@@ -242,9 +196,9 @@ static enum gp_status adopt(void *model, uint32_t slot, const struct gp_call *ca
 
 static void test_adopt(void **state)
 {
-    struct fixture *f = *state;
+    struct engine_fixture *f = *state;
     struct adoption adoption = {.status = GP_OK};
-    assert_int_equal(execute(f, adopt, &adoption, 0), GP_OK);
+    assert_int_equal(engine_execute(f, adopt, &adoption, 0), GP_OK);
     assert_int_equal(f->run.n_outputs, 1);
     assert_int_equal(adoption.n_released, 0);
     engine_run_drop(&f->run);
@@ -252,11 +206,11 @@ static void test_adopt(void **state)
     assert_int_equal(adoption.n_released, 1);
 
     adoption = (struct adoption){.status = GP_ENGINE};
-    assert_int_equal(execute(f, adopt, &adoption, 0), GP_ENGINE);
+    assert_int_equal(engine_execute(f, adopt, &adoption, 0), GP_ENGINE);
     assert_int_equal(adoption.n_released, 1);
 
     adoption = (struct adoption){.status = GP_OK}; /* one of two is missing */
-    assert_int_equal(execute(f, adopt, &adoption, 2), GP_INTERNAL);
+    assert_int_equal(engine_execute(f, adopt, &adoption, 2), GP_INTERNAL);
     assert_int_equal(adoption.n_released, 1);
     assert_non_null(strstr(f->err.message, "output 1 of 2 unset: \"b\""));
 }
@@ -293,10 +247,10 @@ static enum gp_status set_again(void *model, uint32_t slot, const struct gp_call
 
 static void test_set_again(void **state)
 {
-    struct fixture *f = *state;
+    struct engine_fixture *f = *state;
     for (int i = 0; i < 2; i++) {
         struct adoption adoption = {.status = i == 0 ? GP_OK : GP_ENGINE};
-        assert_int_equal(execute(f, set_again, &adoption, 1), adoption.status);
+        assert_int_equal(engine_execute(f, set_again, &adoption, 1), adoption.status);
         assert_int_equal(adoption.n_released, 1 + i);
         if (i == 0)
             assert_int_equal(f->run.outputs[0].tensor.size_bytes, 8);
@@ -328,7 +282,7 @@ static void test_faults(void **state)
         {"size", 1, GP_INTERNAL, "output 0 4 bytes, float32[2] needs 8"},
         {"", 1, GP_OK, ""},
     };
-    struct fixture *f = *state;
+    struct engine_fixture *f = *state;
     const struct gp_engine *faulty;
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/lib/graphpipe-test/graphpipe-engine-faulty.so",
@@ -412,7 +366,7 @@ static void *cancel_often(void *arg)
 
 static void test_cancel_race(void **state)
 {
-    struct fixture *f = *state;
+    struct engine_fixture *f = *state;
     struct stoppable s = {.run = &f->run};
     int n_done = 0, n_stopped = 0;
     pthread_t thread;
@@ -422,7 +376,7 @@ static void test_cancel_race(void **state)
         s.stop = false;
         s.takes_back = i % 2;
         s.is_alive = true;
-        const enum gp_status status = execute(f, wait_a_little, &s, 0);
+        const enum gp_status status = engine_execute(f, wait_a_little, &s, 0);
         s.is_alive = false;
         assert_true(s.n_calls <= 1);
         assert_true(status == GP_OK || status == GP_CANCELLED);
@@ -435,15 +389,20 @@ static void test_cancel_race(void **state)
 
 static void test_cancel_before_and_after(void **state)
 {
-    struct fixture *f = *state;
+    struct engine_fixture *f = *state;
     struct stoppable s = {.run = &f->run, .is_alive = true};
     engine_run_begin(&f->run);
     engine_run_cancel(&f->run);
     f->engine = (struct gp_engine){.run = wait_a_little};
     assert_int_equal(engine_run_execute(&f->run, &f->engine, &s, 0, &f->err),
                      GP_CANCELLED);
-    assert_int_equal(execute(f, wait_a_little, &s, 0), GP_OK);
+    assert_int_equal(engine_execute(f, wait_a_little, &s, 0), GP_OK);
     engine_run_cancel(&f->run);
+    engine_run_cancel(&f->run);
+    assert_int_equal(s.n_calls, 0);
+    /* nor when an engine asks for it after its run */
+    engine_run_begin(&f->run);
+    assert_int_equal(gp_call_on_cancel(&f->run.call, stop, &s), GP_OK);
     engine_run_cancel(&f->run);
     assert_int_equal(s.n_calls, 0);
 }
@@ -451,16 +410,15 @@ static void test_cancel_before_and_after(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_alloc, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_what_is_not_written_is_zero, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_many, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_strings, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_adopt, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_set_again, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_faults, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_cancel_race, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_cancel_before_and_after, set_up, tear_down),
+        ENGINE_TEST(test_alloc),
+        ENGINE_TEST(test_what_is_not_written_is_zero),
+        ENGINE_TEST(test_many),
+        ENGINE_TEST(test_strings),
+        ENGINE_TEST(test_adopt),
+        ENGINE_TEST(test_set_again),
+        ENGINE_TEST(test_faults),
+        ENGINE_TEST(test_cancel_race),
+        ENGINE_TEST(test_cancel_before_and_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
