@@ -9,7 +9,7 @@ bool fds_hold_standard(void)
         if (fcntl(number, F_GETFD) >= 0)
             continue;
         /* The lowest free number, which is this one unless another thread was faster. */
-        const int fd = open("/dev/null", number == STDOUT_FILENO ? O_RDONLY : O_RDWR);
+        const int fd = open("/dev/null", number == STDERR_FILENO ? O_RDWR : O_RDONLY);
         if (fd < 0)
             return false;
         if (fd > STDERR_FILENO)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -154,20 +153,32 @@ static void name_limit(char *words, size_t size, const struct limit *limit)
                        (unsigned long long)most / limit->unit_bytes);
 }
 
-/* True if this group or one above it has reached its limit of tasks. */
-static void name_pids(char *words, size_t size, const char *controller)
+static bool find_full_group(const char *root, const char *controller, uint64_t *most)
 {
     struct cgroup group;
-    uint64_t most, now;
-    if (words[0] || !cgroup_find(&group, "", controller))
-        return;
+    uint64_t now;
+    if (!cgroup_find(&group, root, controller))
+        return false;
     do {
-        cgroup_read(&group, "pids.max", &most, 1);
+        cgroup_read(&group, "pids.max", most, 1);
         cgroup_read(&group, "pids.current", &now, 1);
-        if (most != UINT64_MAX && now != UINT64_MAX && now >= most)
-            (void)snprintf(words, size, "pids.max of the control group is %llu",
-                           (unsigned long long)most);
-    } while (!words[0] && cgroup_go_up(&group));
+        if (*most != UINT64_MAX && now != UINT64_MAX && now >= *most)
+            return true;
+    } while (cgroup_go_up(&group));
+    return false;
+}
+
+bool place_has_full_group(const char *root, uint64_t *most)
+{
+    return find_full_group(root, NULL, most) || find_full_group(root, "pids", most);
+}
+
+static void name_pids(char *words, size_t size)
+{
+    uint64_t most;
+    if (!words[0] && place_has_full_group("", &most))
+        (void)snprintf(words, size, "pids.max of the control group is %llu",
+                       (unsigned long long)most);
 }
 
 /* pthread_create also returns EAGAIN when there are no addresses for the stack. */
@@ -195,8 +206,7 @@ static void find_limit(int error, char *limit, size_t size)
     case EAGAIN:
         if (!has_room_for_stack())
             name_limit(limit, size, &addresses);
-        name_pids(limit, size, NULL);
-        name_pids(limit, size, "pids");
+        name_pids(limit, size);
         name_limit(limit, size, &tasks);
         break;
     case ENOMEM:

@@ -7,6 +7,7 @@
 #ifndef GP_BASE_PLACE_H
 #define GP_BASE_PLACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,9 @@ void place_find(struct place *place);
 /* Lowers it to what the control groups of this process allow. `root` is put before /proc
  * and /sys, for tests. */
 void place_apply_cgroups(struct place *place, const char *root);
+
+/* True if a control group of this process has as many tasks as it may have, with that number. */
+bool place_has_full_group(const char *root, uint64_t *most);
 
 /* The default size of the pool: half of the memory, or an eighth of the addresses that
  * `ulimit -v` allows if that is less. `words` says which, as in "half of memory.max". */

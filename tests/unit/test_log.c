@@ -88,15 +88,20 @@ static void test_descriptor_that_is_none(void **state)
 static void test_silent_log(void **state)
 {
     struct log log;
+    struct log_lines lines = {0};
     (void)state;
     for (int fd = 0; fd >= -1; fd--) {
         begin(&log, fd);
         add_lines(&log, 10);
+        text_puts(&lines.text, "of requests\n");
+        log_write(&log, &lines);
         flush_all(&log);
         assert_int_equal(log.n_lost, 0);
+        assert_int_equal(log.pending.size_bytes + lines.text.size_bytes, 0);
         log_end(&log);
     }
     log_end(&(struct log){0});
+    log_lines_finish(&lines);
 }
 
 /* What the log writes for an error, a line about the start, and one that is too detailed for it. */

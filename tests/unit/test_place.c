@@ -5,6 +5,7 @@
 #include "temp_tree.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -235,6 +236,41 @@ static void strange_lines(void **state)
     assert_found(32, 64 * GIB, "the memory");
 }
 
+/* The number of tasks that a full group may have; 0 where none is full. */
+static uint64_t full_group(const char *max, const char *current)
+{
+    uint64_t most;
+    tree_put("/sys/fs/cgroup/pids.max", max);
+    tree_put("/sys/fs/cgroup/pids.current", current);
+    return place_has_full_group(tree_root, &most) ? most : 0;
+}
+
+static void full_groups(void **state)
+{
+    (void)state;
+    assert_int_equal(full_group("7\n", "7\n"), 0); /* whose is it? */
+    put_group("0::/a\n", V2);
+    assert_int_equal(full_group("7\n", "6\n"), 0);
+    assert_int_equal(full_group("7\n", "7\n"), 7); /* above it */
+    assert_int_equal(full_group("7\n", "8\n"), 7); /* lowered since */
+    assert_int_equal(full_group("max\n", "8\n"), 0);
+    assert_int_equal(full_group("7\n", ""), 0);
+    tree_put("/sys/fs/cgroup/a/pids.max", "5\n");
+    tree_put("/sys/fs/cgroup/a/pids.current", "5\n");
+    assert_int_equal(full_group("7\n", "7\n"), 5); /* the nearest */
+}
+
+static void full_groups_of_version_1(void **state)
+{
+    uint64_t most;
+    (void)state;
+    put_group("4:pids:/a\n0::/\n", V1("pids", "30") V2);
+    tree_put("/sys/fs/cgroup/pids/a/pids.max", "5\n");
+    tree_put("/sys/fs/cgroup/pids/a/pids.current", "5\n");
+    assert_true(place_has_full_group(tree_root, &most));
+    assert_int_equal(most, 5);
+}
+
 static void set_limit(unsigned resource, rlim_t value, struct rlimit *before)
 {
     assert_int_equal(getrlimit(resource, before), 0);
@@ -259,6 +295,27 @@ static void of_this_machine(void **state)
     (void)place_pool_bytes(&place, words);
     assert_string_equal(words, "half of memory.max");
     assert_true(place_addresses_left() > 64 * GIB);
+}
+
+static void affinity(void **state)
+{
+    cpu_set_t before, one;
+    struct place place;
+    size_t first = 0;
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    if (CPU_COUNT(&before) < 2)
+        SKIP_BECAUSE("there is one processor");
+    while (!CPU_ISSET(first, &before))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    place_find(&place);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(place.n_cores, 1);
+    assert_true(place.n_machine_cores > 1);
+    assert_string_equal(place.cores_from, "affinity");
 }
 
 static void addresses(void **state)
@@ -307,6 +364,13 @@ static void explains(void **state)
                         " (ulimit -n is 33: raise it)");
     assert_string_equal(place_loader_limit("x.so: invalid ELF header", words), "");
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    set_limit(RLIMIT_DATA, 64 * GIB, &before);
+    assert_string_equal(
+        place_loader_limit("x.so: failed to map segment from shared object", words),
+        " (ulimit -d is 67108864: raise it)");
+    assert_string_equal(place_loader_limit("x.so: Cannot allocate memory", words),
+                        " (ulimit -d is 67108864: raise it)");
+    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
 }
 
 #define BELOW_A_ROOT(test) cmocka_unit_test_setup_teardown(test, tree_make, tree_remove)
@@ -314,12 +378,21 @@ static void explains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BELOW_A_ROOT(without_groups), BELOW_A_ROOT(version_2),
-        BELOW_A_ROOT(rounds_up),      BELOW_A_ROOT(version_1),
-        BELOW_A_ROOT(hybrid),         BELOW_A_ROOT(namespaces),
-        BELOW_A_ROOT(several_mounts), BELOW_A_ROOT(garbage),
-        BELOW_A_ROOT(strange_lines),  cmocka_unit_test(of_this_machine),
-        cmocka_unit_test(explains),   cmocka_unit_test(addresses),
+        BELOW_A_ROOT(without_groups),
+        BELOW_A_ROOT(version_2),
+        BELOW_A_ROOT(rounds_up),
+        BELOW_A_ROOT(version_1),
+        BELOW_A_ROOT(hybrid),
+        BELOW_A_ROOT(namespaces),
+        BELOW_A_ROOT(several_mounts),
+        BELOW_A_ROOT(garbage),
+        BELOW_A_ROOT(strange_lines),
+        BELOW_A_ROOT(full_groups),
+        BELOW_A_ROOT(full_groups_of_version_1),
+        cmocka_unit_test(of_this_machine),
+        cmocka_unit_test(affinity),
+        cmocka_unit_test(explains),
+        cmocka_unit_test(addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -363,9 +366,41 @@ static void mixes_with_few_addresses(void **state)
     pool_destroy(pool);
 }
 
+/* Whether a core dump would have the mapping that begins there, by the kernel's flags for it. */
+static bool is_dumped(const void *base)
+{
+    char line[512], wanted[32];
+    bool is_it = false, is_dumped = true;
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    assert_non_null(maps);
+    (void)snprintf(wanted, sizeof wanted, "%lx-", (unsigned long)(uintptr_t)base);
+    while (fgets(line, sizeof line, maps)) {
+        if (strncmp(line, "VmFlags:", 8) == 0)
+            is_dumped = is_dumped && !(is_it && strstr(line, " dd"));
+        else if (strchr(line, '-') && strspn(line, "0123456789abcdef-") > 10)
+            is_it = strncmp(line, wanted, strlen(wanted)) == 0;
+    }
+    (void)fclose(maps);
+    return is_dumped;
+}
+
+/* It has what clients have sent, and gigabytes of it. */
+static void no_core_dump_has_it(void **state)
+{
+    struct pool *pool = pool_create(64 * MIB);
+    void *other = mmap(NULL, MIB, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    (void)state;
+    assert_true(pool && other != MAP_FAILED);
+    assert_false(is_dumped(pool_range(pool, NULL)->base));
+    assert_true(is_dumped(other));
+    assert_int_equal(munmap(other, MIB), 0);
+    pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_core_dump_has_it),
         cmocka_unit_test(scattered_buffers_block_none),
         cmocka_unit_test(refused_takers_get_no_slot),
         cmocka_unit_test(any_mix_that_fits),

@@ -1,0 +1,135 @@
+/* What a process is found to use, and the standard descriptors that it holds. */
+#include "base/fds.h"
+#include "base/process.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { MIB = 1 << 20 };
+
+static struct process_usage usage_now(void)
+{
+    struct process_usage usage;
+    assert_true(process_usage(&usage));
+    return usage;
+}
+
+static void *wait_for_end(void *arg)
+{
+    char byte;
+    (void)!read(*(int *)arg, &byte, 1);
+    return NULL;
+}
+
+/* Each number alone, whatever the process's name looks like. */
+static void what_it_uses(void **state)
+{
+    static const char *const names[] = {"usual", "a) b (3 4", ") ) 1 2 3"};
+    struct rlimit limit;
+    pthread_t thread;
+    int ends[2];
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(prctl(PR_SET_NAME, names[i]), 0);
+        const struct process_usage before = usage_now();
+        assert_int_equal(before.max_fds, limit.rlim_cur);
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(usage_now().n_fds, before.n_fds + 2);
+        assert_int_equal(pthread_create(&thread, NULL, wait_for_end, &ends[0]), 0);
+        assert_int_equal(usage_now().n_threads, before.n_threads + 1);
+        close(ends[1]);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        close(ends[0]);
+        unsigned char *memory = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(memory != MAP_FAILED);
+        memset(memory, 1, 32 * MIB);
+        const struct process_usage with = usage_now();
+        assert_true(with.virtual_bytes >= before.virtual_bytes + 64 * MIB);
+        assert_in_range(with.resident_bytes, before.resident_bytes + 24 * MIB,
+                        before.resident_bytes + 400L * MIB);
+        assert_true(with.resident_bytes < with.virtual_bytes);
+        assert_true(with.cpu_s > before.cpu_s && with.cpu_s < 600);
+        assert_int_equal(munmap(memory, 64 * MIB), 0);
+    }
+}
+
+static void when_it_started(void **state)
+{
+    struct timespec now;
+    (void)state;
+    assert_int_equal(clock_gettime(CLOCK_REALTIME, &now), 0);
+    const double age_s = (double)now.tv_sec - process_started_s();
+    assert_true(age_s > -2 && age_s < 3600);
+}
+
+/* What it holds, in a process that begins without: bits of those that are not as they should be. */
+static int hold_and_look(void)
+{
+    static const int wanted[] = {O_RDONLY, O_RDONLY, O_RDWR};
+    int wrong = 0;
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    if (!fds_hold_standard())
+        return 64;
+    for (int fd = 0; fd < 3; fd++) {
+        const int flags = fcntl(fd, F_GETFL);
+        wrong |= (flags < 0 || (flags & O_ACCMODE) != wanted[fd]) << fd;
+    }
+    const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    wrong |= (next < 3) << 3;
+    return wrong;
+}
+
+/* No file that is opened later becomes one of them, and what a program that has no standard output
+ * prints fails instead of being lost. */
+static void standard_descriptors_are_held(void **state)
+{
+    int status;
+    (void)state;
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(hold_and_look());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void those_that_are_there_stay(void **state)
+{
+    (void)state;
+    int before[3];
+    for (int fd = 0; fd < 3; fd++)
+        before[fd] = fcntl(fd, F_GETFL);
+    const uint64_t n_fds = usage_now().n_fds;
+    assert_true(fds_hold_standard());
+    for (int fd = 0; fd < 3; fd++)
+        assert_int_equal(fcntl(fd, F_GETFL), before[fd]);
+    assert_int_equal(usage_now().n_fds, n_fds);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_it_uses),
+        cmocka_unit_test(when_it_started),
+        cmocka_unit_test(standard_descriptors_are_held),
+        cmocka_unit_test(those_that_are_there_stay),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
