@@ -1,11 +1,11 @@
-/* Finding things: plug-ins by name, the engine of a model, a framework's library. Each
- * test has a folder of its own; "libraries" are copies of the echo plug-in. */
+/* Finding things: plug-ins by name, and the engine of a model. Each test has a folder of its own. */
 #include "engine/engine.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,7 +15,7 @@
 
 enum { PATH_SIZE = 4096 };
 
-static char folder[PATH_SIZE], plugins[PATH_SIZE], test_plugins[PATH_SIZE];
+static char folder[PATH_SIZE], test_plugins[PATH_SIZE];
 static struct gp_error err;
 
 static int set_up(void **state)
@@ -23,7 +23,6 @@ static int set_up(void **state)
     (void)state;
     (void)snprintf(folder, sizeof folder, "/tmp/gp-search-XXXXXX");
     assert_non_null(mkdtemp(folder));
-    (void)snprintf(plugins, sizeof plugins, "%s/lib/graphpipe", getenv("GP_BUILD_DIR"));
     (void)snprintf(test_plugins, sizeof test_plugins, "%s/lib/graphpipe-test",
                    getenv("GP_BUILD_DIR"));
     unsetenv("GRAPHPIPE_ENGINE_PATH");
@@ -61,15 +60,6 @@ static void write_file(const char *path, const void *bytes, size_t size_bytes,
 static void write_text(const char *path, const char *text)
 {
     write_file(path, text, strlen(text), 0755);
-}
-
-/* A copy of the echo plug-in. */
-static void write_library(const char *path)
-{
-    char command[4 * PATH_SIZE + 64];
-    (void)snprintf(command, sizeof command, "cp '%s/graphpipe-engine-echo.so' '%s'",
-                   plugins, path);
-    assert_int_equal(system(command), 0);
 }
 
 static void assert_says(enum gp_status got, enum gp_status wanted, const char *words)
@@ -121,6 +111,83 @@ static void test_load_refuses(void **state)
     assert_null(engine);
 }
 
+static void test_load_incomplete(void **state)
+{
+    static const char *const members[] = {"size",     "name", "open",
+                                          "describe", "run",  "close"};
+    const struct gp_engine *engine;
+    (void)state;
+    assert_int_equal(engine_load("incomplete", test_plugins, &engine, &err), GP_OK);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        assert_int_equal(setenv("GP_INCOMPLETE", members[i], 1), 0);
+        assert_says(engine_load("incomplete", test_plugins, &engine, &err),
+                    GP_UNSUPPORTED, "is not a complete engine: struct gp_engine needs");
+        assert_null(engine);
+    }
+    assert_int_equal(setenv("GP_INCOMPLETE", "entry", 1), 0);
+    assert_says(engine_load("incomplete", test_plugins, &engine, &err), GP_UNSUPPORTED,
+                "does not work with this release of GraphPipe (engine contract 1)");
+    assert_null(engine);
+    assert_int_equal(unsetenv("GP_INCOMPLETE"), 0);
+}
+
+/* --- one at a time --- */
+
+static atomic_int entering; /* the thread that wants to enter, then 0 */
+
+static void *enter_and_leave(void *arg)
+{
+    atomic_store(&entering, (int)gettid());
+    engine_enter(arg);
+    atomic_store(&entering, 0);
+    engine_leave(arg);
+    return NULL;
+}
+
+/* Of a thread: 'S' while it waits. */
+static char state_of(int thread)
+{
+    char path[64], line[256] = "";
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+    FILE *file = fopen(path, "re");
+    if (!file || !fgets(line, sizeof line, file))
+        line[0] = '\0';
+    if (file)
+        (void)fclose(file);
+    const char *end = strrchr(line, ')');
+    return end ? end[2] : '?';
+}
+
+/* True if a call of the engine waits while one of `other` is made. */
+static bool waits_for(const struct gp_engine *engine, const struct gp_engine *other)
+{
+    pthread_t thread;
+    int id;
+    atomic_store(&entering, -1);
+    engine_enter(other);
+    assert_int_equal(pthread_create(&thread, NULL, enter_and_leave, (void *)engine), 0);
+    while ((id = atomic_load(&entering)) && (id < 0 || state_of(id) != 'S'))
+        poll(NULL, 0, 1);
+    engine_leave(other);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    return id != 0;
+}
+
+static void test_calls_come_one_at_a_time(void **state)
+{
+    static const struct gp_engine plain = {.size_bytes = sizeof plain},
+                                  old = {.size_bytes = offsetof(struct gp_engine, flags),
+                                         .flags = GP_OPENS_TOGETHER},
+                                  together = {.size_bytes = sizeof together,
+                                              .flags = GP_OPENS_TOGETHER};
+    (void)state;
+    assert_true(waits_for(&plain, &plain));
+    assert_true(waits_for(&old, &plain)); /* which cannot say that it need not */
+    assert_false(waits_for(&together, &plain));
+    assert_false(waits_for(&plain, &together));
+    assert_false(waits_for(&together, &together));
+}
+
 static const char *script(const char *name, const char *engine_dir, size_t size,
                           char *path)
 {
@@ -148,6 +215,7 @@ static void test_script(void **state)
 
 struct seen {
     char names[512];
+    char scripts[64];
     bool has_echo_path;
 };
 
@@ -157,6 +225,10 @@ static void see(void *arg, const struct engine_known *known)
     const size_t n = strlen(seen->names);
     (void)snprintf(seen->names + n, sizeof seen->names - n, "%s ", known->name);
     assert_non_null(known->remedy);
+    assert_true(!*known->remedy || strncmp(known->remedy, "tools/setup ", 12) == 0);
+    if (known->is_script)
+        (void)snprintf(seen->scripts + strlen(seen->scripts),
+                       sizeof seen->scripts - strlen(seen->scripts), "%s ", known->name);
     if (strcmp(known->name, "echo") == 0)
         seen->has_echo_path = known->path && access(known->path, R_OK) == 0;
 }
@@ -169,12 +241,15 @@ static void test_each(void **state)
     write_text(in("graphpipe-engine-echo.so"), "");
     write_text(in("graphpipe-engine-.so"), "");
     write_text(in("libother.so"), "");
+    write_text(in("a-file-with-a-long-name.so"), ""); /* before "graphpipe-engine-" */
+    write_text(in("z-file-with-a-long-name.so"), "");
     write_text(in("graphpipe-engine-script.py"), "");
     write_text(in("graphpipe-engine-none.pyc"), "");
     engine_each(folder, see, &seen);
     assert_string_equal(seen.names,
                         "echo onnx openvino tensorflow pytorch python mine script ");
     assert_true(seen.has_echo_path);
+    assert_string_equal(seen.scripts, "python script ");
 }
 
 /* --- the engine of a model --- */
@@ -191,6 +266,14 @@ static void test_guess(void **state)
         {"A.ONNX", "x", 1, "onnx"},
         {"a.ort", "", 0, "onnx"},
         {"plain", "\x08\x08\x12\x00", 4, "onnx"},
+        {".onnx", "", 0, "onnx"},
+        {"version1", "\x08\x01\x1a", 3, "onnx"},
+        {"version63", "\x08\x3f\x42", 3, "onnx"},
+        {"version0", "\x08\x00\x12", 3, NULL},
+        {"version64", "\x08\x40\x12", 3, NULL},
+        {"tag", "\x08\x08\x11", 3, NULL},
+        {"first", "\x0a\x08\x12", 3, NULL},
+        {"short", "\x08\x08", 2, NULL},
         {"graph.pb", "\x08\x07\x3a\x10", 4, "onnx"},
         {"frozen.pb", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"my_saved_model.pb", "\x08\x01\x12\x00", 4, "tensorflow"},
@@ -265,136 +348,18 @@ static void test_model_name(void **state)
     assert_string_equal(engine_model_name("efficientnet.onnx", name, 4), "eff");
 }
 
-/* --- libraries --- */
-
-static const struct gp_library wanted = {
-    .file = "libgp-none.so.1",
-    .pattern = "libgpsearch.so*",
-    .deps = "gpsearch",
-    .package = "gpsearch/lib",
-    .remedy = "make it",
-    .symbol = "gp_engine_entry",
-};
-
-static char found[2 * PATH_SIZE];
-
-static void *open_library(const char *option)
-{
-    const struct gp_engine_options options = {
-        .size_bytes = sizeof options, .options = &option, .n_options = option != NULL};
-    found[0] = '\0';
-    err.status = GP_OK;
-    return engine_library_open(&wanted, &options, found, sizeof found, &err);
-}
-
-static void test_library_newest(void **state)
-{
-    (void)state;
-    write_library(in("libgpsearch.so.1.9.0"));
-    write_library(in("libgpsearch.so.1.10.0"));
-    write_text(in("libgpsearch.so"), "");
-    write_library(in("libothers.so.2"));
-    setenv("GRAPHPIPE_ENGINE_PATH", folder, 1);
-    assert_non_null(open_library(NULL));
-    assert_string_equal(found, in("libgpsearch.so.1.10.0"));
-}
-
-static void test_library_option(void **state)
-{
-    char option[3 * PATH_SIZE];
-    (void)state;
-    write_library(in("libgpsearch.so.1"));
-    write_library(in("mine.so"));
-    setenv("GRAPHPIPE_ENGINE_PATH", folder, 1);
-    (void)snprintf(option, sizeof option, "library=%s", in("mine.so"));
-    assert_non_null(open_library(option));
-    assert_string_equal(found, in("mine.so"));
-    (void)snprintf(option, sizeof option, "library=%s", folder);
-    assert_non_null(open_library(option));
-    assert_string_equal(found, in("libgpsearch.so.1"));
-
-    write_text(in("bad.so"), "not a library");
-    (void)snprintf(option, sizeof option, "library=%s", in("bad.so"));
-    assert_null(open_library(option));
-    assert_says(err.status, GP_UNAVAILABLE, "bad.so: ");
-    (void)snprintf(option, sizeof option, "library=%s/graphpipe-engine-noentry.so",
-                   test_plugins);
-    assert_null(open_library(option));
-    assert_says(err.status, GP_UNAVAILABLE, "lacks gp_engine_entry");
-    assert_null(open_library("library=/no/such/file"));
-    assert_says(err.status, GP_NOT_FOUND, "library=/no/such/file: there is no such file");
-}
-
-static void test_library_deps(void **state)
-{
-    char deps[2 * PATH_SIZE], path[3 * PATH_SIZE];
-    (void)state;
-    /* the program lies in the build's folder tests/ */
-    (void)snprintf(deps, sizeof deps, "%s/.deps", getenv("GP_BUILD_DIR"));
-    (void)mkdir(deps, 0755);
-    (void)snprintf(deps, sizeof deps, "%s/.deps/gpsearch", getenv("GP_BUILD_DIR"));
-    (void)mkdir(deps, 0755);
-    (void)snprintf(path, sizeof path, "%s/libgpsearch.so.3", deps);
-    write_library(path);
-    void *handle = open_library(NULL);
-    (void)unlink(path);
-    (void)rmdir(deps);
-    *strrchr(deps, '/') = '\0';
-    (void)rmdir(deps);
-    assert_non_null(handle);
-    assert_string_equal(found, path);
-}
-
-/* A python3 that says what it is told, and the package folder that it names. */
-static void test_library_python(void **state)
-{
-    char script[3 * PATH_SIZE], *path = strdup(getenv("PATH"));
-    (void)state;
-    assert_int_equal(mkdir(in("bin"), 0755), 0);
-    assert_int_equal(mkdir(in("site"), 0755), 0);
-    assert_int_equal(mkdir(in("site/gpsearch"), 0755), 0);
-    assert_int_equal(mkdir(in("site/gpsearch/lib"), 0755), 0);
-    write_library(in("site/gpsearch/lib/libgpsearch.so.4"));
-    (void)snprintf(script, sizeof script, "#!/bin/sh\necho /nowhere\necho '%s'\n",
-                   in("site"));
-    write_text(in("bin/python3"), script);
-    (void)snprintf(script, sizeof script, "%s:%s", in("bin"), path);
-    setenv("PATH", script, 1);
-    assert_non_null(open_library(NULL));
-    assert_string_equal(found, in("site/gpsearch/lib/libgpsearch.so.4"));
-
-    /* a broken library is said, one that is not there is as well */
-    (void)unlink(in("site/gpsearch/lib/libgpsearch.so.4"));
-    write_text(in("site/gpsearch/lib/libgpsearch.so.5"), "not a library");
-    assert_null(open_library(NULL));
-    assert_says(err.status, GP_UNAVAILABLE, "libgpsearch.so.5: ");
-    assert_non_null(strstr(err.message, "; to install it: make it"));
-    (void)unlink(in("site/gpsearch/lib/libgpsearch.so.5"));
-    assert_null(open_library(NULL));
-    assert_says(err.status, GP_UNAVAILABLE, "libgpsearch.so* is not there: looked in /");
-    assert_non_null(
-        strstr(err.message, "the system's libraries, the packages of python3"));
-    assert_non_null(strstr(err.message, "; to install it: make it"));
-    setenv("PATH", "/nowhere", 1);
-    assert_null(open_library(NULL));
-    setenv("PATH", path, 1);
-    free(path);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_refuses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_load_incomplete, set_up, tear_down),
+        cmocka_unit_test(test_calls_come_one_at_a_time),
         cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess_other, set_up, tear_down),
         cmocka_unit_test(test_model_name),
-        cmocka_unit_test_setup_teardown(test_library_newest, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_library_option, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_library_deps, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_library_python, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
