@@ -28,7 +28,8 @@ static const struct gp_description description = {.flags = GP_ANY_OUTPUT,
                                                   .inputs = &io,
                                                   .outputs = &io,
                                                   .files = files,
-                                                  .max_batch = 64};
+                                                  .max_batch = 64,
+                                                  .name = "of the model"};
 
 /* Reads a body of this kind as far as it goes; false when it is refused. */
 typedef bool read_fn(struct record *record, struct gp_arena *arena);
@@ -135,8 +136,76 @@ static void test_a_description_is_read_as_written(void **state)
     assert_int_equal(d.inputs[0].rank, 2);
     assert_int_equal(d.outputs[0].shape[1], 3);
     assert_string_equal(d.files[1], "b.data");
+    assert_string_equal(d.name, "of the model");
+    assert_ptr_equal(record.at, record.end);
     gp_arena_destroy(arena);
     text_finish(&out);
+}
+
+/* Many of them, twice, in an arena that goes on. */
+static void test_texts_do_not_share_memory(void **state)
+{
+    enum { N = 300 };
+    struct text out = {0};
+    struct gp_arena *arena = gp_arena_create();
+    const char *const *texts[2];
+    char word[16];
+    (void)state;
+    record_begin(&out, RECORD_OPEN, 0);
+    for (int i = 0; i < 2 * N; i++) {
+        (void)snprintf(word, sizeof word, "%d", i);
+        record_put_text(&out, word);
+    }
+    const unsigned char *bytes = (const unsigned char *)out.data;
+    struct record record = {.at = bytes + HEAD_BYTES, .end = bytes + out.size_bytes};
+    for (int k = 0; k < 2; k++)
+        texts[k] = record_texts(&record, arena, N);
+    assert_true(texts[0] && texts[1] && record.at == record.end);
+    for (int i = 0; i < 2 * N; i++) {
+        (void)snprintf(word, sizeof word, "%d", i);
+        assert_string_equal(texts[i / N][i % N], word);
+    }
+    assert_non_null(record_texts(&record, arena, 0));
+    assert_null(record_texts(&record, arena, 1));
+    assert_true(record.is_bad);
+    gp_arena_destroy(arena);
+    text_finish(&out);
+}
+
+/* What is kept does not change with the link's next record. */
+static void test_a_record_can_be_kept(void **state)
+{
+    unsigned char bytes[] = "a body";
+    struct gp_arena *arena = gp_arena_create();
+    struct record record = {.at = bytes, .end = bytes + sizeof bytes};
+    (void)state;
+    assert_true(record_keep(&record, arena));
+    memset(bytes, 0, sizeof bytes);
+    assert_int_equal(record.end - record.at, sizeof bytes);
+    assert_memory_equal(record.at, "a body", sizeof bytes);
+    gp_arena_destroy(arena);
+}
+
+/* One without is none: the engine has failed. */
+static void test_a_failure_has_a_status(void **state)
+{
+    static const struct {
+        enum gp_status said, told;
+    } cases[] = {{GP_DEADLINE, GP_DEADLINE}, {GP_OK, GP_ENGINE}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct text out = {0};
+        struct gp_error err;
+        record_begin(&out, RECORD_FAILED, 0);
+        record_put_u32(&out, cases[i].said);
+        record_put_text(&out, "100% of it");
+        const unsigned char *bytes = (const unsigned char *)out.data;
+        struct record record = {.at = bytes + HEAD_BYTES, .end = bytes + out.size_bytes};
+        assert_int_equal(record_failure(&record, &err), cases[i].told);
+        assert_int_equal(err.status, cases[i].told);
+        assert_string_equal(err.message, "100% of it");
+        text_finish(&out);
+    }
 }
 
 /* A tensor in one record, as read. */
@@ -266,18 +335,34 @@ static void test_sending_never_waits(void **state)
     text_finish(&out);
 }
 
+/* Both for the writer and for the reader. */
 static void test_a_record_has_a_limit(void **state)
 {
+    struct ends ends = connect_ends();
     struct text out = {0};
-    char block[1024] = {0};
+    struct record record;
+    const size_t size = RECORD_MAX_BYTES - sizeof(uint32_t); /* with its NUL */
+    char *words = malloc(size + 1);
     (void)state;
-    memset(block, 'x', sizeof block - 1);
+    assert_non_null(words);
+    memset(words, 'x', size);
+    words[size] = '\0';
     record_begin(&out, RECORD_RUN, 1);
-    for (int i = 0; i < RECORD_MAX_BYTES / 1028; i++)
-        record_put_text(&out, block);
-    assert_true(record_end(&out));
-    record_put_text(&out, block);
+    record_put_text(&out, words); /* one byte too many */
     assert_false(record_end(&out));
+    words[size - 1] = '\0';
+    record_begin(&out, RECORD_RUN, 1);
+    record_put_text(&out, words);
+    assert_true(record_end(&out));
+    assert_int_equal(out.size_bytes, HEAD_BYTES + RECORD_MAX_BYTES);
+    size_t n_unsent = out.size_bytes;
+    assert_true(record_send(ends.writer, &out, &n_unsent));
+    while (record_receive(&ends.link, &record) == RECORD_NONE)
+        assert_true(record_send(ends.writer, &out, &n_unsent));
+    assert_string_equal(record_text(&record), words);
+    free(words);
+    close(ends.writer);
+    finish_ends(&ends);
     text_finish(&out);
 }
 
@@ -301,6 +386,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bodies_are_hostile),
         cmocka_unit_test(test_a_description_is_read_as_written),
+        cmocka_unit_test(test_texts_do_not_share_memory),
+        cmocka_unit_test(test_a_record_can_be_kept),
+        cmocka_unit_test(test_a_failure_has_a_status),
         cmocka_unit_test(test_a_tensor_is_what_its_shape_says),
         cmocka_unit_test(test_records_come_in_pieces),
         cmocka_unit_test(test_what_is_no_record_ends_the_link),
