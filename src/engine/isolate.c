@@ -185,8 +185,6 @@ static struct isolate *create_isolate(const struct isolate_options *options,
     }
     isolate->engine = (struct gp_engine){.size_bytes = sizeof isolate->engine,
                                          .abi = GP_ENGINE_ABI,
-                                         .name = "",
-                                         .version = "",
                                          .describe = describe_isolate,
                                          .run = isolate_run,
                                          .close = isolate_close,

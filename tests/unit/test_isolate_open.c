@@ -253,7 +253,7 @@ static void test_a_script_has_an_interpreter(void **state)
     struct isolate isolate = {.arena = gp_arena_create()};
     const struct isolate_options script = {
         .name = "./engine.py", .worker = "/not/this", .engine = &engine};
-    struct gp_error err;
+    struct gp_error err = {.message = ""};
     (void)state;
     assert_true(spawn_find(&isolate, &script, &err));
     assert_string_equal(isolate.script, "./engine.py");
@@ -261,6 +261,7 @@ static void test_a_script_has_an_interpreter(void **state)
     engine.n_options = 2;
     assert_true(spawn_find(&isolate, &script, &err));
     assert_string_equal(isolate.worker, "/usr/bin/mine");
+    assert_string_equal(err.message, "");
     gp_arena_destroy(isolate.arena);
 }
 
