@@ -6,7 +6,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-enum { PLAYED_MOST_INPUTS = 4, PLAYED_BODY_BYTES = 4096 };
+enum { PLAYED_MOST_INPUTS = 5, PLAYED_BODY_BYTES = 4096 };
 
 struct played_run {
     struct isolate isolate;

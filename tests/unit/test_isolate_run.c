@@ -161,6 +161,7 @@ static void play_reading(struct played_run *f)
     assert_memory_equal(at_input(f, strings[1].offset), "a string", 9);
     assert_int_equal(strings[2].size_bytes, 3);
     assert_memory_equal(at_input(f, strings[2].offset), "end", 3);
+    assert_int_equal(f->got_offset[4], 0);
     played_begin_done(&f->peer, 0);
     played_say(&f->peer);
 }
@@ -168,7 +169,7 @@ static void play_reading(struct played_run *f)
 /* The child cannot read them where they lie. */
 static void test_inputs_that_lie_elsewhere_are_copied(void **state)
 {
-    static const int64_t three[] = {3}, many[] = {100};
+    static const int64_t three[] = {3}, many[] = {100}, none[] = {0};
     static const char text[70] = "a string";
     const struct gp_string strings[] = {{NULL, 0}, {text, sizeof text}, {"end", 3}};
     struct played_run *f = *state;
@@ -178,12 +179,36 @@ static void test_inputs_that_lie_elsewhere_are_copied(void **state)
         gp_tensor_view(GP_FLOAT64, three, 1, numbers),
         gp_tensor_view(GP_UINT8, many, 1, range->base + 100),
         gp_tensor_view(GP_STRING, three, 1, strings),
+        gp_tensor_view(GP_UINT8, none, 1, "nothing"),
     };
     f->inputs = inputs;
     f->n_inputs = sizeof inputs / sizeof *inputs;
     played_run(f, play_reading, 0);
     assert_int_equal(pool_offset(&f->body), 0);
     assert_int_equal(f->status, GP_OK);
+}
+
+/* Then it is not sent. */
+static void test_inputs_may_find_no_room(void **state)
+{
+    static const int64_t one[] = {1};
+    const struct gp_string string = {"x", 1};
+    const struct gp_tensor input = gp_tensor_view(GP_STRING, one, 1, &string);
+    struct played_run *f = *state;
+    struct record record;
+    struct pool_buffer all;
+    f->inputs = &input;
+    f->n_inputs = 1;
+    assert_true(
+        pool_take(f->pool, NULL, 64 * MIB - (size_t)2 * PLAYED_BODY_BYTES, NULL, &all));
+    played_run(f, play_nothing, 0);
+    pool_give(f->pool, &all);
+    assert_int_equal(f->status, GP_NO_MEMORY);
+    assert_string_equal(f->err.message,
+                        "the pool (--pool) has no room for inputs as a child process "
+                        "reads them: 192 bytes; try again later");
+    assert_true(f->child.pid && !f->child.is_late);
+    assert_int_equal(record_receive(&f->peer.link, &record), RECORD_NONE);
 }
 
 /* It is not sent at all. */
@@ -325,6 +350,7 @@ int main(void)
         PLAYED_RUN_TEST(test_a_child_gets_no_more_than_there_is),
         PLAYED_RUN_TEST(test_a_child_is_not_ended_where_memory_is_short),
         PLAYED_RUN_TEST(test_inputs_that_lie_elsewhere_are_copied),
+        PLAYED_RUN_TEST(test_inputs_may_find_no_room),
         PLAYED_RUN_TEST(test_a_config_over_the_limit_is_refused),
         PLAYED_RUN_TEST(test_outputs_are_asked_for_by_name),
         PLAYED_RUN_TEST(test_a_child_gets_so_many_buffers),

@@ -58,20 +58,20 @@ static void one_that_answers_late_is_usable(void **state)
 {
     struct supervised s;
     (void)state;
-    for (int fails = 0; fails < 2; fails++) {
+    for (uint32_t slot = 0; slot < SUPERVISED; slot++) {
         supervised_begin(&s);
-        leave_body(&s, 0);
-        supervised_make_late(&s, 0);
+        leave_body(&s, slot);
+        supervised_make_late(&s, slot);
         supervised_start(&s);
-        if (fails) {
-            played_say_failed(&s.peers[0], GP_ENGINE, "");
+        if (slot == 1) {
+            played_say_failed(&s.peers[slot], GP_ENGINE, "");
         } else {
-            played_begin_done(&s.peers[0], 0);
-            played_say(&s.peers[0]);
+            played_begin_done(&s.peers[slot], 0);
+            played_say(&s.peers[slot]);
         }
-        supervised_await_news(&s, ISOLATE_USABLE, 0);
+        supervised_await_news(&s, ISOLATE_USABLE, slot);
         assert_int_equal(pool_count(s.isolate.pool).used_bytes, 0);
-        assert_true(isolate_let_go(&s.isolate, 0));
+        assert_true(isolate_let_go(&s.isolate, slot));
         assert_int_equal(isolate_count(&s.isolate).children[ISOLATE_READY], 2);
         assert_int_equal(supervised_n_lines(&s), 0);
         supervised_end(&s);
