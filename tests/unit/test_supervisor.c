@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -214,6 +215,23 @@ static void what_had_come_before_is_heard(void **state)
     supervised_end(&s);
 }
 
+/* Else it would turn round and round. */
+static void a_wake_up_is_over_when_it_was_heard(void **state)
+{
+    struct supervised s;
+    eventfd_t count;
+    (void)state;
+    supervised_begin(&s);
+    supervised_make_late(&s, 0);
+    supervised_start(&s);
+    for (int i = 0; i < 3; i++) {
+        supervisor_wake(&s.isolate);
+        supervised_catch_up(&s, 0);
+        assert_int_equal(eventfd_read(s.isolate.supervisor_fd, &count), -1);
+    }
+    supervised_end(&s);
+}
+
 static void what_children_print_is_logged(void **state)
 {
     struct supervised s;
@@ -286,6 +304,7 @@ int main(void)
         cmocka_unit_test(one_that_reads_late_gets_the_rest),
         cmocka_unit_test(one_that_says_much_delays_no_other),
         cmocka_unit_test(what_had_come_before_is_heard),
+        cmocka_unit_test(a_wake_up_is_over_when_it_was_heard),
         cmocka_unit_test(what_children_print_is_logged),
         cmocka_unit_test(at_the_end_the_idle_ones_are_asked),
         cmocka_unit_test(at_the_end_patience_has_a_limit),
