@@ -95,11 +95,17 @@ struct record played_hear(struct played_child *played)
 
 uint64_t played_get_place(struct played_child *played, uint64_t size_bytes)
 {
+    struct gp_error err;
     record_begin(&played->out, RECORD_ALLOC, played->child->run_id);
     record_put_u64(&played->out, size_bytes);
     played_say(played);
     struct record record = played_hear(played);
-    return record.type == RECORD_PLACE ? record_u64(&record) : UINT64_MAX;
+    if (record.type == RECORD_PLACE)
+        return record_u64(&record);
+    assert_int_equal(record.type, RECORD_FAILED);
+    assert_int_equal(record_failure(&record, &err), GP_NO_MEMORY);
+    assert_string_equal(err.message, "no memory for an output");
+    return UINT64_MAX;
 }
 
 unsigned char *played_at_place(struct played_child *played, uint64_t offset)

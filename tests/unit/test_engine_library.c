@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 #include "temp_tree.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -169,6 +170,32 @@ static void a_library_may_have_few_places(void **state)
     assert_null(strstr(err.message, "install"));
 }
 
+static unsigned count_descriptors(void)
+{
+    unsigned n = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    assert_non_null(folder);
+    while (readdir(folder))
+        n++;
+    (void)closedir(folder);
+    return n;
+}
+
+static void a_search_leaves_nothing_open(void **state)
+{
+    char *path = strdup(getenv("PATH"));
+    (void)state;
+    tree_put("/python3", "#!/bin/sh\n"); /* it is asked, and knows no folders */
+    assert_int_equal(chmod(tree_path("/python3"), 0700), 0);
+    setenv("GRAPHPIPE_ENGINE_PATH", tree_root, 1);
+    setenv("PATH", tree_root, 1);
+    const unsigned n = count_descriptors();
+    assert_null(open_library(NULL));
+    assert_int_equal(count_descriptors(), n);
+    setenv("PATH", path, 1);
+    free(path);
+}
+
 /* --- by name --------------------------------------------------------------------------- */
 
 static const char *option(const char *path)
@@ -230,6 +257,7 @@ int main(void)
         IN_A_TREE(the_systems_libraries_are_known),
         IN_A_TREE(the_packages_of_python_are_searched),
         IN_A_TREE(a_library_may_have_few_places),
+        IN_A_TREE(a_search_leaves_nothing_open),
         IN_A_TREE(a_named_one_is_taken),
         IN_A_TREE(a_named_one_that_cannot_be_used),
     };

@@ -104,6 +104,27 @@ static void test_silent_log(void **state)
     log_lines_finish(&lines);
 }
 
+/* What comes when it has ended is nobody's. */
+static void test_ended_log(void **state)
+{
+    int ends[2];
+    struct log log;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    begin(&log, ends[1]);
+    add_lines(&log, 1);
+    flush_all(&log);
+    for (int i = 0; i < 2; i++) {
+        log_end(&log);
+        add_lines(&log, 1);
+        log_flush(&log);
+        assert_int_equal(log.pending.size_bytes, 0);
+    }
+    close(ends[1]);
+    assert_int_equal(read_lines(ends[0]), 1);
+    close(ends[0]);
+}
+
 /* What the log writes for an error, a line about the start, and one that is too detailed for it. */
 static void write_three(enum gp_log_format format, char *bytes, size_t size)
 {
@@ -377,6 +398,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_descriptor_that_is_none),
         cmocka_unit_test(test_silent_log),
+        cmocka_unit_test(test_ended_log),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_descriptor_is_copied),
