@@ -1,9 +1,9 @@
 /* Where a framework's library is searched, in which order, and what is said of those that cannot be
  * used. Each test has a folder of its own; "libraries" are copies of the echo plug-in. */
+#include "descriptors.h"
 #include "engine/engine.h"
 #include "temp_tree.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -170,17 +170,6 @@ static void a_library_may_have_few_places(void **state)
     assert_null(strstr(err.message, "install"));
 }
 
-static unsigned count_descriptors(void)
-{
-    unsigned n = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    assert_non_null(folder);
-    while (readdir(folder))
-        n++;
-    (void)closedir(folder);
-    return n;
-}
-
 static void a_search_leaves_nothing_open(void **state)
 {
     char *path = strdup(getenv("PATH"));
@@ -189,9 +178,9 @@ static void a_search_leaves_nothing_open(void **state)
     assert_int_equal(chmod(tree_path("/python3"), 0700), 0);
     setenv("GRAPHPIPE_ENGINE_PATH", tree_root, 1);
     setenv("PATH", tree_root, 1);
-    const unsigned n = count_descriptors();
+    const unsigned n = descriptors_count();
     assert_null(open_library(NULL));
-    assert_int_equal(count_descriptors(), n);
+    assert_int_equal(descriptors_count(), n);
     setenv("PATH", path, 1);
     free(path);
 }

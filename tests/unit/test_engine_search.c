@@ -1,4 +1,5 @@
 /* Finding things: plug-ins by name, and the engine of a model. Each test has a folder of its own. */
+#include "descriptors.h"
 #include "engine/engine.h"
 
 #include <fcntl.h>
@@ -109,6 +110,19 @@ static void test_load_refuses(void **state)
     assert_says(engine_load("onnx", folder, &engine, &err), GP_UNAVAILABLE,
                 "tools/setup onnx");
     assert_null(engine);
+}
+
+/* What keeps the loader from opening it is said, with the remedy. */
+static void test_load_without_descriptors(void **state)
+{
+    const struct gp_engine *engine;
+    (void)state;
+    write_text(in("graphpipe-engine-mine.so"), "");
+    descriptors_limit(0);
+    const enum gp_status status = engine_load("mine", folder, &engine, &err);
+    descriptors_unlimit();
+    assert_says(status, GP_UNAVAILABLE, "engine \"mine\" cannot load: ");
+    assert_says(status, GP_UNAVAILABLE, "Too many open files (ulimit -n is ");
 }
 
 static void test_load_incomplete(void **state)
@@ -353,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_refuses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_load_without_descriptors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_incomplete, set_up, tear_down),
         cmocka_unit_test(test_calls_come_one_at_a_time),
         cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),

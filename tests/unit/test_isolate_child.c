@@ -1,5 +1,6 @@
 /* A real child whose server the test plays: it believes nothing, answers what it can, and ends with
  * its socket. */
+#include "descriptors.h"
 #include "isolated.h"
 
 #include <setjmp.h>
@@ -43,11 +44,11 @@ static void write_open(struct isolate *isolate, enum record_type type, uint32_t 
     assert_true(record_end(out));
 }
 
-static struct fixture *begin(enum record_type type, uint32_t contract, uint32_t n_options)
+static struct fixture *make_fixture(enum record_type type, uint32_t contract,
+                                    uint32_t n_options)
 {
     struct fixture *f = calloc(1, sizeof *f);
     struct isolate *isolate = &f->isolate;
-    struct gp_error err;
     assert_non_null(f);
     isolate->pool = pool_create(64 * MIB);
     assert_true(pool_open(isolate->pool, &isolate->memory));
@@ -64,17 +65,38 @@ static struct fixture *begin(enum record_type type, uint32_t contract, uint32_t 
                               .output.fd = -1,
                               .cancel_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
     f->arena = gp_arena_create();
+    return f;
+}
+
+static struct fixture *begin(enum record_type type, uint32_t contract, uint32_t n_options)
+{
+    struct fixture *f = make_fixture(type, contract, n_options);
+    struct gp_error err;
     if (!spawn_child(&f->child, &err))
         fail_msg("%s", err.message);
     assert_int_equal(f->child.n_unsent, 0);
     return f;
 }
 
+/* Its end and its exit status. */
+static void assert_exits(struct fixture *f, int exit_status)
+{
+    struct record record;
+    int status;
+    assert_int_equal(record_wait(&f->child.link, &record), RECORD_ENDED);
+    assert_int_equal(waitpid(f->child.pid, &status, 0), f->child.pid);
+    f->child.pid = 0;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), exit_status);
+}
+
 static void end(struct fixture *f)
 {
     struct isolate *isolate = &f->isolate;
-    if (f->child.pid)
-        spawn_discard(&f->child);
+    if (f->child.pid) {
+        assert_int_equal(shutdown(f->child.link.fd, SHUT_WR), 0);
+        assert_exits(f, EXIT_SUCCESS);
+    }
     close(f->child.link.fd);
     record_link_finish(&f->child.link);
     output_close(&f->child);
@@ -107,18 +129,6 @@ static void hear_failure(struct fixture *f, enum gp_status status, const char *m
     assert_string_equal(err.message, message);
 }
 
-/* Its end and its exit status. */
-static void assert_exits(struct fixture *f, int exit_status)
-{
-    struct record record;
-    int status;
-    assert_int_equal(record_wait(&f->child.link, &record), RECORD_ENDED);
-    assert_int_equal(waitpid(f->child.pid, &status, 0), f->child.pid);
-    f->child.pid = 0;
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), exit_status);
-}
-
 static struct fixture *begin_open(void)
 {
     struct fixture *f = begin(RECORD_OPEN, RECORD_CONTRACT, 0);
@@ -141,6 +151,14 @@ static void send_run(struct fixture *f, uint64_t id, const char *config,
     record_put_tensor(out, &input, offset);
     assert_true(record_end(out));
     assert_true(record_send_all(f->child.link.fd, out));
+}
+
+static void send_place(struct fixture *f, uint64_t offset)
+{
+    record_begin(&f->child.out, RECORD_PLACE, 0);
+    record_put_u64(&f->child.out, offset);
+    assert_true(record_end(&f->child.out));
+    assert_true(record_send_all(f->child.link.fd, &f->child.out));
 }
 
 static void assert_runs(struct fixture *f, uint64_t id)
@@ -176,6 +194,36 @@ static void options_that_are_not_there_are_refused(void **state)
     struct fixture *f = begin(RECORD_OPEN, RECORD_CONTRACT, 7);
     hear_failure(f, GP_INTERNAL, "the child does not understand its server");
     assert_exits(f, EXIT_FAILURE);
+    end(f);
+}
+
+/* What there is too little of is told, and nothing is left open. */
+static void a_start_needs_descriptors(void **state)
+{
+    struct gp_error err;
+    unsigned n = 0;
+    bool is_started;
+    (void)state;
+    struct fixture *f = make_fixture(RECORD_OPEN, RECORD_CONTRACT, 0);
+    const unsigned n_before = descriptors_count();
+    do {
+        descriptors_limit(n);
+        is_started = spawn_child(&f->child, &err);
+        descriptors_unlimit();
+        if (!is_started) {
+            assert_int_equal(err.status, GP_UNAVAILABLE);
+            assert_non_null(strstr(err.message, "slot 0"));
+            assert_non_null(strstr(err.message, "Too many open files (ulimit -n is "));
+            if (f->child.link.fd >= 0) /* until the next try */
+                assert_int_equal(close(f->child.link.fd), 0);
+            f->child.link.fd = -1;
+            output_close(&f->child);
+            assert_int_equal(descriptors_count(), n_before);
+        }
+    } while (!is_started && n++ < 30);
+    assert_true(is_started);
+    assert_true(n > 4); /* a socket, a pipe, and then copies of each */
+    (void)hear(f, RECORD_OPENED);
     end(f);
 }
 
@@ -217,6 +265,8 @@ static void inputs_are_looked_for_inside_the_arena(void **state)
     memcpy(f->input.data, &last, sizeof last);
     send_run(f, ++id, "adopt", GP_STRING, 1, at);
     (void)hear(f, RECORD_ALLOC); /* it has a string to return */
+    send_place(f, pool_offset(&f->output));
+    (void)hear(f, RECORD_DONE);
     end(f);
 }
 
@@ -239,14 +289,6 @@ static void a_run_that_is_cut_is_refused(void **state)
     }
     assert_runs(f, 2);
     end(f);
-}
-
-static void send_place(struct fixture *f, uint64_t offset)
-{
-    record_begin(&f->child.out, RECORD_PLACE, 1);
-    record_put_u64(&f->child.out, offset);
-    assert_true(record_end(&f->child.out));
-    assert_true(record_send_all(f->child.link.fd, &f->child.out));
 }
 
 static void outputs_are_put_inside_the_arena(void **state)
@@ -348,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_server_of_another_release_is_refused),
         cmocka_unit_test(options_that_are_not_there_are_refused),
+        cmocka_unit_test(a_start_needs_descriptors),
         cmocka_unit_test(it_serves_its_parent_only),
         cmocka_unit_test(inputs_are_looked_for_inside_the_arena),
         cmocka_unit_test(a_run_that_is_cut_is_refused),

@@ -1,5 +1,6 @@
 /* Children that are started by a program that is not graphpipe: with the worker that it names or that is
  * found, and with those that are none; and what the server is given then. */
+#include "descriptors.h"
 #include "isolated.h"
 #include "temp_tree.h"
 
@@ -141,6 +142,38 @@ static void test_what_cannot_start(void **state)
     pool_destroy(pool);
 }
 
+/* However few there are it is told, and all is given back. */
+static void test_children_need_descriptors(void **state)
+{
+    const struct gp_engine_options engine = {
+        .size_bytes = sizeof engine, .n_slots = 2, .n_cores = 1};
+    struct pool *pool = pool_create(64 * MIB);
+    const struct isolate_options options = {.name = "echo",
+                                            .worker = getenv("GP_BIN"),
+                                            .hang_ns = CLOCK_S,
+                                            .pool = pool,
+                                            .engine = &engine};
+    struct isolate *isolate = NULL;
+    struct gp_error err;
+    enum gp_status status;
+    unsigned n = 0;
+    (void)state;
+    const unsigned n_before = descriptors_count();
+    do {
+        descriptors_limit(n);
+        status = isolate_open(&options, &isolate, &err);
+        descriptors_unlimit();
+        if (status == GP_OK)
+            isolate_engine(isolate)->close(isolate);
+        else if (!strstr(err.message, "Too many open files (ulimit -n is "))
+            fail_msg("with %u: %s", n, err.message);
+        assert_int_equal(descriptors_count(), n_before);
+    } while (status != GP_OK && n++ < 50);
+    assert_int_equal(status, GP_OK);
+    assert_in_range(n, 10, 50);
+    pool_destroy(pool);
+}
+
 /* --- what the server is given ---------------------------------------------------------- */
 
 static void count_news(void *context)
@@ -273,6 +306,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_another_program_has_a_worker),
         cmocka_unit_test(test_another_program_has_python),
         cmocka_unit_test(test_what_cannot_start),
+        cmocka_unit_test(test_children_need_descriptors),
         cmocka_unit_test(test_the_server_is_told),
         cmocka_unit_test(test_inputs_are_for_reading),
         cmocka_unit_test_setup_teardown(test_the_worker_is_found, tree_make, tree_remove),
