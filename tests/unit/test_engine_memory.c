@@ -133,6 +133,53 @@ static void shapes_that_cannot_be_are_refused(void **state)
     assert_int_equal(f->run.n_outputs, 1);
 }
 
+static enum gp_status adopt_what_cannot_be(void *model, uint32_t slot,
+                                           const struct gp_call *call,
+                                           struct gp_outputs *outputs,
+                                           struct gp_error *err)
+{
+    struct gp_tensor tensor = gp_tensor_view(GP_UINT8, NULL, 0, "x");
+    (void)model, (void)slot, (void)call;
+    assert_int_equal(gp_outputs_adopt(outputs, 3, &tensor, NULL, NULL, err), GP_INTERNAL);
+    assert_string_equal(err->message, "the engine sets output 3 of 3");
+    tensor.data = NULL;
+    assert_int_equal(gp_outputs_adopt(outputs, 0, &tensor, NULL, NULL, err), GP_INTERNAL);
+    assert_string_equal(err->message,
+                        "the engine gives output 0 1 bytes at NULL, uint8[] needs 1");
+    tensor.dtype = (enum gp_dtype)77;
+    assert_int_equal(gp_outputs_adopt(outputs, 0, &tensor, NULL, NULL, err), GP_INTERNAL);
+    assert_string_equal(err->message, "the engine gives output 0 the unknown type 77");
+    return gp_outputs_adopt(outputs, 0, &tensor, NULL, NULL, NULL);
+}
+
+static void what_cannot_be_adopted_is_refused(void **state)
+{
+    struct engine_fixture *f = *state;
+    assert_int_equal(engine_execute(f, adopt_what_cannot_be, NULL, 3), GP_INTERNAL);
+}
+
+static enum gp_status ask_in_vain(void *model, uint32_t slot, const struct gp_call *call,
+                                  struct gp_outputs *outputs, struct gp_error *err)
+{
+    (void)model, (void)slot, (void)call;
+    assert_null(gp_outputs_alloc(outputs, 2000, GP_UINT8, NULL, 0, err));
+    assert_int_equal(err->status, GP_NO_MEMORY);
+    assert_string_equal(err->message, "no memory for 2048 outputs");
+    assert_null(gp_outputs_memory(outputs, MIB, err));
+    assert_int_equal(err->status, GP_NO_MEMORY);
+    assert_string_equal(err->message, "no memory for 1048576 bytes of an output");
+    return GP_OK;
+}
+
+static void a_full_pool_is_told(void **state)
+{
+    struct engine_fixture *f = *state;
+    struct pool_buffer all;
+    assert_true(pool_take(f->pool, NULL, 64 * MIB, NULL, &all));
+    assert_int_equal(engine_execute(f, ask_in_vain, NULL, 0), GP_OK);
+    pool_give(f->pool, &all);
+}
+
 /* A buffer moves to the run, if the output can be set. */
 static void a_buffer_is_kept_by_its_owner_on_failure(void **state)
 {
@@ -236,6 +283,8 @@ int main(void)
         ENGINE_TEST(a_child_asks_for_large_numbers_only),
         ENGINE_TEST(earlier_outputs_survive_later_ones),
         ENGINE_TEST(shapes_that_cannot_be_are_refused),
+        ENGINE_TEST(what_cannot_be_adopted_is_refused),
+        ENGINE_TEST(a_full_pool_is_told),
         ENGINE_TEST(a_buffer_is_kept_by_its_owner_on_failure),
         ENGINE_TEST(the_promise_pays),
         ENGINE_TEST(an_answer_after_the_outputs_were_dropped_is_the_peers),

@@ -1,6 +1,7 @@
 /* The log and its reader: one that stalls, one that has gone, a descriptor that is none; and what a
  * program that makes a server keeps as it was. */
 #include "base/log_thread.h"
+#include "descriptors.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -83,6 +84,24 @@ static void test_descriptor_that_is_none(void **state)
     assert_int_equal(err.status, GP_INVALID);
     assert_non_null(strstr(err.message, "log_fd"));
     assert_non_null(strstr(err.message, "which is not open;"));
+}
+
+static void test_descriptor_that_cannot_be_copied(void **state)
+{
+    struct log log = {0};
+    struct gp_error err;
+    int ends[2];
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(log_has_room(ends[1]));
+    descriptors_limit(0);
+    const enum gp_status status = log_begin(&log, ends[1], 0, GP_LOG_TEXT, &err);
+    descriptors_unlimit();
+    assert_int_equal(status, GP_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "Too many open files (ulimit -n is "));
+    assert_int_equal(log.fd, 0);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static void test_silent_log(void **state)
@@ -397,6 +416,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_descriptor_that_is_none),
+        cmocka_unit_test(test_descriptor_that_cannot_be_copied),
         cmocka_unit_test(test_silent_log),
         cmocka_unit_test(test_ended_log),
         cmocka_unit_test(test_text),

@@ -1,13 +1,17 @@
 /* What a process is found to use, and the standard descriptors that it holds. */
 #include "base/fds.h"
+#include "base/mem.h"
 #include "base/process.h"
+#include "skipping.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -77,6 +81,14 @@ static void when_it_started(void **state)
     assert_true(age_s > -2 && age_s < 3600);
 }
 
+/* In a process that may have none. */
+static int hold_none(void)
+{
+    const struct rlimit none = {0, 0};
+    close(0);
+    return setrlimit(RLIMIT_NOFILE, &none) != 0 || fds_hold_standard() || errno != EMFILE;
+}
+
 /* What it holds, in a process that begins without: bits of those that are not as they should be. */
 static int hold_and_look(void)
 {
@@ -95,19 +107,25 @@ static int hold_and_look(void)
     return wrong;
 }
 
+static int in_a_process(int (*run)(void))
+{
+    int status;
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(run());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
 /* No file that is opened later becomes one of them, and what a program that has no standard output
  * prints fails instead of being lost. */
 static void standard_descriptors_are_held(void **state)
 {
-    int status;
     (void)state;
-    const pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0)
-        _exit(hold_and_look());
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(in_a_process(hold_and_look), 0);
+    assert_int_equal(in_a_process(hold_none), 0);
 }
 
 static void those_that_are_there_stay(void **state)
@@ -123,11 +141,34 @@ static void those_that_are_there_stay(void **state)
     assert_int_equal(usage_now().n_fds, n_fds);
 }
 
+/* Small blocks that were freed, under one that was not. */
+static void freed_memory_is_given_back(void **state)
+{
+    enum { N = 1000, BLOCK_BYTES = 64 * 1024 };
+    static void *blocks[N];
+    (void)state;
+    const char *sanitizer = getenv("GP_SANITIZE");
+    if (sanitizer && *sanitizer)
+        SKIP_BECAUSE("sanitizers have an allocator of their own");
+    for (int i = 0; i < N; i++) {
+        blocks[i] = mem_alloc(BLOCK_BYTES);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], 1, BLOCK_BYTES);
+    }
+    for (int i = 0; i < N - 1; i++)
+        mem_free(blocks[i]);
+    const uint64_t before = usage_now().resident_bytes;
+    mem_trim();
+    assert_true(usage_now().resident_bytes + 32 * MIB < before);
+    mem_free(blocks[N - 1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_it_uses),
         cmocka_unit_test(when_it_started),
+        cmocka_unit_test(freed_memory_is_given_back),
         cmocka_unit_test(standard_descriptors_are_held),
         cmocka_unit_test(those_that_are_there_stay),
     };

@@ -1,5 +1,6 @@
 /* What is asked of an interpreter: its package folders, and whether an engine can run in it. It may be
  * a program that says anything, or nothing for ever. */
+#include "descriptors.h"
 #include "engine/folders.h"
 #include "engine/python.h"
 #include "temp_tree.h"
@@ -135,6 +136,12 @@ static void an_interpreter_that_is_not_there(void **state)
     tree_put("/mine", "");
     assert_int_equal(probe(NULL, &answer, &err), GP_UNAVAILABLE);
     assert_non_null(strstr(err.message, "/mine\": Permission denied; install"));
+    descriptors_limit(0);
+    const enum gp_status status =
+        engine_python_probe("x", &(struct gp_engine_options){0}, &answer, &err);
+    descriptors_unlimit();
+    assert_int_equal(status, GP_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "Too many open files (ulimit -n is "));
     assert_int_equal(engine_python_failure("x", EMFILE, &err), GP_UNAVAILABLE);
     assert_null(strstr(err.message, "install"));
 }
