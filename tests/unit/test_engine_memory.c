@@ -208,7 +208,7 @@ static enum gp_status one_mib(void *model, uint32_t slot, const struct gp_call *
     const int64_t shape[] = {(int64_t)MIB};
     (void)slot, (void)call;
     assert_non_null(gp_outputs_alloc(outputs, 0, GP_UINT8, shape, 1, err));
-    return model ? gp_error_set(err, GP_ENGINE, "it fails after all") : GP_OK;
+    return model ? gp_error_set(err, GP_ENGINE, "?") : GP_OK;
 }
 
 /* First for the outputs, then, what is left of it, for the answer's message. */
@@ -225,7 +225,7 @@ static void the_promise_pays(void **state)
     assert_int_equal(pool_count(f->pool).reserved_bytes, 0);
     assert_int_equal(pool_count(f->pool).used_bytes, 0);
     assert_int_equal(engine_execute(f, one_mib, f, 1), GP_ENGINE); /* nothing is kept */
-    assert_string_equal(f->err.message, "it fails after all");
+    assert_string_equal(f->err.message, "?");
     assert_int_equal(pool_count(f->pool).used_bytes, 0);
 }
 

@@ -3,10 +3,8 @@
 #include "engine/engine.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -143,63 +141,6 @@ static void test_load_incomplete(void **state)
                 "does not work with this release of GraphPipe (engine contract 1)");
     assert_null(engine);
     assert_int_equal(unsetenv("GP_INCOMPLETE"), 0);
-}
-
-/* --- one at a time --- */
-
-static atomic_int entering; /* the thread that wants to enter, then 0 */
-
-static void *enter_and_leave(void *arg)
-{
-    atomic_store(&entering, (int)gettid());
-    engine_enter(arg);
-    atomic_store(&entering, 0);
-    engine_leave(arg);
-    return NULL;
-}
-
-/* Of a thread: 'S' while it waits. */
-static char state_of(int thread)
-{
-    char path[64], line[256] = "";
-    (void)snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
-    FILE *file = fopen(path, "re");
-    if (!file || !fgets(line, sizeof line, file))
-        line[0] = '\0';
-    if (file)
-        (void)fclose(file);
-    const char *end = strrchr(line, ')');
-    return end ? end[2] : '?';
-}
-
-/* True if a call of the engine waits while one of `other` is made. */
-static bool waits_for(const struct gp_engine *engine, const struct gp_engine *other)
-{
-    pthread_t thread;
-    int id;
-    atomic_store(&entering, -1);
-    engine_enter(other);
-    assert_int_equal(pthread_create(&thread, NULL, enter_and_leave, (void *)engine), 0);
-    while ((id = atomic_load(&entering)) && (id < 0 || state_of(id) != 'S'))
-        poll(NULL, 0, 1);
-    engine_leave(other);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    return id != 0;
-}
-
-static void test_calls_come_one_at_a_time(void **state)
-{
-    static const struct gp_engine plain = {.size_bytes = sizeof plain},
-                                  old = {.size_bytes = offsetof(struct gp_engine, flags),
-                                         .flags = GP_OPENS_TOGETHER},
-                                  together = {.size_bytes = sizeof together,
-                                              .flags = GP_OPENS_TOGETHER};
-    (void)state;
-    assert_true(waits_for(&plain, &plain));
-    assert_true(waits_for(&old, &plain)); /* which cannot say that it need not */
-    assert_false(waits_for(&together, &plain));
-    assert_false(waits_for(&plain, &together));
-    assert_false(waits_for(&together, &together));
 }
 
 static const char *script(const char *name, const char *engine_dir, size_t size,
@@ -369,7 +310,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_load_refuses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_without_descriptors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_incomplete, set_up, tear_down),
-        cmocka_unit_test(test_calls_come_one_at_a_time),
         cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess, set_up, tear_down),

@@ -86,6 +86,24 @@ static void test_descriptor_that_is_none(void **state)
     assert_non_null(strstr(err.message, "which is not open;"));
 }
 
+/* Lines of requests are gathered as long as another one fits beside them. */
+static void test_lines_are_handed_over_together(void **state)
+{
+    enum { GATHERED_BYTES = 4096 - 512 };
+    struct log log = {0};
+    struct log_lines lines = {0};
+    (void)state;
+    for (int i = 0; i < GATHERED_BYTES; i++)
+        text_puts(&lines.text, "x");
+    log_gather(&log, &lines);
+    assert_int_equal(lines.text.size_bytes, GATHERED_BYTES);
+    text_puts(&lines.text, "x");
+    log_gather(&log, &lines);
+    assert_int_equal(lines.text.size_bytes, 0);
+    assert_true(lines.text.capacity_bytes > 0); /* for the next ones */
+    log_lines_finish(&lines);
+}
+
 static void test_descriptor_that_cannot_be_copied(void **state)
 {
     struct log log = {0};
@@ -416,6 +434,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_descriptor_that_is_none),
+        cmocka_unit_test(test_lines_are_handed_over_together),
         cmocka_unit_test(test_descriptor_that_cannot_be_copied),
         cmocka_unit_test(test_silent_log),
         cmocka_unit_test(test_ended_log),

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -46,6 +47,28 @@ static void threads_work_at_the_same_time(void **state)
     pthread_barrier_init(&barrier, NULL, 3);
     parallel_each(3, 3, meet, &barrier);
     pthread_barrier_destroy(&barrier);
+}
+
+struct slow_work {
+    pthread_t caller;
+    atomic_int n_done;
+};
+
+static void take_time(void *context, size_t i)
+{
+    struct slow_work *work = context;
+    (void)i;
+    if (!pthread_equal(pthread_self(), work->caller))
+        usleep(20000); /* the caller's part is done long before */
+    work->n_done++;
+}
+
+static void all_is_done_at_the_end(void **state)
+{
+    struct slow_work work = {.caller = pthread_self()};
+    (void)state;
+    parallel_each(4, 100, take_time, &work);
+    assert_int_equal(work.n_done, 100);
 }
 
 struct opening {
@@ -105,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_is_done_once),
         cmocka_unit_test(threads_work_at_the_same_time),
+        cmocka_unit_test(all_is_done_at_the_end),
         cmocka_unit_test(engines_open_one_at_a_time),
         cmocka_unit_test(engines_may_open_together),
     };
