@@ -4,6 +4,7 @@
  *   copy     returns its inputs, in memory of the host
  *   adopt    returns them as memory of its own
  *   many     returns 200 outputs of 4096 bytes, output i filled with i
+ *   shapes   returns as many outputs as there may be, each of the highest rank
  *   wait     logs "waits" until the run should stop, and fails then
  *   print    prints a line on standard output and one on standard error
  *
@@ -154,6 +155,17 @@ static enum gp_status give_many(struct gp_outputs *outputs, struct gp_error *err
     return GP_OK;
 }
 
+static enum gp_status give_shapes(struct gp_outputs *outputs, struct gp_error *err)
+{
+    int64_t shape[GP_MAX_RANK];
+    for (uint32_t i = 0; i < GP_MAX_RANK; i++)
+        shape[i] = 1;
+    for (uint32_t i = 0; i < GP_MAX_TENSORS; i++)
+        if (!gp_outputs_alloc(outputs, i, GP_UINT8, shape, GP_MAX_RANK, err))
+            return err->status;
+    return GP_OK;
+}
+
 static enum gp_status tell(const struct gp_call *call, struct gp_outputs *outputs,
                            struct gp_error *err)
 {
@@ -189,6 +201,8 @@ static enum gp_status run(void *model, uint32_t slot, const struct gp_call *call
         return wait_for_stop(call, err);
     if (strcmp(config, "many") == 0)
         return give_many(outputs, err);
+    if (strcmp(config, "shapes") == 0)
+        return give_shapes(outputs, err);
     if (strcmp(config, "print") == 0) {
         puts("on standard output");
         (void)fputs("on standard error\n", stderr);

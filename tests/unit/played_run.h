@@ -30,7 +30,8 @@ struct played_run {
     struct gp_tensor got[PLAYED_MOST_INPUTS];
     uint64_t got_offset[PLAYED_MOST_INPUTS];
 
-    int which; /* of the parts that play knows */
+    int which;                /* of the parts that play knows */
+    struct pool_buffer *rest; /* of the pool, for a part that takes it */
     void (*play)(struct played_run *f);
 };
 

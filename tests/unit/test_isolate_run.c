@@ -249,6 +249,32 @@ static void test_outputs_are_asked_for_by_name(void **state)
     assert_int_equal(f->run.n_outputs, 2);
 }
 
+/* There are so many of them that their places here need memory, which is gone by then. */
+static void play_many_strings(struct played_run *f)
+{
+    enum { N = 2000 };
+    struct pool_buffer *rest = f->rest;
+    played_run_hear(f);
+    const uint64_t place = played_get_place(&f->peer, N * sizeof(struct record_string));
+    const size_t left = 64 * MIB - pool_count(f->pool).used_bytes;
+    assert_true(pool_take(f->pool, NULL, left, NULL, rest));
+    played_begin_done(&f->peer, 1);
+    played_put_output(&f->peer, GP_STRING, N, place);
+    played_say(&f->peer);
+}
+
+static void test_strings_may_find_no_room(void **state)
+{
+    struct played_run *f = *state;
+    struct pool_buffer rest = {0};
+    f->rest = &rest;
+    played_run(f, play_many_strings, 0);
+    pool_give(f->pool, &rest);
+    assert_int_equal(f->status, GP_NO_MEMORY);
+    assert_string_equal(f->err.message, "no memory for the strings of an output");
+    assert_true(f->child.pid);
+}
+
 static void play_asking(struct played_run *f)
 {
     played_run_hear(f);
@@ -353,6 +379,7 @@ int main(void)
         PLAYED_RUN_TEST(test_inputs_may_find_no_room),
         PLAYED_RUN_TEST(test_a_config_over_the_limit_is_refused),
         PLAYED_RUN_TEST(test_outputs_are_asked_for_by_name),
+        PLAYED_RUN_TEST(test_strings_may_find_no_room),
         PLAYED_RUN_TEST(test_a_child_gets_so_many_buffers),
         PLAYED_RUN_TEST(test_what_it_logs_is_passed_on),
         PLAYED_RUN_TEST(test_the_reason_of_an_end_is_told),

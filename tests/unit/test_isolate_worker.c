@@ -218,6 +218,17 @@ static void test_many_small_outputs_find_room(void **state)
     }
 }
 
+static void test_shapes_have_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    open_told(f);
+    assert_int_equal(isolated_run(&f->run, f->isolate, "shapes", NULL, 0, &f->err),
+                     GP_TOO_LARGE);
+    assert_string_equal(f->err.message,
+                        "the outputs' shapes are over what an isolated engine can give");
+    (void)run(f, "", NULL, 0);
+}
+
 static void test_failures_are_told(void **state)
 {
     struct fixture *f = *state;
@@ -384,6 +395,7 @@ int main(void)
         WITH_POOL(test_a_call_reaches_the_engine),
         WITH_POOL(test_outputs_come_as_they_were_set),
         WITH_POOL(test_many_small_outputs_find_room),
+        WITH_POOL(test_shapes_have_a_limit),
         WITH_POOL(test_failures_are_told),
         WITH_POOL(test_a_run_is_stopped_in_the_child),
         WITH_POOL(test_what_it_logs_cannot_forge_lines),
