@@ -1,6 +1,8 @@
 /* Finding things: plug-ins by name, and the engine of a model. Each test has a folder of its own. */
 #include "descriptors.h"
 #include "engine/engine.h"
+#include "engine/folders.h"
+#include "self_copy.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -168,6 +170,42 @@ static void test_script(void **state)
     assert_string_equal(script("./mine.py", NULL, 5, path), ""); /* it does not fit */
 }
 
+/* Run elsewhere: prints the folders in which it would look. */
+static int print_folders(void)
+{
+    struct text list = {0};
+    engine_folders("/first", &list);
+    for (const char *at = engine_folder_next(&list, NULL); at;
+         at = engine_folder_next(&list, at))
+        puts(at);
+    text_finish(&list);
+    return EXIT_SUCCESS;
+}
+
+/* The installation that a program belongs to comes after what its user names. */
+static void test_folders(void **state)
+{
+    char words[4 * PATH_SIZE], wanted[4 * PATH_SIZE];
+    (void)state;
+    assert_int_equal(mkdir(in("bin"), 0700), 0);
+    setenv("GRAPHPIPE_ENGINE_PATH", ":/a:/b::/a:/first:", 1);
+    assert_string_equal(self_copy_run(in("bin/program"), "folders", words, sizeof words),
+                        "/first\n/a\n/b");
+    assert_int_equal(mkdir(in("lib"), 0700), 0);
+    assert_int_equal(mkdir(in("lib/graphpipe"), 0700), 0);
+    assert_int_equal(mkdir(in("bin/graphpipe"), 0700), 0);
+    (void)snprintf(wanted, sizeof wanted, "/first\n/a\n/b\n%s\n%s", in("lib/graphpipe"),
+                   in("bin/graphpipe"));
+    assert_string_equal(self_copy_run(in("bin/program"), "folders", words, sizeof words),
+                        wanted);
+    assert_int_equal(rmdir(in("bin/graphpipe")), 0);
+    write_text(in("bin/graphpipe"), ""); /* the program is no folder */
+    unsetenv("GRAPHPIPE_ENGINE_PATH");
+    (void)snprintf(wanted, sizeof wanted, "/first\n%s", in("lib/graphpipe"));
+    assert_string_equal(self_copy_run(in("bin/program"), "folders", words, sizeof words),
+                        wanted);
+}
+
 struct seen {
     char names[512];
     char scripts[64];
@@ -303,14 +341,17 @@ static void test_model_name(void **state)
     assert_string_equal(engine_model_name("efficientnet.onnx", name, 4), "eff");
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
+    if (argc == 2 && strcmp(argv[1], "folders") == 0)
+        return print_folders();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_refuses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_without_descriptors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_incomplete, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_folders, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess_other, set_up, tear_down),

@@ -2,6 +2,7 @@
  * found, and with those that are none; and what the server is given then. */
 #include "descriptors.h"
 #include "isolated.h"
+#include "self_copy.h"
 #include "temp_tree.h"
 
 #include "base/clock.h"
@@ -252,18 +253,7 @@ static int find_main(void)
 /* What the program of this name in the tree would start; `words` has room for it. */
 static const char *worker_of(const char *name, char words[4096])
 {
-    char command[2 * 4096], self[4096];
-    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    assert_true(n > 0);
-    self[n] = '\0';
-    (void)snprintf(command, sizeof command, "cp '%s' '%s' && '%s' find", self,
-                   tree_path(name), tree_path(name));
-    FILE *said = popen(command, "r");
-    assert_non_null(said);
-    assert_non_null(fgets(words, 4096, said));
-    assert_int_equal(pclose(said), 0);
-    words[strcspn(words, "\n")] = '\0';
-    return words;
+    return self_copy_run(tree_path(name), "find", words, 4096);
 }
 
 static void test_the_worker_is_found(void **state)
