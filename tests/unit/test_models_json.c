@@ -5,11 +5,12 @@
 #include "served.h"
 
 /* The function of the scene. */
-#define X_TO_Y                                                                           \
+/* The function of scenes. */
+#define ITS_SHAPES                                                                       \
     ",\n  \"inputs\": [\n    {\"name\": \"x\", \"type\": \"uint8\", \"shape\": [-1]}\n " \
     " ],"                                                                                \
-    "\n  \"outputs\": [\n    {\"name\": \"y\", \"type\": \"uint8\", \"shape\": [-1]}\n " \
-    " ]"
+    "\n  \"outputs\": [\n    {\"name\": \"y\", \"type\": \"uint8\", \"shape\": [-1]},\n" \
+    "    {\"name\": \"z\", \"type\": \"uint8\", \"shape\": [-1]}\n  ]"
 
 static void assert_json(struct gp_server *server, const char *wanted)
 {
@@ -41,7 +42,7 @@ static void a_lone_model(void **state)
                 "  \"models\": [\n"
                 "    {\"name\": \"one\", \"state\": \"ready\", \"version\": 1,\n"
                 "      \"versions\": [{\"version\": 1, \"state\": \"ready\", "
-                "\"load_ms\": 1999}]" X_TO_Y "}\n"
+                "\"load_ms\": 1999}]" ITS_SHAPES "}\n"
                 "  ]\n"
                 "}\n");
     scene_end(f);
@@ -92,7 +93,7 @@ static void models_in_each_state(void **state)
         "      \"versions\": []},\n"
         "    {\"name\": \"zero\", \"state\": \"ready\", \"version\": 1,\n"
         "      \"versions\": [{\"version\": 1, \"state\": \"ready\", \"load_ms\": "
-        "0}]" X_TO_Y "}\n"
+        "0}]" ITS_SHAPES "}\n"
         "  ]\n"
         "}\n");
     scene_end(f);
