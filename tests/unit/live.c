@@ -1,5 +1,7 @@
 #include "live.h"
 
+#include "base/process.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -94,6 +96,16 @@ void live_await_log(struct live *live, const char *words)
     for (int n_ms = 0; !strstr(live_log(live), words); n_ms++) {
         if (n_ms == PATIENCE_MS)
             fail_msg("no \"%s\" in \"%s\"", words, live->log);
+        poll(NULL, 0, 1);
+    }
+}
+
+void live_await_threads(uint64_t n)
+{
+    struct process_usage usage;
+    for (int n_ms = 0; process_usage(&usage) && usage.n_threads != n; n_ms++) {
+        if (n_ms == PATIENCE_MS)
+            fail_msg("%d threads, and not %d", (int)usage.n_threads, (int)n);
         poll(NULL, 0, 1);
     }
 }

@@ -40,6 +40,10 @@ const char *live_log(struct live *live);
 /* Until it has logged this. */
 void live_await_log(struct live *live, const char *words);
 
+/* Until this process has so many threads, as process_usage counts them: a thread that was joined may be
+ * there for a moment. */
+void live_await_threads(uint64_t n);
+
 /* A socket to the listener of that index. */
 int live_connect(const struct live *live, size_t index);
 
