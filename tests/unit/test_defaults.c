@@ -109,7 +109,7 @@ static void connections_leave_descriptors_to_others(void **state)
     static const struct {
         rlim_t limit;
         uint32_t n_most;
-    } cases[] = {{127, 63}, {128, 64}, {129, 65}, {200, 136}};
+    } cases[] = {{100, 50}, {127, 63}, {128, 64}, {129, 65}, {200, 136}};
     struct gp_server_options few = {.size_bytes = sizeof few};
     struct rlimit before;
     (void)state;

@@ -205,6 +205,7 @@ static void who_asked_is_told_at_the_end(void **state)
     end(f);
 }
 
+/* And whoever asks after that. */
 static void who_asks_alone_is_told_at_once(void **state)
 {
     (void)state;
@@ -213,6 +214,9 @@ static void who_asks_alone_is_told_at_once(void **state)
     drain_begin(&f->server, &f->askers[0].task);
     (void)still_serve(&f->server.poller);
     assert_true(f->askers[0].is_answered);
+    drain_begin(&f->server, &f->askers[1].task);
+    (void)still_serve(&f->server.poller);
+    assert_true(f->askers[1].is_answered);
     leave(f, 0);
     assert_drained(f);
     end(f);
