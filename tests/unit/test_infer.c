@@ -160,6 +160,9 @@ static void places_in_the_queue_are_limited(void **state)
     scene_hear(f, visitors[2], "HTTP/1.1 200 OK\r\n");
     scene_post(f, visitors[2], 8, "1", "X-GraphPipe-Timeout-Ms: nil\r\n");
     scene_hear(f, visitors[2], "HTTP/1.1 400 Bad Request\r\n");
+    visitors[2] = scene_connect(f, 3, NULL);
+    scene_post_for(f, visitors[2], (const char *const[]){"w"}, 1, "1");
+    scene_hear(f, visitors[2], "HTTP/1.1 400 Bad Request\r\n");
     assert_int_equal(n_refused(f), 1); /* only for want of a place */
     scene_end(f);
 }
@@ -292,6 +295,21 @@ static void the_next_run_does_not_wait_for_the_next_request(void **state)
     scene_end(f);
 }
 
+/* What comes behind one that fails before it runs is answered in the same turn. */
+static void a_request_behind_a_failed_one_does_not_wait(void **state)
+{
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    struct visitor *client = scene_connect(f, 0, NULL);
+    scene_say(f, client,
+              "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+              "GET /control/is_alive HTTP/1.1\r\nHost: x\r\n\r\n");
+    scene_hear(f, client, "HTTP/1.1 400 Bad Request\r\n");
+    assert_memory_equal(client->received + client->n_received - 3, "ok\n", 3);
+    assert_int_equal(pool_count(f->server->pool).used_bytes, 0);
+    scene_end(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +322,7 @@ int main(void)
         cmocka_unit_test(reading_much_is_long_work),
         cmocka_unit_test(the_next_run_does_not_wait_for_a_long_answer),
         cmocka_unit_test(the_next_run_does_not_wait_for_the_next_request),
+        cmocka_unit_test(a_request_behind_a_failed_one_does_not_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
