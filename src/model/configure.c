@@ -135,6 +135,7 @@ static void forget_files(struct model_entry *entry)
         v->fingerprint = 0;
 }
 
+/* Those that it had in the repository. */
 static void retire_others(struct change *change, struct model_entry *entry)
 {
     for (struct model_version *v = entry->versions, *next; v; v = next) {
@@ -166,7 +167,7 @@ static void open_entry(struct change *change, struct model_entry *entry, bool is
         status = load_changed(change->models, change->host, entry, &err);
     if (status != GP_OK)
         note_failure(change, entry, &err);
-    else if (is_anew)
+    else
         retire_others(change, entry);
 }
 
