@@ -51,7 +51,7 @@ void supervised_lose(struct supervised *s, uint32_t slot);
 /* Turns the clock, and has the supervisor look. */
 void supervised_turn(struct supervised *s, int64_t ns);
 
-/* Has the late child in this slot log a line, and waits for it: all that was due is done then. */
-void supervised_catch_up(struct supervised *s, uint32_t slot);
+/* Waits until it has done all that has come, and that is due. */
+void supervised_catch_up(struct supervised *s);
 
 #endif

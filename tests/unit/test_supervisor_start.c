@@ -40,8 +40,8 @@ static void the_pause_before_a_start_doubles(void **state)
         const unsigned n_lines = supervised_n_lines(&s);
         assert_int_equal(start_of(&s, 0), clock_now_ns() + pause_ns);
         supervised_turn(&s, pause_ns - 1);
-        supervised_catch_up(&s, 1);
-        assert_int_equal(supervised_n_lines(&s), n_lines + 1);
+        supervised_catch_up(&s);
+        assert_int_equal(supervised_n_lines(&s), n_lines);
         supervised_turn(&s, 1);
     }
     supervised_end(&s);
@@ -105,7 +105,7 @@ static void an_idle_one_is_lost_once(void **state)
     supervised_await_news(&s, ISOLATE_LOST, 0);
     assert_int_equal(isolate_next(&s.isolate, &slot), ISOLATE_NONE);
     for (int i = 0; i < 3; i++)
-        supervised_catch_up(&s, 1);
+        supervised_catch_up(&s);
     assert_int_equal(supervised_n_told(&s), 1);
     assert_int_equal(isolate_next(&s.isolate, &slot), ISOLATE_NONE);
     isolate_look(&s.isolate, 0);
@@ -128,7 +128,7 @@ static void all_down_is_told_when_all_are(void **state)
         supervised_start(&s);
         supervised_lose(&s, first);
         supervised_await(&s, "does not start again");
-        supervised_catch_up(&s, 1 - first);
+        supervised_catch_up(&s);
         assert_int_equal(isolate_next(&s.isolate, &slot), ISOLATE_NONE);
         assert_true(isolate_is_alive(&s.isolate, &err));
         played_leave(&s.peers[1 - first]);
