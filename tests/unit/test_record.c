@@ -2,6 +2,9 @@
  * comes, and bytes that are cut or changed are refused without a look beyond their end. */
 #include "engine/record.h"
 
+#include "base/arena.h"
+#include "base/pool.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -184,6 +187,40 @@ static void test_a_record_can_be_kept(void **state)
     assert_int_equal(record.end - record.at, sizeof bytes);
     assert_memory_equal(record.at, "a body", sizeof bytes);
     gp_arena_destroy(arena);
+}
+
+/* That is no fault of the writer. */
+static void test_memory_may_be_short(void **state)
+{
+    enum { HEAP_BYTES = 16 * 1024, POOL_BYTES = 1 << 20 };
+    struct text out = {0};
+    struct pool *pool = pool_create(POOL_BYTES);
+    struct pool_promise promise = {0};
+    struct gp_arena *arena = gp_arena_create();
+    struct pool_buffer all;
+    struct gp_tensor got;
+    uint64_t offset;
+    (void)state;
+    assert_true(pool_take(pool, NULL, POOL_BYTES, NULL, &all));
+    arena_pay_from(arena, pool, &promise);
+    assert_non_null(gp_arena_alloc(arena, HEAP_BYTES)); /* all that it has */
+    record_begin(&out, RECORD_DONE, 0);
+    record_put_tensor(&out, &tensor, 0);
+    const unsigned char *bytes = (const unsigned char *)out.data;
+    const struct record whole = {.at = bytes + HEAD_BYTES, .end = bytes + out.size_bytes};
+    struct record record = whole;
+    assert_false(record_keep(&record, arena));
+    assert_ptr_equal(record.at, whole.at);
+    assert_false(record_tensor(&record, arena, &got, &offset));
+    assert_true(record.is_bad && record.is_short);
+    record = whole;
+    assert_null(record_texts(&record, arena, 1));
+    pool_give(pool, &all);
+    record = whole;
+    assert_true(record_tensor(&record, arena, &got, &offset));
+    gp_arena_destroy(arena);
+    pool_destroy(pool);
+    text_finish(&out);
 }
 
 /* One without is none: the engine has failed. */
@@ -388,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_a_description_is_read_as_written),
         cmocka_unit_test(test_texts_do_not_share_memory),
         cmocka_unit_test(test_a_record_can_be_kept),
+        cmocka_unit_test(test_memory_may_be_short),
         cmocka_unit_test(test_a_failure_has_a_status),
         cmocka_unit_test(test_a_tensor_is_what_its_shape_says),
         cmocka_unit_test(test_records_come_in_pieces),
