@@ -173,13 +173,14 @@ static void test_a_call_reaches_the_engine(void **state)
  * gave it stays where it is. */
 static void test_outputs_come_as_they_were_set(void **state)
 {
-    static const int64_t small[] = {5}, large[] = {3, 100000}, none[] = {0}, two[] = {2};
+    static const int64_t small[] = {5}, large[] = {3, 100000}, none[] = {0},
+                         three[] = {3};
     static unsigned char bytes[300000];
-    const struct gp_string strings[] = {{"", 0}, {"abc", 3}};
+    const struct gp_string strings[] = {{"", 0}, {"abc", 3}, {"defgh", 5}};
     const struct gp_tensor inputs[] = {
         gp_tensor_view(GP_UINT8, small, 1, "hello"),
         gp_tensor_view(GP_UINT8, large, 2, bytes),
-        gp_tensor_view(GP_STRING, two, 1, strings),
+        gp_tensor_view(GP_STRING, three, 1, strings),
         gp_tensor_view(GP_UINT8, none, 1, ""),
         gp_tensor_view(GP_STRING, none, 1, strings),
     };
@@ -200,6 +201,8 @@ static void test_outputs_come_as_they_were_set(void **state)
         assert_int_equal(got[0].size_bytes, 0);
         assert_int_equal(got[1].size_bytes, 3);
         assert_memory_equal(got[1].data, "abc", 3);
+        assert_int_equal(got[2].size_bytes, 5);
+        assert_memory_equal(got[2].data, "defgh", 5);
         assert_int_equal(out[3].tensor.size_bytes + out[4].tensor.size_bytes, 0);
     }
 }
