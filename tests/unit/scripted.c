@@ -56,10 +56,8 @@ static bool read_head(struct scripted *server)
     return false;
 }
 
-static bool read_request(struct scripted *server)
+static bool read_body(struct scripted *server)
 {
-    if (!read_head(server))
-        return false;
     const char *field = strstr(server->head, "Content-Length: ");
     if (!field)
         return false;
@@ -142,9 +140,11 @@ static bool step_take(struct scripted *server, const struct script_step *step)
         server->fd = accept(server->listener, NULL, NULL);
         return server->fd >= 0;
     case SCRIPT_READ:
-        return read_request(server);
+        return read_head(server) && read_body(server);
     case SCRIPT_READ_HEAD:
         return read_head(server);
+    case SCRIPT_READ_BODY:
+        return read_body(server);
     case SCRIPT_SEND:
         send_bytes(server->fd, step->text, strlen(step->text));
         return true;

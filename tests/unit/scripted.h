@@ -15,6 +15,7 @@ enum script_action {
     SCRIPT_ACCEPT,
     SCRIPT_READ,        /* a whole request */
     SCRIPT_READ_HEAD,   /* its head; the body stays where it is */
+    SCRIPT_READ_BODY,   /* that body */
     SCRIPT_SEND,        /* text */
     SCRIPT_DRIP,        /* text, byte by byte */
     SCRIPT_ANSWER,      /* 200 with the message */
@@ -47,6 +48,10 @@ struct script_step {
 #define READ_HEAD                                                                        \
     {                                                                                    \
         .action = SCRIPT_READ_HEAD                                                       \
+    }
+#define READ_BODY                                                                        \
+    {                                                                                    \
+        .action = SCRIPT_READ_BODY                                                       \
     }
 #define SEND(words)                                                                      \
     {                                                                                    \

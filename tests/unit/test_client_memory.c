@@ -275,15 +275,20 @@ static void clients_come_and_go(void)
 static struct gp_client *calling;
 
 /* The memory of a request is that of the next. */
-static void calls_come_and_go(void)
+static void inferences_come_and_go(void)
 {
     static const float floats[900];
     static const int64_t shape[] = {900};
     const struct gp_tensor input = gp_tensor_view(GP_FLOAT32, shape, 1, floats);
     const struct gp_call call = {.inputs = &input, .n_inputs = 1};
-    const struct gp_metadata *metadata;
     struct gp_result *result;
     assert_int_equal(gp_client_infer(calling, &call, &result, NULL), GP_IO);
+}
+
+static void metadata_comes_and_goes(void)
+{
+    const struct gp_metadata *metadata;
+    struct gp_result *result;
     for (int i = 0; i < 30; i++)
         assert_int_equal(gp_client_metadata(calling, &metadata, &result, NULL), GP_IO);
 }
@@ -293,9 +298,10 @@ static void nothing_is_left_of_them(void **state)
 {
     (void)state;
     static void (*const come_and_go[])(void) = {stores_come_and_go, clients_come_and_go,
-                                                calls_come_and_go};
+                                                inferences_come_and_go,
+                                                metadata_comes_and_goes};
     calling = gp_client_create("unix:/nowhere/to/be.found", NULL, NULL);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         size_t before = 0;
         for (int round = 0; round < 60; round++) {
             come_and_go[i]();

@@ -34,7 +34,7 @@ static void messages_are_told_as_they_are(void **state)
     struct scripted server;
     size_t size;
     char *message =
-        error_message(GP_DEADLINE, "input \"x\" is int8[3]; wanted 100%s", &size);
+        error_message(GP_DEADLINE, "input \"x\" is int8[3]; wanted 100%% of it", &size);
     char head[160];
     snprintf(head, sizeof head,
              "HTTP/1.1 400 Bad Request\r\nContent-Length: %zu\r\n"
@@ -46,7 +46,7 @@ static void messages_are_told_as_they_are(void **state)
     /* the code counts, whatever the HTTP status; the connection stays; 200 says it too */
     for (int i = 0; i < 2; i++)
         scripted_assert_fails(client, &no_inputs, GP_DEADLINE,
-                              "input \"x\" is int8[3]; wanted 100%s");
+                              "input \"x\" is int8[3]; wanted 100%% of it");
     gp_client_destroy(client);
     scripted_check(&server);
     free(message);

@@ -31,7 +31,7 @@ static struct {
     int numeric_outcome; /* 0: the C library's */
     bool is_slow;        /* until it is released */
     sem_t released;
-    sem_t begun;
+    sem_t begun, ended;
     sem_t freed; /* a list was given back */
 
     /* the last lookup of a name */
@@ -51,6 +51,19 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
 void __real_freeaddrinfo(struct addrinfo *);
 void __wrap_freeaddrinfo(struct addrinfo *list);
 
+static void list_addresses(struct addrinfo **list)
+{
+    const struct addrinfo numeric = {.ai_socktype = SOCK_STREAM,
+                                     .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    for (int i = 0; i < names.n_ports; i++) {
+        char text[8];
+        snprintf(text, sizeof text, "%d", names.ports[i]);
+        if (__real_getaddrinfo("127.0.0.1", text, &numeric, list) != 0)
+            abort();
+        list = &(*list)->ai_next;
+    }
+}
+
 int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
                        struct addrinfo **list)
 {
@@ -69,19 +82,11 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
     sem_post(&names.begun);
     if (names.is_slow)
         sem_wait(&names.released);
-    if (names.outcome)
-        return names.outcome;
-
-    const struct addrinfo numeric = {.ai_socktype = SOCK_STREAM,
-                                     .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    for (int i = 0; i < names.n_ports; i++) {
-        char text[8];
-        snprintf(text, sizeof text, "%d", names.ports[i]);
-        if (__real_getaddrinfo("127.0.0.1", text, &numeric, list) != 0)
-            abort();
-        list = &(*list)->ai_next;
-    }
-    return 0;
+    const int outcome = names.outcome;
+    if (outcome == 0)
+        list_addresses(list);
+    sem_post(&names.ended);
+    return outcome;
 }
 
 void __wrap_freeaddrinfo(struct addrinfo *list)
@@ -103,6 +108,7 @@ static int begin(void **state)
     memset(&names, 0, sizeof names);
     sem_init(&names.released, 0, 0);
     sem_init(&names.begun, 0, 0);
+    sem_init(&names.ended, 0, 0);
     sem_init(&names.freed, 0, 0);
     names.ports[0] = 1;
     names.n_ports = 1;
@@ -115,6 +121,7 @@ static int end(void **state)
     turned_clock_end();
     sem_destroy(&names.released);
     sem_destroy(&names.begun);
+    sem_destroy(&names.ended);
     sem_destroy(&names.freed);
     return 0;
 }
@@ -237,6 +244,7 @@ static void look_up_late(void)
     assert_int_equal(detached, PTHREAD_CREATE_DETACHED);
     snprintf(task, sizeof task, "/proc/self/task/%d", (int)names.task);
     sem_post(&names.released);
+    sem_wait(&names.ended);
     for (int i = 0; access(task, F_OK) == 0; i++) {
         assert_true(i < 20000);
         poll(NULL, 0, 1);
@@ -260,6 +268,7 @@ static void nothing_is_left_of_lookups(void **state)
         names.is_slow = false;
         assert_int_equal(resolve("example", clock_now_ns() + 60 * CLOCK_S, NULL), GP_OK);
         sem_wait(&names.begun);
+        sem_wait(&names.ended);
         look_up_late();
         if (round == 20)
             before = mallinfo2().uordblks;

@@ -232,6 +232,19 @@ static void some_interim_answers_are_skipped(void **state)
     asker_end(&a);
 }
 
+/* The rest of it is still to be sent. */
+static void an_interim_answer_does_not_end_a_request(void **state)
+{
+    (void)state;
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ_HEAD, SEND("HTTP/1.1 100 Continue\r\n\r\n"), TURN(0),
+          READ_BODY, SEND(OK_ANSWER), AWAIT_CLOSE);
+    ask_at_length(&a);
+    assert_int_equal(a.reply.status, 200);
+    assert_true(a.link.fd >= 0);
+    asker_end(&a);
+}
+
 static void the_media_type_tells_a_message(void **state)
 {
     (void)state;
@@ -448,6 +461,7 @@ int main(void)
         cmocka_unit_test(heads_have_a_limit),
         cmocka_unit_test(what_is_no_head_is_told_with_the_reason),
         cmocka_unit_test(some_interim_answers_are_skipped),
+        cmocka_unit_test(an_interim_answer_does_not_end_a_request),
         cmocka_unit_test(the_media_type_tells_a_message),
         cmocka_unit_test(only_a_good_answer_goes_to_the_caller),
         cmocka_unit_test(a_reason_may_be_too_long),
