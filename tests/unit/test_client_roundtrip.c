@@ -1,112 +1,14 @@
-/* One request and its answer over a link, with a scripted server: how the request arrives, how the
- * answer's head may come, what of the answer is told, and when the link is kept, left or tried again. */
-#include "client/roundtrip.h"
-
-#include "scripted.h"
-#include "turned_clock.h"
+/* One request and its answer over a link: how the request arrives, how the answer's head may come, and
+ * what of the answer is told. */
+#include "asker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
-
-#define NOON (1000 * CLOCK_S)
-#define OK_HEAD "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
-#define OK_ANSWER OK_HEAD "ok"
-
-struct asker {
-    struct scripted server;
-    struct client_link link;
-    struct client_buffers buffers;
-    struct client_reply reply;
-    char *scratch;
-    struct gp_error err;
-};
-
-static const struct gp_encoding no_parts;
-
-static void asker_begin(struct asker *a, const struct script_step *steps, size_t n_steps,
-                        const char *message, size_t message_size)
-{
-    memset(a, 0, sizeof *a);
-    scripted_start(&a->server, true, steps, n_steps, message, message_size);
-    assert_int_equal(client_address_init(&a->link.address, a->server.address, NULL),
-                     GP_OK);
-    a->link.fd = -1;
-    a->link.connect_timeout_ms = 60000;
-    /* what is received beyond its end fails */
-    const size_t size = HTTP_MAX_HEAD_BYTES;
-    a->scratch = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(a->scratch, MAP_FAILED);
-    assert_int_equal(mprotect(a->scratch, size, PROT_READ | PROT_WRITE), 0);
-}
-
-/* Unix sockets, since their server can tell what the client has read. */
-#define BEGIN(a, ...)                                                                    \
-    static const struct script_step steps[] = {__VA_ARGS__};                             \
-    asker_begin(a, steps, sizeof steps / sizeof *steps, NULL, 0)
-
-static void asker_end(struct asker *a)
-{
-    link_close(&a->link);
-    scripted_check(&a->server);
-    buffers_give(&a->buffers, &a->reply.body.buffer);
-    buffers_finish(&a->buffers);
-    client_address_finish(&a->link.address);
-    munmap(a->scratch, 2 * (size_t)HTTP_MAX_HEAD_BYTES);
-    turned_clock_end();
-}
-
-static enum gp_status ask_with(struct asker *a, const struct gp_encoding *message,
-                               int64_t deadline_ns)
-{
-    const struct client_question question = {message, deadline_ns};
-    buffers_give(&a->buffers, &a->reply.body.buffer);
-    a->reply = (struct client_reply){.buffers = &a->buffers, .limit_bytes = 1 << 24};
-    return client_roundtrip(&a->link, a->scratch, &question, &a->reply, &a->err);
-}
-
-/* With 8 MiB, which the socket does not take. */
-static void ask_at_length(struct asker *a)
-{
-    enum { SIZE = 8 << 20 };
-    char *bytes = calloc(1, SIZE);
-    assert_non_null(bytes);
-    const struct iovec part = {bytes, SIZE};
-    const struct gp_encoding message = {&part, 1, SIZE};
-    if (ask_with(a, &message, INT64_MAX) != GP_OK)
-        fail_msg("%s", a->err.message);
-    free(bytes);
-}
-
-static void assert_answered(struct asker *a, int status, const char *body)
-{
-    if (ask_with(a, &no_parts, INT64_MAX) != GP_OK)
-        fail_msg("%s", a->err.message);
-    assert_int_equal(a->reply.status, status);
-    assert_int_equal(a->reply.body.size_bytes, strlen(body));
-    assert_memory_equal(a->reply.body.data, body, strlen(body));
-}
-
-static void assert_told(const struct asker *a, enum gp_status got, enum gp_status status,
-                        const char *words)
-{
-    char message[400];
-    snprintf(message, sizeof message, "%s: %s", a->server.address, words);
-    assert_string_equal(a->err.message, message);
-    assert_int_equal(got, status);
-    assert_int_equal(a->err.status, status);
-    assert_int_equal(a->link.fd, -1);
-}
-
-static void assert_fails(struct asker *a, enum gp_status status, const char *words)
-{
-    assert_told(a, ask_with(a, &no_parts, INT64_MAX), status, words);
-}
 
 /* --- the request
  * ------------------------------------------------------------------------- */
@@ -133,7 +35,7 @@ static void all_parts_arrive_in_order(void **state)
         }
         struct asker a;
         BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER));
-        assert_int_equal(ask_with(&a, &message, INT64_MAX), GP_OK);
+        assert_int_equal(asker_ask(&a, &message, INT64_MAX), GP_OK);
         asker_end(&a);
         char length[64];
         snprintf(length, sizeof length, "\r\nContent-Length: %zu\r\n",
@@ -239,7 +141,7 @@ static void an_interim_answer_does_not_end_a_request(void **state)
     struct asker a;
     BEGIN(&a, ACCEPT, READ_HEAD, SEND("HTTP/1.1 100 Continue\r\n\r\n"), TURN(0),
           READ_BODY, SEND(OK_ANSWER), AWAIT_CLOSE);
-    ask_at_length(&a);
+    asker_ask_at_length(&a);
     assert_int_equal(a.reply.status, 200);
     assert_true(a.link.fd >= 0);
     asker_end(&a);
@@ -315,142 +217,13 @@ static void a_reason_may_be_too_long(void **state)
         struct asker a;
         asker_begin(&a, steps, sizeof steps / sizeof *steps, reason,
                     (size_t)(MIB + more));
-        assert_int_equal(ask_with(&a, &no_parts, INT64_MAX), GP_OK);
+        assert_int_equal(asker_ask(&a, &no_parts, INT64_MAX), GP_OK);
         assert_int_equal(a.reply.status, 503);
         assert_int_equal(a.reply.body.size_bytes, more ? 0 : MIB);
         assert_int_equal(a.link.fd < 0, more);
         asker_end(&a);
     }
     free(reason);
-}
-
-/* --- the link
- * ---------------------------------------------------------------------------- */
-
-static void a_link_is_kept_if_the_server_keeps_it(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *answer;
-        bool is_kept;
-    } cases[] = {
-        {OK_ANSWER, true},
-        {"HTTP/1.1 404 x\r\nContent-Length: 2\r\n\r\nok", true},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-         true},
-        {"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok",
-         true},
-        {"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", false},
-        {OK_ANSWER "H", false}, /* it says more than it was asked */
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct script_step steps[] = {ACCEPT, READ, SEND(cases[i].answer),
-                                            AWAIT_CLOSE};
-        struct asker a;
-        asker_begin(&a, steps, 4, NULL, 0);
-        assert_int_equal(ask_with(&a, &no_parts, INT64_MAX), GP_OK);
-        assert_memory_equal(a.reply.body.data, "ok", 2);
-        assert_int_equal(a.link.fd >= 0, cases[i].is_kept);
-        asker_end(&a);
-    }
-}
-
-/* Then the rest of the request is not sent, and another would end up in its middle. */
-static void an_answer_may_come_before_the_request_is_sent(void **state)
-{
-    (void)state;
-    struct asker a;
-    BEGIN(&a, ACCEPT, READ_HEAD, SEND(OK_ANSWER), TURN(0), AWAIT_CLOSE, ACCEPT, READ,
-          SEND(OK_ANSWER));
-    ask_at_length(&a);
-    assert_memory_equal(a.reply.body.data, "ok", 2);
-    assert_int_equal(a.link.fd, -1);
-    assert_answered(&a, 200, "ok");
-    asker_end(&a);
-}
-
-/* The server hears no more of it, but says why: that counts, not the send that failed. */
-static void a_server_that_stops_listening_is_heard(void **state)
-{
-    (void)state;
-    struct asker a;
-    BEGIN(&a, ACCEPT, READ_HEAD, DEAF, PAUSE(10),
-          SEND("HTTP/1.1 413 x\r\nContent-Length: 4\r\n\r\nlong"));
-    ask_at_length(&a);
-    assert_int_equal(a.reply.status, 413);
-    assert_memory_equal(a.reply.body.data, "long", 4);
-    assert_int_equal(a.link.fd, -1);
-    asker_end(&a);
-}
-
-/* --- trying again
- * ------------------------------------------------------------------------ */
-
-static const char closed_words[] = "the server closed the connection without an answer";
-
-/* Only what a kept connection may have met by its close, and once. */
-static void a_request_is_sent_twice_at_most(void **state)
-{
-    (void)state;
-    struct asker a;
-    BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER), READ, CLOSE, ACCEPT, READ, CLOSE, ACCEPT,
-          READ, SEND(OK_ANSWER));
-    assert_answered(&a, 200, "ok");
-    assert_fails(&a, GP_IO, closed_words);
-    assert_answered(&a, 200, "ok");
-    asker_end(&a);
-    assert_int_equal(a.server.n_requests, 4);
-}
-
-/* The server has begun to do it: what it has done must not be done again. */
-static void a_request_whose_answer_has_begun_is_not_sent_again(void **state)
-{
-    (void)state;
-    static const char *const beginnings[] = {"H", "HTTP/1.1 100 Continue\r\n\r\n",
-                                             OK_HEAD, OK_HEAD "o"};
-    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
-        const struct script_step steps[] = {
-            ACCEPT, READ, SEND(OK_ANSWER), READ, SEND(beginnings[i]), CLOSE};
-        struct asker a;
-        asker_begin(&a, steps, 6, NULL, 0);
-        assert_answered(&a, 200, "ok");
-        assert_fails(&a, GP_IO, "the connection ended in the middle of the answer");
-        asker_end(&a);
-        assert_int_equal(a.server.n_requests, 2);
-    }
-}
-
-static void a_request_whose_time_is_up_is_not_sent_again(void **state)
-{
-    (void)state;
-    struct asker a;
-    turned_clock_set(NOON);
-    BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER), READ, TURN(5), CLOSE);
-    assert_answered(&a, 200, "ok");
-    const enum gp_status status = ask_with(&a, &no_parts, NOON + 5 * CLOCK_MS);
-    assert_int_equal(status, GP_DEADLINE);
-    assert_int_equal(a.link.fd, -1);
-    asker_end(&a);
-    assert_int_equal(a.server.n_requests, 2);
-}
-
-/* Here the kernel cannot read the caller's memory. */
-static void a_request_that_failed_otherwise_is_not_sent_again(void **state)
-{
-    (void)state;
-    enum { SIZE = 1 << 16 };
-    void *unreadable = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(unreadable, MAP_FAILED);
-    const struct iovec part = {unreadable, SIZE};
-    const struct gp_encoding message = {&part, 1, SIZE};
-    struct asker a;
-    BEGIN(&a, ACCEPT, READ, SEND(OK_ANSWER), AWAIT_CLOSE);
-    assert_answered(&a, 200, "ok");
-    assert_told(&a, ask_with(&a, &message, INT64_MAX), GP_IO, "Bad address");
-    asker_end(&a);
-    munmap(unreadable, SIZE);
-    assert_int_equal(a.server.n_requests, 1);
 }
 
 int main(void)
@@ -465,13 +238,6 @@ int main(void)
         cmocka_unit_test(the_media_type_tells_a_message),
         cmocka_unit_test(only_a_good_answer_goes_to_the_caller),
         cmocka_unit_test(a_reason_may_be_too_long),
-        cmocka_unit_test(a_link_is_kept_if_the_server_keeps_it),
-        cmocka_unit_test(an_answer_may_come_before_the_request_is_sent),
-        cmocka_unit_test(a_server_that_stops_listening_is_heard),
-        cmocka_unit_test(a_request_is_sent_twice_at_most),
-        cmocka_unit_test(a_request_whose_answer_has_begun_is_not_sent_again),
-        cmocka_unit_test(a_request_whose_time_is_up_is_not_sent_again),
-        cmocka_unit_test(a_request_that_failed_otherwise_is_not_sent_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
