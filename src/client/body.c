@@ -116,7 +116,7 @@ static enum gp_status receive_known(struct client_body *body,
         return status;
     body->size_bytes = scratch_take(source, body->data, size_bytes);
     while (status == GP_OK && body->size_bytes < size_bytes) {
-        size_t got = 0;
+        size_t got;
         status = receive_some(source, body->data + body->size_bytes,
                               size_bytes - body->size_bytes, false, &got, err);
         body->size_bytes += got;
@@ -210,7 +210,7 @@ static enum gp_status receive_chunked(struct client_body *body,
         } else if (rest > 0) {
             status = receive_rest(body, source, head, rest, &is_complete, err);
         } else {
-            size_t got = 0;
+            size_t got;
             status = receive_some(source, source->scratch, FRAME_BYTES, false, &got, err);
             source->scratch_at = 0;
             source->scratch_end = got;
