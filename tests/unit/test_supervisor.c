@@ -46,6 +46,23 @@ static void one_that_hangs_is_killed_in_time(void **state)
     supervised_end(&s);
 }
 
+/* By the real clock: it sleeps until then, and nobody wakes it. */
+static void it_wakes_by_itself(void **state)
+{
+    struct supervised s;
+    (void)state;
+    supervised_begin(&s);
+    turned_clock_end();
+    s.isolate.hang_ns = 20 * CLOCK_MS;
+    supervised_make_late(&s, 0);
+    supervised_start(&s);
+    supervised_await(&s, "the process of slot 0 ended: it did not come back");
+    supervised_await(&s, "slot 0 does not start again"); /* at once, then after 100 ms */
+    supervised_await(&s, "slot 0 does not start again");
+    turned_clock_set(SUPERVISED_BEGIN_NS);
+    supervised_end(&s);
+}
+
 /* Has the supervisor hold a body of the late child's run. */
 static void leave_body(struct supervised *s, uint32_t slot)
 {
@@ -282,6 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_that_hangs_is_killed_in_time),
+        cmocka_unit_test(it_wakes_by_itself),
         cmocka_unit_test(one_that_answers_late_is_usable),
         cmocka_unit_test(one_that_is_late_gets_no_memory),
         cmocka_unit_test(one_that_makes_no_sense_is_ended),
