@@ -134,6 +134,17 @@ static void some_interim_answers_are_skipped(void **state)
     asker_end(&a);
 }
 
+/* And the answer together with the second one. */
+static void an_interim_answer_may_come_in_two_pieces(void **state)
+{
+    (void)state;
+    struct asker a;
+    BEGIN(&a, ACCEPT, READ, SEND("HTTP/1.1 100 Continue\r\n"), TURN(0),
+          SEND("\r\n" OK_ANSWER));
+    assert_answered(&a, 200, "ok");
+    asker_end(&a);
+}
+
 /* The rest of it is still to be sent. */
 static void an_interim_answer_does_not_end_a_request(void **state)
 {
@@ -234,6 +245,7 @@ int main(void)
         cmocka_unit_test(heads_have_a_limit),
         cmocka_unit_test(what_is_no_head_is_told_with_the_reason),
         cmocka_unit_test(some_interim_answers_are_skipped),
+        cmocka_unit_test(an_interim_answer_may_come_in_two_pieces),
         cmocka_unit_test(an_interim_answer_does_not_end_a_request),
         cmocka_unit_test(the_media_type_tells_a_message),
         cmocka_unit_test(only_a_good_answer_goes_to_the_caller),
