@@ -142,6 +142,12 @@ enum gp_status engine_run_set(struct engine_run *run, uint32_t index,
                               const struct gp_tensor *tensor, struct pool_buffer *buffer,
                               struct gp_error *err);
 
+/* For outputs that the host has set itself, in place of engine_run_execute: after the last one. */
+void engine_run_complete(struct engine_run *run);
+
+/* Drops the outputs, but keeps what was promised for them. */
+void engine_run_drop_outputs(struct engine_run *run);
+
 /* Asks a run to stop, from any thread, whether it runs, has run or will; see
  * gp_call_on_cancel. */
 void engine_run_cancel(struct engine_run *run);

@@ -259,7 +259,7 @@ bool engine_run_reserve_strings(struct engine_run *run, size_t n_strings,
            pool_reserve(run->pool, &run->heap, total, 0) == POOL_GRANTED;
 }
 
-static void drop_outputs(struct engine_run *run)
+void engine_run_drop_outputs(struct engine_run *run)
 {
     for (uint32_t i = 0; i < run->n_outputs; i++)
         output_drop(run, &run->outputs[i]);
@@ -268,10 +268,9 @@ static void drop_outputs(struct engine_run *run)
     run->capacity = 0;
 }
 
-/* Keeps what was promised for the outputs. */
 void engine_run_begin(struct engine_run *run)
 {
-    drop_outputs(run);
+    engine_run_drop_outputs(run);
     run->call = (struct gp_call){.size_bytes = sizeof run->call, .host = &engine_host};
     pthread_mutex_lock(&run->lock);
     run->is_cancelled = false;
@@ -304,6 +303,13 @@ static enum gp_status failure(enum gp_status status, const struct gp_error *said
     return status;
 }
 
+void engine_run_complete(struct engine_run *run)
+{
+    pool_unreserve(run->pool, &run->heap);
+    /* The rest of the promise pays for the answer's message. */
+    arena_pay_from(run->arena, run->pool, &run->promise);
+}
+
 enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine *engine,
                                   void *model, uint32_t slot, struct gp_error *err)
 {
@@ -328,12 +334,10 @@ enum gp_status engine_run_execute(struct engine_run *run, const struct gp_engine
     run->cancel = NULL;
     pthread_mutex_unlock(&run->lock);
 
-    pool_unreserve(run->pool, &run->heap);
     if (status == GP_OK)
         status = check_outputs(run, &said);
     if (status == GP_OK) {
-        /* The rest of the promise pays for the answer's message. */
-        arena_pay_from(run->arena, run->pool, &run->promise);
+        engine_run_complete(run);
         return GP_OK;
     }
     engine_run_drop(run);
@@ -356,7 +360,7 @@ void engine_run_drop(struct engine_run *run)
     pool_unreserve(run->pool, &run->promise);
     pool_unreserve(run->pool, &run->heap);
     arena_pay_from(run->arena, run->pool, &run->unplanned);
-    drop_outputs(run);
+    engine_run_drop_outputs(run);
     if (run->copies)
         gp_arena_reset(run->copies);
 }
