@@ -60,6 +60,9 @@ void worker_engage(struct worker *worker)
     struct poller *poller = worker->poller;
     if (!atomic_load_explicit(&poller->has_short_runs, memory_order_relaxed))
         log_write(poller->log, &worker->lines);
+    if (worker->postponed)
+        poller_ready(poller, worker->postponed);
+    worker->postponed = NULL;
     if (worker->polls)
         poller_engage(poller);
     else
@@ -194,25 +197,34 @@ enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_co
     return GP_OK;
 }
 
+static int wait_ms(const struct worker *worker)
+{
+    return worker->postponed ? 0 : worker->lines.text.size_bytes ? LINES_WAIT_MS : -1;
+}
+
 void *worker_main(void *arg)
 {
     struct worker *worker = arg;
     struct poller *poller = worker->poller;
-    while (!atomic_load(&poller->is_stopping) && worker_park_if_too_many(worker)) {
+    while (!atomic_load(&poller->is_stopping) &&
+           (worker->postponed || worker_park_if_too_many(worker))) {
         /* One event at a time: a second would wait for the engine of the first. */
         struct epoll_event event;
-        const bool has_lines = worker->lines.text.size_bytes > 0;
-        const int n =
-            epoll_wait(poller->epoll_fd, &event, 1, has_lines ? LINES_WAIT_MS : -1);
-        if (n == 0)
+        const int n = epoll_wait(poller->epoll_fd, &event, 1, wait_ms(worker));
+        if (n == 0 && !worker->postponed)
             log_write(poller->log, &worker->lines);
-        if (n != 1 || !event.data.ptr || atomic_load(&poller->is_stopping))
-            continue;
-        struct source *source = event.data.ptr;
-        atomic_load_explicit(&source->is_armed, memory_order_acquire);
-        source->serve(worker, source);
+        if (n == 1 && event.data.ptr && !atomic_load(&poller->is_stopping)) {
+            struct source *source = event.data.ptr;
+            atomic_load_explicit(&source->is_armed, memory_order_acquire);
+            source->serve(worker, source);
+            worker->n_served++;
+        }
+        if (n != 1 || worker_has_postponed_enough(worker))
+            worker_take_postponed(worker);
         worker_carry_tasks(worker);
     }
+    worker_take_postponed(worker);
+    worker_carry_tasks(worker);
     log_write(poller->log, &worker->lines);
     worker_join_dismissed(worker);
     return NULL;

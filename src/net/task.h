@@ -21,6 +21,12 @@ struct task {
 /* Appends the task to this thread's list. */
 void worker_take(struct worker *worker, struct task *task);
 
+/* Carries the task once no event is ready that this thread could serve first, or after some
+ * dozens, or a millisecond; a thread that does not poll, after its other tasks. It waits for no other
+ * work: if this thread postpones a second one, or has something long to do first, another thread
+ * carries it. */
+void worker_postpone(struct worker *worker, struct task *task);
+
 /* Gives this thread's tasks to threads that poll: it has something long to do first. A thread that
  * does not poll keeps its own. */
 void worker_share(struct worker *worker);

@@ -16,6 +16,10 @@ struct worker {
     struct log *log;
     struct task *tasks; /* to be carried once the current event has been served */
     struct task **tasks_end;
+    struct task
+        *postponed; /* or NULL; since when, and how many events have been served since */
+    int64_t postponed_ns;
+    unsigned n_served;
     size_t window_start; /* bytes received but not parsed: [start, end) of window */
     size_t window_end;
     struct log_lines lines; /* not written yet */
@@ -38,6 +42,12 @@ void worker_finish(struct worker *worker);
 
 /* Takes the next task off the list; NULL if there is none. */
 struct task *worker_next_task(struct worker *worker);
+
+/* Takes the task that was postponed, if any. */
+void worker_take_postponed(struct worker *worker);
+
+/* True if it has been long enough. */
+bool worker_has_postponed_enough(const struct worker *worker);
 
 /* Carries its tasks until none is left. */
 void worker_carry_tasks(struct worker *worker);

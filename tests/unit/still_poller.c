@@ -81,9 +81,13 @@ bool still_serve_one(struct poller *poller)
 
 unsigned still_serve(struct poller *poller)
 {
+    struct worker *worker = still_worker(poller);
     unsigned n = 0;
-    worker_carry_tasks(still_worker(poller));
-    for (; still_serve_one(poller); n++)
-        worker_carry_tasks(still_worker(poller));
+    do {
+        worker_take_postponed(worker);
+        worker_carry_tasks(worker);
+        for (; still_serve_one(poller); n++)
+            worker_carry_tasks(worker);
+    } while (worker->postponed);
     return n;
 }
