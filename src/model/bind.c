@@ -249,6 +249,7 @@ bool model_bind(struct inference *inference)
 {
     struct model *model = inference->model;
     inference->n_rows = count_rows(&inference->request->call);
+    inference->is_settled = false;
     inference->output_order = NULL;
     inference->n_wanted = 0;
     engine_run_begin(&inference->run.engine_run);
@@ -297,6 +298,8 @@ static bool reserve_strings(struct inference *inference)
 
 bool model_settle(struct inference *inference)
 {
+    if (inference->is_settled)
+        return true;
     struct wire_copies copies = {.arena = inference->arena,
                                  .payloads =
                                      engine_run_copies(&inference->run.engine_run)};
@@ -315,5 +318,6 @@ bool model_settle(struct inference *inference)
                 i, inference->inputs[i].size_bytes);
             return false;
         }
-    return reserve_strings(inference);
+    inference->is_settled = reserve_strings(inference);
+    return inference->is_settled;
 }

@@ -16,10 +16,10 @@
 struct inference;
 struct model;
 
-/* One call of an engine, on a slot. */
+/* One call of an engine, on a slot, for one inference or several. */
 struct run {
-    struct task task; /* first: run_go */
-    struct inference *inference;
+    struct task task;            /* first: run_go */
+    struct inference *inference; /* the first of its members */
     struct engine_run engine_run;
     uint32_t slot;
     int64_t began_ns;
@@ -43,12 +43,17 @@ struct inference {
     const uint32_t *output_order;
     uint32_t n_wanted;
     uint64_t n_rows; /* of the first input; 1 if it has none */
+    bool may_join;   /* others in a run */
+    bool is_settled;
     struct run run;
+    struct inference *next_member; /* of the same run */
 
     struct gp_error error; /* why it failed; GP_OK if it has not */
     int64_t queued_ns;     /* when it joined a queue; 0 if it did not */
     int64_t waited_ns;
     int64_t ran_ns;
+    bool leads_run;    /* the metrics of its run are this one's to count */
+    uint64_t run_rows; /* of all its members together */
 };
 
 #endif

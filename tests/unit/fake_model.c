@@ -108,6 +108,7 @@ void fake_inference_renew(struct fake_inference *fake, int64_t deadline_ns)
     inference->arrived_ns = clock_now_ns();
     inference->deadline_ns = deadline_ns;
     inference->error = (struct gp_error){.status = GP_OK};
+    inference->is_settled = false;
     inference->queued_ns = inference->waited_ns = inference->ran_ns = 0;
     atomic_store(&fake->is_left, false);
     atomic_store(&fake->n_asked, 0);
