@@ -121,6 +121,10 @@ struct gp_server_options {
     /* The default model answers on every path, as in 2018; default: on "/" and its name. */
     int takes_any_path;
     const char *warm_up; /* as in gp_model_options */
+
+    uint32_t max_batch; /* this and batch_sizes as in gp_model_options */
+    const uint32_t *batch_sizes;
+    size_t n_batch_sizes;
 };
 
 /* A name for a version of a model: clients may ask for /NAME/versions/ALIAS. */
@@ -170,6 +174,16 @@ struct gp_model_options {
      * that fit its inputs, or the recorded ones in a file or folder. If one fails the version
      * is not served. Default: none. */
     const char *warm_up;
+
+    /* Requests that differ only in their rows may run together, up to so many rows at a time, and
+     * one with more is run in parts: for a model that gives one row of each output for each row of
+     * its inputs, whatever the others are. One that is made for a fixed number of rows then takes
+     * any (max_batch is that number). Default: each request runs alone, as it is. */
+    uint32_t max_batch;
+    /* A run is padded to the next of these sizes, which ascend up to max_batch, or to max_batch;
+     * default: no padding. */
+    const uint32_t *batch_sizes;
+    size_t n_batch_sizes;
 };
 
 /* Opens the model and the listeners; gp_server_run answers requests. On failure NULL and

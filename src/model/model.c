@@ -184,6 +184,8 @@ static enum gp_status prepare_model(struct model *model,
     if (status == GP_OK)
         status = set_default_outputs(model, options, err);
     if (status == GP_OK)
+        status = model_set_rows(model, options, err);
+    if (status == GP_OK)
         status = set_metadata(model, options, metadata, err);
     if (status == GP_OK)
         status = open_memory(model, err);
@@ -195,6 +197,8 @@ static enum gp_status prepare_model(struct model *model,
     slots->max_waiting =
         options->max_waiting ? options->max_waiting : model->host->max_waiting;
     status = slots_init(slots, d->n_slots, err);
+    if (status == GP_OK)
+        status = model_make_batches(model, err);
     if (status == GP_OK && d->flags & GP_SLOT_THREAD)
         return slots_start_threads(slots, err);
     if (status == GP_OK)
@@ -388,6 +392,7 @@ void model_drop(struct model *model)
 void model_close(struct model *model)
 {
     slots_stop_threads(&model->slots);
+    model_drop_batches(model);
     if (!model->isolate) /* whose own it is */
         pool_close(model->host->pool, &model->memory);
     if (model->isolate) {

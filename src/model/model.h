@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "model/batch.h"
 #include "model/counts.h"
 #include "model/slots.h"
 
@@ -50,6 +51,8 @@ struct model {
     uint64_t max_body_bytes; /* limits of its own; 0: the server's hold */
     uint32_t timeout_ms;
     unsigned n_threads; /* needed for its runs */
+    struct batch_rules batch_rules;
+    atomic_uint n_misfits; /* batches in a row whose requests ran well apart only */
     struct slots slots;
     struct counts *counts; /* held; NULL until it is published */
 
@@ -80,6 +83,13 @@ void model_drop(struct model *model);
 
 /* Closes a model that nobody holds, or only the caller if its news have not begun. */
 void model_close(struct model *model);
+
+/* For opening and closing (rows.c): after the model is described and its default outputs are known;
+ * after its slots are there; before they go. */
+enum gp_status model_set_rows(struct model *model, const struct gp_model_options *options,
+                              struct gp_error *err);
+enum gp_status model_make_batches(struct model *model, struct gp_error *err);
+void model_drop_batches(struct model *model);
 
 /* Matches the request's inputs and outputs with the model's and fills in the run's call. Copies
  * nothing: the inputs remain views (wire.h). On failure the inference's error says what was

@@ -33,6 +33,15 @@ static bool copy_texts(struct gp_arena *arena, const char *const **texts, size_t
     return is_short;
 }
 
+static bool copy_sizes(struct gp_arena *arena, const uint32_t **sizes, size_t n,
+                       bool is_short)
+{
+    const void *at = n ? *sizes : NULL;
+    is_short = copy_bytes(arena, &at, n * sizeof **sizes, is_short);
+    *sizes = at;
+    return is_short;
+}
+
 static bool copy_aliases(struct gp_arena *arena, const struct gp_model_alias **aliases,
                          size_t n, bool is_short)
 {
@@ -74,6 +83,7 @@ struct gp_model_options *model_options_copy(struct gp_arena *arena,
     is_short = copy_texts(arena, &o->inputs, o->n_inputs, is_short);
     is_short = copy_texts(arena, &o->outputs, o->n_outputs, is_short);
     is_short = copy_aliases(arena, &o->aliases, o->n_aliases, is_short);
+    is_short = copy_sizes(arena, &o->batch_sizes, o->n_batch_sizes, is_short);
     return is_short ? NULL : o;
 }
 
@@ -95,6 +105,9 @@ static struct gp_model_options options_of(const struct gp_server_options *server
         .n_outputs = server->n_outputs,
         .isolate = server->isolate,
         .warm_up = server->warm_up,
+        .max_batch = server->max_batch,
+        .batch_sizes = server->batch_sizes,
+        .n_batch_sizes = server->n_batch_sizes,
     };
 }
 
@@ -132,6 +145,11 @@ static bool are_equal_lists(const char *const *a, size_t n_a, const char *const 
     return i == n_a && i == n_b;
 }
 
+static bool are_equal_sizes(const uint32_t *a, size_t n_a, const uint32_t *b, size_t n_b)
+{
+    return n_a == n_b && (!n_a || memcmp(a, b, n_a * sizeof *a) == 0);
+}
+
 bool model_options_need_opening(const struct gp_model_options *was,
                                 const struct gp_model_options *wanted)
 {
@@ -145,5 +163,7 @@ bool model_options_need_opening(const struct gp_model_options *was,
            a->n_slots != b->n_slots || a->n_threads != b->n_threads ||
            !a->isolate != !b->isolate || a->hang_timeout_ms != b->hang_timeout_ms ||
            a->max_body_bytes != b->max_body_bytes || a->max_waiting != b->max_waiting ||
-           a->timeout_ms != b->timeout_ms;
+           a->timeout_ms != b->timeout_ms || a->max_batch != b->max_batch ||
+           !are_equal_sizes(a->batch_sizes, a->n_batch_sizes, b->batch_sizes,
+                            b->n_batch_sizes);
 }

@@ -4,7 +4,7 @@
 
 #include "model/inference.h"
 
-/* Runs a bound inference, which leaves the caller and comes back through its task. False if it may
+/* Runs a bound inference, alone or with others of its model, which leaves the caller and comes back through its task. False if it may
  * not run; its error says why. */
 bool run_enter(struct worker *worker, struct inference *inference);
 

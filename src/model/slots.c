@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/place.h"
+#include "model/signature.h"
 
 /* A run younger than this is left alone: checking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
@@ -97,6 +98,26 @@ static struct run *leave_queue(struct slots *slots, struct task **at)
     share_taker_drop(run->inference->client);
     run->inference->waited_ns = clock_now_ns() - run->inference->queued_ns;
     return run;
+}
+
+void slots_fill(struct slots *slots, struct run *run)
+{
+    struct inference *first = run->inference, *last = first;
+    uint64_t n_rows = first->n_rows;
+    unsigned n_left = SLOTS_MOST_MEMBERS - 1; /* to look at: the lock is held meanwhile */
+    pthread_mutex_lock(&slots->lock);
+    for (struct task **at = &slots->queue; *at && n_rows < slots->max_rows && n_left--;) {
+        struct inference *other = run_of(*at)->inference;
+        if (other->may_join && other->n_rows <= slots->max_rows - n_rows &&
+            signature_matches(first, other)) {
+            leave_queue(slots, at);
+            last = last->next_member = other;
+            n_rows += other->n_rows;
+        } else {
+            at = &(*at)->next;
+        }
+    }
+    pthread_mutex_unlock(&slots->lock);
 }
 
 /* Starts a run that has its slot: on this thread, or any that polls. A slot with a thread of its own
@@ -198,6 +219,13 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
         start_run(slots, worker, run);
 }
 
+void slots_stop_joining(struct slots *slots)
+{
+    pthread_mutex_lock(&slots->lock);
+    slots->max_rows = 0;
+    pthread_mutex_unlock(&slots->lock);
+}
+
 void slots_run_begin(struct slots *slots, struct run *run)
 {
     struct slot *slot = &slots->all[run->slot];
@@ -212,7 +240,9 @@ void slots_run_begin(struct slots *slots, struct run *run)
 enum slot_stop slots_run_end(struct slots *slots, struct run *run)
 {
     struct slot *slot = &slots->all[run->slot];
-    run->inference->ran_ns = clock_now_ns() - run->began_ns;
+    const int64_t ran_ns = clock_now_ns() - run->began_ns;
+    for (struct inference *i = run->inference; i; i = i->next_member)
+        i->ran_ns = ran_ns;
     pthread_mutex_lock(&slot->lock);
     slot->running = NULL;
     const enum slot_stop stop = slot->stop;
@@ -230,17 +260,22 @@ static void stop_run(struct slot *slot, enum slot_stop why)
     engine_run_cancel(&slot->running->engine_run);
 }
 
-/* Likewise. */
+/* Likewise: a run goes on as long as one of its members is wanted. */
 static enum slot_stop why_stop(const struct slot *slot, int64_t now)
 {
     const struct run *run = slot->running;
+    enum slot_stop why = SLOT_GOES_ON;
     if (!run || slot->stop != SLOT_GOES_ON)
         return SLOT_GOES_ON;
-    const struct inference *inference = run->inference;
-    if (inference->deadline_ns && now >= inference->deadline_ns)
-        return SLOT_LATE;
-    return now - run->began_ns > YOUNG_NS && inference->is_left(inference) ? SLOT_LEFT
-                                                                           : SLOT_GOES_ON;
+    for (const struct inference *i = run->inference; i; i = i->next_member) {
+        if (i->deadline_ns && now >= i->deadline_ns)
+            why = SLOT_LATE;
+        else if (now - run->began_ns > YOUNG_NS && i->is_left(i))
+            why = SLOT_LEFT;
+        else
+            return SLOT_GOES_ON;
+    }
+    return why;
 }
 
 /* Takes the runs due at `now` out of the queue (INT64_MAX: all), and returns them as a list. */

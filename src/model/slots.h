@@ -13,6 +13,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* Of one run. */
+enum { SLOTS_MOST_MEMBERS = 256 };
+
 /* Why a run was asked to stop. */
 enum slot_stop { SLOT_GOES_ON, SLOT_LATE, SLOT_LEFT, SLOT_ENDING };
 
@@ -22,6 +25,7 @@ struct slot {
     enum slot_stop stop;
     atomic_llong began_ns; /* 0: nothing runs */
     uint32_t next_free;
+    struct batch *batch; /* its run's, if the model takes batches; made by the model */
 
     /* With GP_SLOT_THREAD: the slot's own thread, and what it runs next. */
     struct worker *worker;
@@ -45,6 +49,7 @@ struct slots {
     struct task *queue;   /* runs */
     struct task **queue_end;
     unsigned n_waiting;
+    uint64_t max_rows;         /* of requests that run together; 0: none do */
     int64_t queue_deadline_ns; /* no later than the earliest in the queue; 0: none */
 };
 
@@ -67,6 +72,12 @@ bool slots_enter_at(struct slots *slots, struct worker *worker, struct run *run,
 /* Gives the slot to the first run in the queue, which this thread continues (without a worker: any
  * that polls), or frees it. A slot that has lost its child is neither given nor freed. */
 void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot);
+
+/* Takes those out of the queue that may join the run, which has a slot and may be joined, and fit. */
+void slots_fill(struct slots *slots, struct run *run);
+
+/* From now on requests run alone. */
+void slots_stop_joining(struct slots *slots);
 
 /* Around a run, for the watcher; the end says whether and why the run was asked to stop. */
 void slots_run_begin(struct slots *slots, struct run *run);

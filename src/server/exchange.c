@@ -82,6 +82,7 @@ static void clear_inference(struct inference *inference)
     inference->client = NULL;
     inference->deadline_ns = inference->arrived_ns = inference->queued_ns = 0;
     inference->waited_ns = inference->ran_ns = 0;
+    inference->leads_run = false;
     inference->inputs = NULL;
     inference->wanted = NULL;
     inference->output_order = NULL;

@@ -10,6 +10,7 @@
 
 static const char *const one[] = {"a=1", "b=2"}, *const same[] = {"a=1", "b=2"},
                          *const other[] = {"a=1", "b=3"};
+static const uint32_t sizes[] = {1, 4}, same_sizes[] = {1, 4}, other_sizes[] = {1, 5};
 
 static struct gp_model_options sample(void)
 {
@@ -25,6 +26,9 @@ static struct gp_model_options sample(void)
         .outputs = one,
         .n_outputs = 2,
         .warm_up = "3",
+        .max_batch = 8,
+        .batch_sizes = sizes,
+        .n_batch_sizes = 2,
     };
 }
 
@@ -36,6 +40,7 @@ static void equal_ones_are_left_alone(void **state)
     char path[] = "/m";
     b.engine_options = b.inputs = b.outputs = same;
     b.path = path;
+    b.batch_sizes = same_sizes;
     assert_false(model_options_need_opening(&a, &b));
     assert_false(model_options_need_opening(&none, &none));
     b = a;
@@ -95,9 +100,13 @@ static void all_else_does(void **state)
     DIFFERS(max_body_bytes, 1);
     DIFFERS(max_waiting, 1);
     DIFFERS(timeout_ms, 1);
+    DIFFERS(max_batch, 9);
+    DIFFERS(batch_sizes, other_sizes);
+    DIFFERS(n_batch_sizes, 1);
+    DIFFERS(n_batch_sizes, 0);
     /* A new field has to be compared, and stand in one of these tests. */
     assert_int_equal(sizeof(struct gp_model_options),
-                     offsetof(struct gp_model_options, warm_up) + sizeof(char *));
+                     offsetof(struct gp_model_options, n_batch_sizes) + sizeof(size_t));
 }
 
 /* A caller of an earlier release has shorter structs, one behind the other. */
@@ -138,7 +147,10 @@ static void one_may_be_in_the_fields_of_the_server(void **state)
                                        .warm_up = "3",
                                        .n_slots = 3,
                                        .n_threads = 4,
-                                       .isolate = 1};
+                                       .isolate = 1,
+                                       .max_batch = 8,
+                                       .batch_sizes = sizes,
+                                       .n_batch_sizes = 2};
     wanted.n_slots = 3;
     wanted.n_threads = 4;
     wanted.isolate = 1;
@@ -164,6 +176,7 @@ static void a_copy_shares_nothing(void **state)
     const char *list[] = {texts[0], texts[1]};
     uint64_t versions[] = {7, 8};
     struct gp_model_alias aliases[] = {{alias, 7}, {alias, 8}};
+    uint32_t given_sizes[] = {1, 4};
     struct gp_model_options given = sample();
     given.name = name;
     given.path = path;
@@ -174,12 +187,14 @@ static void a_copy_shares_nothing(void **state)
     given.n_versions = 2;
     given.aliases = aliases;
     given.n_aliases = 2;
+    given.batch_sizes = given_sizes;
     struct gp_arena *arena = gp_arena_create();
     const struct gp_model_options *copy = model_options_copy(arena, &given);
     name[0] = path[1] = engine[0] = warm_up[0] = alias[0] = texts[0][0] = texts[1][2] =
         'x';
     list[0] = list[1] = "y";
     versions[1] = 9;
+    given_sizes[1] = 5;
     aliases[1] = (struct gp_model_alias){"z", 10};
     const struct gp_model_options wanted = sample();
     assert_false(model_options_need_opening(&wanted, copy));
