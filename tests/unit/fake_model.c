@@ -30,6 +30,7 @@ void fake_model_begin(struct fake_model *fake, struct poller *poller, uint32_t n
     struct model *model = &fake->model;
     fake->engine = (struct gp_engine){.name = "fake", .run = run_at_once};
     fake->host = (struct model_host){.pool = pool_create(POOL_BYTES),
+                                     .log = &fake->log,
                                      .poller = poller,
                                      .left = count_left,
                                      .left_context = fake};
@@ -53,17 +54,29 @@ void fake_model_end(struct fake_model *fake)
         n_free++;
     assert_int_equal(n_free, slots->n);
     assert_true(slots_are_idle(slots));
+    model_drop_batches(&fake->model);
     slots_finish(slots);
     if (fake->model.counts)
         counts_drop(fake->model.counts);
     assert_int_equal(pool_count(fake->host.pool).used_bytes, 0);
     pool_destroy(fake->host.pool);
+    text_finish(&fake->log.pending);
 }
 
 void fake_model_run_with(struct fake_model *fake, fake_run *run, void *handle)
 {
     fake->engine.run = run;
     fake->model.handle = handle;
+}
+
+void fake_model_batch(struct fake_model *fake, uint64_t max_rows, const uint32_t *sizes,
+                      size_t n_sizes)
+{
+    struct model *model = &fake->model;
+    model->batch_rules.max_rows = max_rows;
+    model->batch_rules.sizes = sizes;
+    model->batch_rules.n_sizes = n_sizes;
+    assert_int_equal(model_make_batches(model, NULL), GP_OK);
 }
 
 static bool is_left(const struct inference *inference)

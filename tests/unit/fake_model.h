@@ -8,6 +8,7 @@
 struct fake_model {
     struct model model; /* held by the test */
     struct model_host host;
+    struct log log; /* without a thread; silent until the test sets its descriptor */
     struct gp_engine engine;
     atomic_int n_left; /* how often its last user has let go */
 };
@@ -23,6 +24,10 @@ void fake_model_end(struct fake_model *fake);
 
 /* Runs of the engine; without it they succeed with no outputs. */
 void fake_model_run_with(struct fake_model *fake, fake_run *run, void *handle);
+
+/* It takes batches of so many rows, padded to these sizes, which are borrowed. */
+void fake_model_batch(struct fake_model *fake, uint64_t max_rows, const uint32_t *sizes,
+                      size_t n_sizes);
 
 struct fake_inference {
     struct inference inference; /* first */
