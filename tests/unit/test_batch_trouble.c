@@ -1,0 +1,215 @@
+/* Requests that run together, and one of them is bad, late or left, or the model is not made for it:
+ * none of that is the others' trouble. */
+#include "callers.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct callers f; /* large */
+
+static void one_that_is_bad_fails_alone(void **state)
+{
+    (void)state;
+    for (int bad = 1; bad < CALLERS_N; bad++) {
+        callers_begin(&f, 16, NULL, 0);
+        for (int i = 0; i < CALLERS_N; i++)
+            (void)callers_prepare(&f, i, 1);
+        f.all[bad].x[1] = CALLERS_BAD;
+        callers_serve_before(&f, CALLERS_N - 1);
+        for (int i = 0; i < CALLERS_N; i++)
+            if (i == bad)
+                callers_assert_failed(&f, i, GP_INVALID, "a bad value");
+            else
+                callers_assert_answered(&f, i);
+        assert_true(f.script.n_runs <= 2 + 2 * 3); /* halves, not each one */
+        assert_int_equal(f.model.model.slots.max_rows, 16);
+        callers_end(&f);
+    }
+}
+
+static void who_left_or_is_late_is_not_run(void **state)
+{
+    (void)state;
+    callers_begin(&f, 8, NULL, 0);
+    f.script.takes_ns = 50 * CLOCK_MS;
+    for (int i = 0; i < 4; i++)
+        (void)callers_prepare(&f, i, 1);
+    f.all[1].fake.inference.deadline_ns = CALLERS_NS + 50 * CLOCK_MS;
+    atomic_store(&f.all[2].fake.is_left, true);
+    callers_serve_before(&f, 3);
+    CALLERS_ASSERT_RUNS(&f, 1, 1);
+    callers_assert_answered(&f, 0);
+    callers_assert_failed(&f, 1, GP_DEADLINE, "the deadline was over");
+    callers_assert_failed(&f, 2, GP_CANCELLED,
+                          "the client left while its request waited");
+    callers_assert_answered(&f, 3);
+    callers_end(&f);
+}
+
+/* What becomes of two that run together while they do; the others are answered. */
+static void run_two(bool is_late, unsigned leaving)
+{
+    callers_begin(&f, 8, NULL, 0);
+    f.script.takes_ns = 50 * CLOCK_MS;
+    f.script.is_watched = true;
+    f.script.leaving = leaving;
+    for (int i = 0; i < 3; i++)
+        (void)callers_prepare(&f, i, 1);
+    f.all[1].fake.inference.deadline_ns = is_late ? CALLERS_NS + 90 * CLOCK_MS : 0;
+    callers_serve_before(&f, 2);
+    CALLERS_ASSERT_RUNS(&f, 1, 2);
+    callers_assert_answered(&f, 0);
+}
+
+static void a_run_goes_on_for_one_that_wants_it(void **state)
+{
+    (void)state;
+    run_two(false, 1u << 1);
+    assert_int_equal(f.script.n_cancels, 0);
+    callers_assert_answered(&f, 1);
+    callers_assert_answered(&f, 2);
+    callers_end(&f);
+
+    run_two(true, 0);
+    assert_int_equal(f.script.n_cancels, 0);
+    callers_assert_told(&f, 1, GP_DEADLINE, "the deadline was over");
+    callers_assert_answered(&f, 2);
+    callers_end(&f);
+}
+
+static void a_run_that_nobody_wants_is_stopped(void **state)
+{
+    (void)state;
+    run_two(false, 1u << 1 | 1u << 2);
+    assert_int_equal(f.script.n_cancels, 1);
+    callers_assert_failed(&f, 1, GP_CANCELLED, "its client left");
+    callers_assert_failed(&f, 2, GP_CANCELLED, "its client left");
+    callers_end(&f);
+
+    run_two(true, 1u << 2);
+    assert_int_equal(f.script.n_cancels, 1);
+    callers_assert_failed(&f, 1, GP_DEADLINE, "the deadline was over");
+    callers_assert_failed(&f, 2, GP_CANCELLED, "its client left");
+    callers_end(&f);
+}
+
+/* A pool without room for both copies: they are run as they lie. */
+static void memory_that_is_short_fails_nobody(void **state)
+{
+    (void)state;
+    callers_begin(&f, 2 * CALLERS_LARGE, NULL, 0);
+    struct pool *pool = f.model.host.pool;
+    struct pool_buffer buffer;
+    for (int i = 0; i < 3; i++)
+        (void)callers_prepare(&f, i, i ? CALLERS_LARGE : 1);
+    const size_t room = 3 * CALLERS_LARGE * CALLERS_COLUMNS * sizeof(float);
+    assert_true(
+        pool_take(pool, NULL, pool_count(pool).budget_bytes - room, NULL, &buffer));
+    callers_serve_before(&f, 2);
+    CALLERS_ASSERT_RUNS(&f, 1, 2 * CALLERS_LARGE, CALLERS_LARGE,
+                        CALLERS_LARGE); /* no room for its outputs */
+    for (int i = 0; i < 3; i++)
+        callers_assert_answered(&f, i);
+    assert_int_equal(atomic_load(&f.model.model.n_misfits), 0);
+    pool_give(pool, &buffer);
+    callers_end(&f);
+}
+
+/* --- models that are not made for it --- */
+
+/* So often that the model is known. */
+static void serve_misfits(unsigned n_times)
+{
+    for (unsigned k = 0; k < n_times; k++) {
+        for (int i = 0; i < 3; i++)
+            callers_send(&f, i, 1);
+        callers_serve(&f);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(f.all[i].fake.inference.error.status, GP_OK);
+    }
+}
+
+static void a_model_that_cannot_is_left_alone(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) {
+        callers_begin(&f, 8, NULL, 0);
+        f.script.sums = kind == 0;
+        f.script.gives_rows = kind == 1;
+        f.script.fails_together = kind == 2 ? GP_ENGINE : GP_OK;
+        serve_misfits(2);
+        CALLERS_ASSERT_RUNS(&f, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1);
+        assert_int_equal(f.model.model.slots.max_rows, 8);
+        f.model.log.fd = STDERR_FILENO;
+        f.model.log.level = GP_LOG_WARNING;
+        serve_misfits(1);
+        assert_int_equal(f.model.model.slots.max_rows, 0);
+        f.script.n_runs = 0;
+        serve_misfits(1);
+        CALLERS_ASSERT_RUNS(&f, 1, 1, 1);
+        assert_non_null(
+            strstr(f.model.log.pending.data, "warning: twice: requests run one"));
+        callers_end(&f);
+    }
+}
+
+/* Not for one that is bad, and not for some that went wrong between others. */
+static void one_that_can_is_not(void **state)
+{
+    (void)state;
+    callers_begin(&f, 8, NULL, 0);
+    for (int k = 0; k < 4; k++) {
+        f.script.n_runs = 0;
+        f.script.fails_together = k == 2 ? GP_OK : GP_ENGINE;
+        serve_misfits(1);
+    }
+    assert_int_equal(f.model.model.slots.max_rows, 8);
+    assert_int_equal(atomic_load(&f.model.model.n_misfits), 1);
+    callers_end(&f);
+}
+
+/* One that is run in parts can fail for that alone. */
+static void parts_that_do_not_fit_are_told(void **state)
+{
+    (void)state;
+    callers_begin(&f, 2, NULL, 0);
+    f.script.sums = true;
+    callers_send(&f, 0, 3);
+    callers_serve(&f);
+    callers_assert_failed(
+        &f, 0, GP_ENGINE,
+        "output 0 is float32[] for 2 rows; --max-batch is for models that give");
+    f.script = (struct callers_script){.f = &f, .narrows = true};
+    callers_send(&f, 0, 3);
+    callers_serve(&f);
+    callers_assert_failed(&f, 0, GP_ENGINE,
+                          "output 0 is float32[1,1] for 1 rows after others");
+    f.script = (struct callers_script){.f = &f, .adds = true};
+    struct inference *any = callers_prepare(&f, 0, 3);
+    any->run.engine_run.call.n_outputs = 0;
+    callers_enter(&f, any);
+    callers_serve(&f);
+    callers_assert_failed(&f, 0, GP_ENGINE,
+                          "1 outputs came for some rows and 2 for others");
+    callers_end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_that_is_bad_fails_alone),
+        cmocka_unit_test(who_left_or_is_late_is_not_run),
+        cmocka_unit_test(a_run_goes_on_for_one_that_wants_it),
+        cmocka_unit_test(a_run_that_nobody_wants_is_stopped),
+        cmocka_unit_test(memory_that_is_short_fails_nobody),
+        cmocka_unit_test(a_model_that_cannot_is_left_alone),
+        cmocka_unit_test(one_that_can_is_not),
+        cmocka_unit_test(parts_that_do_not_fit_are_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
