@@ -6,13 +6,13 @@
 #include <string.h>
 
 /* Digits alone, of a number that has room for more. */
-static bool read_version(const char *digits, uint64_t *version)
+static bool read_digits(const char *digits, uint64_t *number)
 {
     enum { MOST_DIGITS = 19 };
     const size_t size = strspn(digits, "0123456789");
     if (size == 0 || size > MOST_DIGITS || digits[size])
         return false;
-    *version = strtoull(digits, NULL, 10);
+    *number = strtoull(digits, NULL, 10);
     return true;
 }
 
@@ -24,7 +24,7 @@ static bool read_newest(const char *item, uint32_t *n_newest)
     uint64_t n = 1;
     if (strncmp(item, word, size) != 0)
         return false;
-    if (item[size] && !(item[size] == ':' && read_version(item + size + 1, &n)))
+    if (item[size] && !(item[size] == ':' && read_digits(item + size + 1, &n)))
         return false;
     *n_newest = n <= UINT32_MAX ? (uint32_t)n : 0;
     return *n_newest > 0;
@@ -53,12 +53,32 @@ static enum gp_status fill_versions(const struct options *settings,
     if (!versions)
         return gp_error_set(err, GP_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < list->n; i++)
-        if (!read_version(list->items[i], &versions[i]))
+        if (!read_digits(list->items[i], &versions[i]))
             return refuse_item(settings, "versions",
                                "newest, newest:N or the numbers of versions",
                                list->items[i], err);
     options->versions = versions;
     options->n_versions = list->n;
+    return GP_OK;
+}
+
+static enum gp_status fill_sizes(const struct options *settings, struct gp_arena *arena,
+                                 struct gp_model_options *options, struct gp_error *err)
+{
+    const struct serve_values *values = settings->values;
+    const struct option_list *list = &values->batch_sizes;
+    uint32_t *sizes = gp_arena_alloc(arena, list->n * sizeof *sizes);
+    if (!sizes)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < list->n; i++) {
+        uint64_t size;
+        if (!read_digits(list->items[i], &size) || !size || size > UINT32_MAX)
+            return refuse_item(settings, "batch-sizes", "numbers of rows", list->items[i],
+                               err);
+        sizes[i] = (uint32_t)size;
+    }
+    options->batch_sizes = sizes;
+    options->n_batch_sizes = list->n;
     return GP_OK;
 }
 
@@ -79,7 +99,7 @@ static enum gp_status fill_alias(const struct model_settings *model, const char 
     options_label(label, &model->own, "aliases");
     if (model_check_name(label, name, err) != GP_OK)
         return err->status;
-    if (read_version(name, &number) || !read_version(item + size + 1, &alias->version))
+    if (read_digits(name, &number) || !read_digits(item + size + 1, &alias->version))
         return refuse_item(&model->own, "aliases",
                            "names, each with the number of a version", item, err);
     return GP_OK;
@@ -121,6 +141,7 @@ void models_fill_settings(const struct serve_values *values,
         .max_waiting = values->max_waiting,
         .timeout_ms = values->timeout_ms,
         .warm_up = values->warm_up,
+        .max_batch = values->max_batch,
     };
 }
 
@@ -131,7 +152,9 @@ static enum gp_status fill_settings(const struct options *settings,
                                     struct gp_error *err)
 {
     models_fill_settings(settings->values, options);
-    return fill_versions(settings, arena, options, err);
+    if (fill_versions(settings, arena, options, err) != GP_OK)
+        return err->status;
+    return fill_sizes(settings, arena, options, err);
 }
 
 static enum gp_status fill_model(struct model_settings *model, struct gp_arena *arena,
