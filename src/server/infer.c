@@ -111,8 +111,14 @@ static void count_run(const struct worker *worker, const struct exchange *x)
     const struct inference *inference = &x->inference;
     const uint64_t n_rows = inference->error.status == GP_OK ? inference->n_rows : 0;
     if (inference->ran_ns || inference->queued_ns)
-        metrics_run(x->model->counts, worker->number, inference->waited_ns,
-                    inference->ran_ns, n_rows);
+        metrics_inference_run(x->model->counts, worker->number, inference->waited_ns,
+                              n_rows);
+    if (!inference->leads_run)
+        return;
+    metrics_run(x->model->counts, worker->number, inference->ran_ns);
+    if (x->model->batch_rules.max_rows > 1)
+        metrics_batch(x->model->counts, worker->number, inference->run_rows,
+                      x->model->batch_rules.max_rows);
 }
 
 void infer_answer(struct worker *worker, struct exchange *x)

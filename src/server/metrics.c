@@ -60,12 +60,28 @@ void metrics_inference(struct counts *counts, unsigned thread,
     observe_time(&counts->counters, thread, METRICS_REQUEST_TIME, total_ns);
 }
 
-void metrics_run(struct counts *counts, unsigned thread, int64_t waited_ns,
-                 int64_t ran_ns, uint64_t n_rows)
+void metrics_inference_run(struct counts *counts, unsigned thread, int64_t waited_ns,
+                           uint64_t n_rows)
 {
     observe_time(&counts->counters, thread, METRICS_WAIT_TIME, waited_ns);
-    if (ran_ns)
-        observe_time(&counts->counters, thread, METRICS_RUN_TIME, ran_ns);
     if (n_rows)
         counters_add(&counts->counters, thread, METRICS_ROWS, n_rows);
+}
+
+void metrics_run(struct counts *counts, unsigned thread, int64_t ran_ns)
+{
+    observe_time(&counts->counters, thread, METRICS_RUN_TIME, ran_ns);
+}
+
+void metrics_batch(struct counts *counts, unsigned thread, uint64_t n_rows,
+                   uint64_t max_rows)
+{
+    struct counters *counters = &counts->counters;
+    unsigned i = 0;
+    while (i < METRICS_N_BATCH_BUCKETS - 1 && n_rows > UINT64_C(1) << i)
+        i++;
+    counters_add(counters, thread, METRICS_BATCH_ROWS + i, 1);
+    counters_add(counters, thread, METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS, n_rows);
+    if (n_rows >= max_rows)
+        counters_add(counters, thread, METRICS_FULL_BATCHES, 1);
 }

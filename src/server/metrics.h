@@ -10,7 +10,8 @@
 enum {
     METRICS_N_CODES = 16,   /* of HTTP, that answers have; 499: the client left */
     METRICS_N_BUCKETS = 20, /* of a histogram, with the one that has no bound */
-    METRICS_N_HISTOGRAM = METRICS_N_BUCKETS + 1 /* and the sum, in nanoseconds */
+    METRICS_N_HISTOGRAM = METRICS_N_BUCKETS + 1, /* and the sum, in nanoseconds */
+    METRICS_N_BATCH_BUCKETS = 12                 /* 1 row, 2, 4 to 1024, and more */
 };
 
 /* What a request is for. */
@@ -48,7 +49,9 @@ enum {
     METRICS_REQUEST_TIME = METRICS_INFERENCES + METRICS_N_PROTOCOLS * METRICS_N_CODES,
     METRICS_WAIT_TIME = METRICS_REQUEST_TIME + METRICS_N_HISTOGRAM,
     METRICS_RUN_TIME = METRICS_WAIT_TIME + METRICS_N_HISTOGRAM,
-    METRICS_N_OF_MODEL = METRICS_RUN_TIME + METRICS_N_HISTOGRAM - COUNTS_OTHERS
+    METRICS_BATCH_ROWS = METRICS_RUN_TIME + METRICS_N_HISTOGRAM, /* buckets, sum */
+    METRICS_FULL_BATCHES = METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS + 1,
+    METRICS_N_OF_MODEL = METRICS_FULL_BATCHES + 1 - COUNTS_OTHERS
 };
 
 /* Why a client is refused: there was no room, or its share of it is used up. */
@@ -82,7 +85,11 @@ void metrics_request(struct metrics *metrics, unsigned thread, enum metrics_kind
                      int status);
 void metrics_inference(struct counts *counts, unsigned thread,
                        enum metrics_protocol protocol, int status, int64_t total_ns);
-void metrics_run(struct counts *counts, unsigned thread, int64_t waited_ns,
-                 int64_t ran_ns, uint64_t n_rows);
+void metrics_inference_run(struct counts *counts, unsigned thread, int64_t waited_ns,
+                           uint64_t n_rows);
+/* Once for all that ran together. */
+void metrics_run(struct counts *counts, unsigned thread, int64_t ran_ns);
+void metrics_batch(struct counts *counts, unsigned thread, uint64_t n_rows,
+                   uint64_t max_rows);
 
 #endif

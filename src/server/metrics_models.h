@@ -21,6 +21,7 @@ struct metrics_version {
     int64_t warm_up_ns; /* 0: it had none */
     unsigned n_waiting; /* these of all models that are open under the labels */
     unsigned n_slots;
+    bool has_batches;
     struct isolate_counts children;
 };
 

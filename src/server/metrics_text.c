@@ -67,6 +67,45 @@ static void put_times(struct text *text, const struct metrics_models *all)
     }
 }
 
+static void put_batch_rows(struct text *text, const struct metrics_version *series)
+{
+    const struct counters *counters = &series->counts->counters;
+    const char *labels = series->labels.data;
+    uint64_t n = 0;
+    for (unsigned i = 0; i < METRICS_N_BATCH_BUCKETS; i++) {
+        char bound[16] = "+Inf";
+        n += counters_sum(counters, METRICS_BATCH_ROWS + i);
+        if (i < METRICS_N_BATCH_BUCKETS - 1)
+            (void)snprintf(bound, sizeof bound, "%u", 1u << i);
+        text_printf(text, "graphpipe_batch_rows_bucket{%s,le=\"%s\"} %" PRIu64 "\n",
+                    labels, bound, n);
+    }
+    text_printf(text, "graphpipe_batch_rows_count{%s} %" PRIu64 "\n", labels, n);
+    text_printf(text, "graphpipe_batch_rows_sum{%s} %" PRIu64 "\n", labels,
+                counters_sum(counters, METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS));
+}
+
+static void put_batches(struct text *text, const struct metrics_models *all)
+{
+    const struct metrics_version *s = all->first;
+    while (s && !s->has_batches)
+        s = s->next;
+    if (!s)
+        return;
+    put_family(text, "graphpipe_batch_rows", "histogram",
+               "Rows of a run, of all requests that ran together (--max-batch).");
+    for (s = all->first; s; s = s->next)
+        if (s->has_batches)
+            put_batch_rows(text, s);
+    put_family(text, "graphpipe_full_batches_total", "counter",
+               "Runs that had as many rows as --max-batch allows.");
+    for (s = all->first; s; s = s->next)
+        if (s->has_batches)
+            text_printf(text, "graphpipe_full_batches_total{%s} %" PRIu64 "\n",
+                        s->labels.data,
+                        counters_sum(&s->counts->counters, METRICS_FULL_BATCHES));
+}
+
 static void put_inferences(struct text *text, const struct metrics_models *all)
 {
     put_family(text, "graphpipe_requests_total", "counter",
@@ -296,6 +335,7 @@ static void put_all(struct text *text, struct gp_server *server,
     put_inferences(text, all);
     put_others(text, &server->metrics);
     put_times(text, all);
+    put_batches(text, all);
     put_refusals(text, &server->metrics);
     put_children(text, all);
     put_pool(text, &pool);

@@ -46,6 +46,9 @@ static void log_model(struct model *model, void *arg)
         text_puts(&line, " -> ");
         shape_write_ios(&line, d->outputs, d->n_outputs);
     }
+    if (model->batch_rules.max_rows > 1)
+        text_printf(&line, "   batches of up to %llu rows",
+                    (unsigned long long)model->batch_rules.max_rows);
     text_printf(&line, "   ready in %lld ms",
                 (long long)((clock_now_ns() - server->created_ns) / CLOCK_MS));
     if (model->warm_up_ns)

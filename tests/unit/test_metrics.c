@@ -40,9 +40,13 @@ static void test_buckets(void **state)
                                  10000000, 25000000, 50000000, 100000000};
     for (int i = 0; i < METRICS_N_BUCKETS - 1; i++)
         assert_int_equal(metrics_bounds_ns[i], us[i] * 1000);
-    metrics_run(counts, 0, 0, metrics_bounds_ns[0], 3);
-    metrics_run(counts, 0, metrics_bounds_ns[3], metrics_bounds_ns[0] + 1, 4);
-    metrics_run(counts, 0, most + 1, 0, 0);
+    metrics_inference_run(counts, 0, 0, 3);
+    metrics_run(counts, 0, metrics_bounds_ns[0]);
+    metrics_batch(counts, 0, 1, 3);
+    metrics_inference_run(counts, 0, metrics_bounds_ns[3], 4);
+    metrics_run(counts, 0, metrics_bounds_ns[0] + 1);
+    metrics_batch(counts, 0, 3, 3);
+    metrics_inference_run(counts, 0, most + 1, 0);
     const struct counters *c = &counts->counters;
     assert_int_equal(counters_sum(c, METRICS_ROWS), 7);
     assert_int_equal(counters_sum(c, METRICS_RUN_TIME), 1);
@@ -52,6 +56,11 @@ static void test_buckets(void **state)
     assert_int_equal(counters_sum(c, METRICS_WAIT_TIME), 1);
     assert_int_equal(counters_sum(c, METRICS_WAIT_TIME + 3), 1);
     assert_int_equal(counters_sum(c, METRICS_WAIT_TIME + METRICS_N_BUCKETS - 1), 1);
+    assert_int_equal(counters_sum(c, METRICS_BATCH_ROWS), 1);
+    assert_int_equal(counters_sum(c, METRICS_BATCH_ROWS + 2), 1); /* above 2, up to 4 */
+    assert_int_equal(counters_sum(c, METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS),
+                     1 + 3);
+    assert_int_equal(counters_sum(c, METRICS_FULL_BATCHES), 1);
     counts_drop(counts);
     counts_drop_list(list);
 }

@@ -45,8 +45,8 @@ static struct scene *begin(void)
     served_state(server, entry, 3, MODEL_LOADING, NULL);
     served_state(server, entry, 2, MODEL_FAILED, "why");
     served_state(server, entry, 1, MODEL_UNLOADED, NULL);
-    metrics_run(entry->versions->counts, 0, 0, 0, 44);
-    metrics_run(entry->versions->next->next->next->counts, 0, 0, 0, 11);
+    metrics_inference_run(entry->versions->counts, 0, 0, 44);
+    metrics_inference_run(entry->versions->next->next->next->counts, 0, 0, 11);
     models_retire(&server->models, entry, entry->versions->next->next->next);
     return f;
 }

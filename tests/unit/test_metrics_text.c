@@ -62,8 +62,10 @@ static void count_requests(struct gp_server *server)
     metrics_inference(counts, 0, METRICS_2018, 503, 60 * CLOCK_S);
     metrics_inference(counts, 0, METRICS_JSON, 499, 200 * CLOCK_S);
     metrics_inference(counts, 0, METRICS_JSON, 499, 300 * CLOCK_S);
-    metrics_run(counts, 0, 20 * CLOCK_MS, 40 * CLOCK_MS, 7);
-    metrics_run(counts, 0, 1, 9 * CLOCK_S, 8);
+    metrics_inference_run(counts, 0, 20 * CLOCK_MS, 7);
+    metrics_run(counts, 0, 40 * CLOCK_MS);
+    metrics_inference_run(counts, 0, 1, 8);
+    metrics_run(counts, 0, 9 * CLOCK_S);
     const unsigned indexes[] = {METRICS_BEGUN, METRICS_ENDED, METRICS_RECEIVED_BYTES,
                                 METRICS_SENT_BYTES};
     for (unsigned i = 0; i < 4; i++)
