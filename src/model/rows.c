@@ -153,7 +153,7 @@ enum gp_status model_make_batches(struct model *model, struct gp_error *err)
     rules->memory = model->memory;
     rules->writes_outputs = model->description.flags & GP_WRITES_OUTPUTS;
     rules->is_isolated = model->isolate;
-    model->slots.max_rows = rules->max_rows;
+    model->slots.queue.max_rows = rules->max_rows;
     for (uint32_t i = 0; i < model->slots.n; i++) {
         model->slots.all[i].batch = batch_create(rules);
         if (!model->slots.all[i].batch)

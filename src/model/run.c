@@ -198,7 +198,7 @@ static void choose_leader(struct inference *const *members, unsigned n)
 static void run_go(struct worker *worker, struct task *task)
 {
     struct run *run = (struct run *)(void *)task; /* its first member */
-    struct inference *members[SLOTS_MOST_MEMBERS];
+    struct inference *members[QUEUE_MOST_MEMBERS];
     struct turn turn = {worker, run->inference->model, run->slot, false};
     unsigned n = 0;
     if (run->inference->may_join)

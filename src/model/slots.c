@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/place.h"
-#include "model/signature.h"
 
 /* A run younger than this is left alone: checking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
@@ -19,7 +18,7 @@ enum gp_status slots_init(struct slots *slots, uint32_t n, struct gp_error *err)
     if (!slots->all)
         return gp_error_set(err, GP_NO_MEMORY, "no memory for %u slots", n);
     slots->n = n;
-    slots->queue_end = &slots->queue;
+    queue_init(&slots->queue);
     pthread_mutex_init(&slots->lock, NULL);
     for (uint32_t i = 0; i < n; i++) {
         pthread_mutex_init(&slots->all[i].lock, NULL);
@@ -51,11 +50,11 @@ static bool may_wait(struct slots *slots, struct inference *inference)
     struct gp_error *err = &inference->error;
     if (slots->isolate && !isolate_is_alive(slots->isolate, err))
         return false;
-    if (slots->n_waiting >= slots->max_waiting)
+    if (slots->queue.n >= slots->max_waiting)
         gp_error_set(err, GP_BUSY,
                      "busy: %u requests wait already (--max-waiting); try again later",
                      slots->max_waiting);
-    else if (share_taker_is_over(inference->client, slots->max_waiting, slots->n_waiting))
+    else if (share_taker_is_over(inference->client, slots->max_waiting, slots->queue.n))
         gp_error_set(err, GP_BUSY,
                      "busy: this client's share of the %u places for requests that wait "
                      "(--max-waiting) is used up, and the last ones are kept for others; "
@@ -66,57 +65,10 @@ static bool may_wait(struct slots *slots, struct inference *inference)
     return false;
 }
 
-static struct run *run_of(struct task *task)
-{
-    return (struct run *)(void *)task; /* its first member */
-}
-
-/* Called with the lock held. */
-static void join_queue(struct slots *slots, struct run *run)
-{
-    struct inference *inference = run->inference;
-    const int64_t deadline_ns = inference->deadline_ns;
-    inference->queued_ns = clock_now_ns();
-    run->task.next = NULL;
-    *slots->queue_end = &run->task;
-    slots->queue_end = &run->task.next;
-    slots->n_waiting++;
-    share_taker_add(inference->client);
-    if (deadline_ns &&
-        (!slots->queue_deadline_ns || deadline_ns < slots->queue_deadline_ns))
-        slots->queue_deadline_ns = deadline_ns;
-}
-
-/* Called with the lock held: unlinks the run at *at. */
-static struct run *leave_queue(struct slots *slots, struct task **at)
-{
-    struct run *run = run_of(*at);
-    *at = run->task.next;
-    if (!*at)
-        slots->queue_end = at;
-    slots->n_waiting--;
-    share_taker_drop(run->inference->client);
-    run->inference->waited_ns = clock_now_ns() - run->inference->queued_ns;
-    return run;
-}
-
 void slots_fill(struct slots *slots, struct run *run)
 {
-    struct inference *first = run->inference, *last = first;
-    uint64_t n_rows = first->n_rows;
-    unsigned n_left = SLOTS_MOST_MEMBERS - 1; /* to look at: the lock is held meanwhile */
     pthread_mutex_lock(&slots->lock);
-    for (struct task **at = &slots->queue; *at && n_rows < slots->max_rows && n_left--;) {
-        struct inference *other = run_of(*at)->inference;
-        if (other->may_join && other->n_rows <= slots->max_rows - n_rows &&
-            signature_matches(first, other)) {
-            leave_queue(slots, at);
-            last = last->next_member = other;
-            n_rows += other->n_rows;
-        } else {
-            at = &(*at)->next;
-        }
-    }
+    queue_fill(&slots->queue, run);
     pthread_mutex_unlock(&slots->lock);
 }
 
@@ -163,7 +115,7 @@ bool slots_enter(struct slots *slots, struct worker *worker, struct run *run)
     } else {
         may_enter = may_wait(slots, run->inference);
         if (may_enter)
-            join_queue(slots, run);
+            queue_add(&slots->queue, run);
     }
     pthread_mutex_unlock(&slots->lock);
     if (has_slot)
@@ -204,10 +156,9 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
         poller_expect(slots->poller); /* the watcher must check the runs that wait */
         return;
     }
-    struct run *run = NULL;
     pthread_mutex_lock(&slots->lock);
-    if (slots->queue) {
-        run = leave_queue(slots, &slots->queue);
+    struct run *run = queue_take(&slots->queue);
+    if (run) {
         run->slot = slot;
     } else {
         slots->all[slot].next_free = slots->first_free;
@@ -222,7 +173,7 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
 void slots_stop_joining(struct slots *slots)
 {
     pthread_mutex_lock(&slots->lock);
-    slots->max_rows = 0;
+    slots->queue.max_rows = 0;
     pthread_mutex_unlock(&slots->lock);
 }
 
@@ -278,34 +229,19 @@ static enum slot_stop why_stop(const struct slot *slot, int64_t now)
     return why;
 }
 
-/* Takes the runs due at `now` out of the queue (INT64_MAX: all), and returns them as a list. */
-static struct task *take_due(struct slots *slots, int64_t now)
+static struct task *take_late(struct slots *slots, int64_t now)
 {
-    struct task *due = NULL;
-    int64_t earliest = 0;
     pthread_mutex_lock(&slots->lock);
-    for (struct task **at = &slots->queue; *at;) {
-        const int64_t deadline_ns = run_of(*at)->inference->deadline_ns;
-        if (now == INT64_MAX || (deadline_ns && deadline_ns <= now)) {
-            struct run *run = leave_queue(slots, at);
-            run->task.next = due;
-            due = &run->task;
-        } else {
-            if (deadline_ns && (!earliest || deadline_ns < earliest))
-                earliest = deadline_ns;
-            at = &(*at)->next;
-        }
-    }
-    slots->queue_deadline_ns = earliest;
+    struct task *late = queue_take_late(&slots->queue, now);
     pthread_mutex_unlock(&slots->lock);
-    return due;
+    return late;
 }
 
 static void fail_all(struct slots *slots, struct task *list, enum gp_status status,
                      const char *message)
 {
     while (list) {
-        struct inference *inference = run_of(list)->inference;
+        struct inference *inference = ((struct run *)(void *)list)->inference;
         list = list->next;
         gp_error_set(&inference->error, status, "%s", message);
         poller_ready(slots->poller, &inference->task);
@@ -328,17 +264,17 @@ unsigned slots_watch(struct slots *slots)
         pthread_mutex_unlock(&slot->lock);
     }
     pthread_mutex_lock(&slots->lock);
-    const bool has_due = slots->queue_deadline_ns && slots->queue_deadline_ns <= now;
+    const bool has_late = slots->queue.deadline_ns && slots->queue.deadline_ns <= now;
     pthread_mutex_unlock(&slots->lock);
-    if (has_due)
-        fail_all(slots, take_due(slots, now), GP_DEADLINE,
+    if (has_late)
+        fail_all(slots, take_late(slots, now), GP_DEADLINE,
                  "the deadline was over before a slot was free");
     return n_long;
 }
 
 void slots_cancel(struct slots *slots)
 {
-    fail_all(slots, take_due(slots, INT64_MAX), GP_UNAVAILABLE,
+    fail_all(slots, take_late(slots, INT64_MAX), GP_UNAVAILABLE,
              "the server ended before a slot was free");
     for (uint32_t i = 0; i < slots->n; i++) {
         struct slot *slot = &slots->all[i];
@@ -351,7 +287,7 @@ void slots_cancel(struct slots *slots)
 unsigned slots_n_waiting(struct slots *slots)
 {
     pthread_mutex_lock(&slots->lock);
-    const unsigned n = slots->n_waiting;
+    const unsigned n = slots->queue.n;
     pthread_mutex_unlock(&slots->lock);
     return n;
 }
@@ -375,7 +311,7 @@ static void take_one(struct slots *slots, enum isolate_news news, uint32_t slot)
         break;
     case ISOLATE_DOWN:
         if (!isolate_is_alive(slots->isolate, &err))
-            fail_all(slots, take_due(slots, INT64_MAX), err.status, err.message);
+            fail_all(slots, take_late(slots, INT64_MAX), err.status, err.message);
         break;
     }
 }

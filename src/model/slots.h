@@ -8,13 +8,10 @@
 #define GP_MODEL_SLOTS_H
 
 #include "engine/isolate.h"
-#include "model/inference.h"
+#include "model/queue.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-/* Of one run. */
-enum { SLOTS_MOST_MEMBERS = 256 };
 
 /* Why a run was asked to stop. */
 enum slot_stop { SLOT_GOES_ON, SLOT_LATE, SLOT_LEFT, SLOT_ENDING };
@@ -46,11 +43,7 @@ struct slots {
 
     pthread_mutex_t lock; /* of what follows */
     uint32_t first_free;  /* n: none */
-    struct task *queue;   /* runs */
-    struct task **queue_end;
-    unsigned n_waiting;
-    uint64_t max_rows;         /* of requests that run together; 0: none do */
-    int64_t queue_deadline_ns; /* no later than the earliest in the queue; 0: none */
+    struct run_queue queue;
 };
 
 /* Makes n free slots. The caller sets the other members. */

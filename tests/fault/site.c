@@ -155,7 +155,7 @@ static void check_empty(struct gp_server *server)
     for (uint32_t i = slots->first_free; i < slots->n; i = slots->all[i].next_free)
         n_free++;
     assert_int_equal(n_free, slots->n);
-    assert_int_equal(slots->n_waiting, 0);
+    assert_int_equal(slots->queue.n, 0);
     assert_int_equal(server->connections.n, 0);
     assert_null(server->connections.first);
     const struct counters *counters = &server->metrics.counters;

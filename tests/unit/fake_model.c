@@ -48,7 +48,7 @@ void fake_model_end(struct fake_model *fake)
     struct slots *slots = &fake->model.slots;
     uint32_t n_free = 0;
     assert_int_equal(slots_n_waiting(slots), 0);
-    assert_null(slots->queue);
+    assert_null(slots->queue.first);
     assert_int_equal(atomic_load(&fake->model.n_users), 1);
     for (uint32_t i = slots->first_free; i < slots->n; i = slots->all[i].next_free)
         n_free++;

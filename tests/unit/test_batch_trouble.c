@@ -27,7 +27,7 @@ static void one_that_is_bad_fails_alone(void **state)
             else
                 callers_assert_answered(&f, i);
         assert_true(f.script.n_runs <= 2 + 2 * 3); /* halves, not each one */
-        assert_int_equal(f.model.model.slots.max_rows, 16);
+        assert_int_equal(f.model.model.slots.queue.max_rows, 16);
         callers_end(&f);
     }
 }
@@ -144,11 +144,11 @@ static void a_model_that_cannot_is_left_alone(void **state)
         f.script.fails_together = kind == 2 ? GP_ENGINE : GP_OK;
         serve_misfits(2);
         CALLERS_ASSERT_RUNS(&f, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1);
-        assert_int_equal(f.model.model.slots.max_rows, 8);
+        assert_int_equal(f.model.model.slots.queue.max_rows, 8);
         f.model.log.fd = STDERR_FILENO;
         f.model.log.level = GP_LOG_WARNING;
         serve_misfits(1);
-        assert_int_equal(f.model.model.slots.max_rows, 0);
+        assert_int_equal(f.model.model.slots.queue.max_rows, 0);
         f.script.n_runs = 0;
         serve_misfits(1);
         CALLERS_ASSERT_RUNS(&f, 1, 1, 1);
@@ -168,7 +168,7 @@ static void one_that_can_is_not(void **state)
         f.script.fails_together = k == 2 ? GP_OK : GP_ENGINE;
         serve_misfits(1);
     }
-    assert_int_equal(f.model.model.slots.max_rows, 8);
+    assert_int_equal(f.model.model.slots.queue.max_rows, 8);
     assert_int_equal(atomic_load(&f.model.model.n_misfits), 1);
     callers_end(&f);
 }

@@ -273,16 +273,16 @@ static void check_queue(struct world *world)
     struct slots *slots = world->slots;
     unsigned n = 0, n_held = 0;
     pthread_mutex_lock(&slots->lock);
-    struct task **at = &slots->queue;
+    struct task **at = &slots->queue.first;
     for (; *at; at = &(*at)->next, n++) {
         const int64_t deadline_ns = ((struct run *)(void *)*at)->inference->deadline_ns;
         CHECK(!deadline_ns ||
-              (slots->queue_deadline_ns && slots->queue_deadline_ns <= deadline_ns));
+              (slots->queue.deadline_ns && slots->queue.deadline_ns <= deadline_ns));
     }
     for (int i = 0; i < N_CLIENTS; i++)
         n_held += world->clients[i].n_held;
-    CHECK(slots->queue_end == at);
-    CHECK(slots->n_waiting == n);
+    CHECK(slots->queue.end == at);
+    CHECK(slots->queue.n == n);
     CHECK(n_held == n || world->kind == MODELS);
     CHECK(n <= MAX_WAITING);
     CHECK(n == 0 || slots->first_free >= slots->n);

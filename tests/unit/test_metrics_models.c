@@ -101,8 +101,8 @@ static void while_one_takes_over_both_count(void **state)
     struct model_entry *entry = models_entry(&server->models, "two");
     struct model *before = entry->versions->model;
     struct model *after = served_version(server, entry, 4, 5);
-    before->slots.n_waiting = 7;
-    after->slots.n_waiting = 2;
+    before->slots.queue.n = 7;
+    after->slots.queue.n = 2;
     assert_family(server, "graphpipe_slots{",
                   "graphpipe_slots{model=\"one\",version=\"1\"} 1\n"
                   "graphpipe_slots" TWO "1\"} 0\n"
@@ -111,7 +111,7 @@ static void while_one_takes_over_both_count(void **state)
                   "graphpipe_slots" TWO "4\"} 8\n");
     assert_family(server, "graphpipe_waiting" TWO "4",
                   "graphpipe_waiting" TWO "4\"} 9\n");
-    before->slots.n_waiting = after->slots.n_waiting = 0;
+    before->slots.queue.n = after->slots.queue.n = 0;
     scene_end(f);
 }
 

@@ -350,7 +350,7 @@ static void every_number_has_its_name(void **state)
     struct model *model = server->models.open;
     model->load_ns = 12 * CLOCK_S + 345;
     model->warm_up_ns = 678 * CLOCK_MS;
-    model->slots.n_waiting = 1;
+    model->slots.queue.n = 1;
     const struct pool_counts counts = pool_count(server->pool);
     assert_distinct(&counts);
     char *text = write_text(server);
@@ -366,7 +366,7 @@ static void every_number_has_its_name(void **state)
     check_process(text, &usage);
     free(text);
     text_finish(&wanted);
-    model->slots.n_waiting = 0;
+    model->slots.queue.n = 0;
     leave_pool(server->pool, &memory);
     scene_end(f);
 }

@@ -69,7 +69,7 @@ static void come_back(struct worker *worker, struct task *task)
     (void)worker;
     atomic_fetch_add(&fake->n_back, 1);
     assert_null(slots->all[0].running);
-    assert_true(slots->first_free == 0 || slots->n_waiting == 0);
+    assert_true(slots->first_free == 0 || slots->queue.n == 0);
     struct fixture *f = ((struct script *)fake->inference.model->handle)->f;
     f->n_free_at_end += slots->first_free == 0;
 }

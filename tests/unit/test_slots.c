@@ -258,7 +258,7 @@ static void each_has_its_own_deadline(void **state)
     assert_seen(&f, "E");
     watch_at(&f, 60);
     assert_seen(&f, "C");
-    assert_int_equal(f.slots->queue_deadline_ns, 0); /* b has none */
+    assert_int_equal(f.slots->queue.deadline_ns, 0); /* b has none */
     assert_int_equal(inference(&f, 'd')->error.status, GP_DEADLINE);
     assert_int_equal(inference(&f, 'd')->waited_ns, 30 * CLOCK_MS);
     assert_int_equal(inference(&f, 'c')->waited_ns, 60 * CLOCK_MS);

@@ -1,0 +1,35 @@
+/* model/queue.h - the runs of a model that have no slot yet, in the order in which they came.
+ *
+ * Each is of one inference; those that may run together join when one of them begins (queue_fill).
+ * All calls are made with the lock of the slots held.
+ */
+#ifndef GP_MODEL_QUEUE_H
+#define GP_MODEL_QUEUE_H
+
+#include "model/inference.h"
+
+/* Of one run. */
+enum { QUEUE_MOST_MEMBERS = 256 };
+
+struct run_queue {
+    struct task *first; /* runs */
+    struct task **end;
+    unsigned n;
+    int64_t deadline_ns; /* no later than the earliest of them; 0: none */
+    uint64_t max_rows;   /* of those that run together; 0: none do */
+};
+
+void queue_init(struct run_queue *queue);
+
+void queue_add(struct run_queue *queue, struct run *run);
+
+/* Takes the first out; NULL if there is none. */
+struct run *queue_take(struct run_queue *queue);
+
+/* Takes those out that may join the run, which may be joined, and fit. */
+void queue_fill(struct run_queue *queue, struct run *run);
+
+/* Takes those out whose deadline is over at `now` (INT64_MAX: all), and returns them as a list. */
+struct task *queue_take_late(struct run_queue *queue, int64_t now);
+
+#endif
