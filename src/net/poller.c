@@ -186,6 +186,7 @@ enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_co
     poller->n_cores = (int)n_cores;
     pthread_mutex_init(&poller->lock, NULL);
     pthread_mutex_init(&poller->ready_lock, NULL);
+    pthread_mutex_init(&poller->alarm_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -238,6 +239,8 @@ void poller_finish(struct poller *poller)
     for (int i = 0; i < 3; i++)
         if (fds[i] >= 0)
             close(fds[i]);
+    if (poller->alarm.serve)
+        close(poller->alarm.fd);
     while (poller->workers) {
         struct worker *worker = poller->workers;
         poller->workers = worker->next;
@@ -245,5 +248,6 @@ void poller_finish(struct poller *poller)
     }
     pthread_mutex_destroy(&poller->lock);
     pthread_mutex_destroy(&poller->ready_lock);
+    pthread_mutex_destroy(&poller->alarm_lock);
     pthread_cond_destroy(&poller->watcher_waked);
 }

@@ -47,6 +47,10 @@ struct poller {
     atomic_bool is_stopping;
     atomic_uint n_made; /* workers, ever */
 
+    struct source alarm;        /* a timerfd, made for the first alarm (alarm.h) */
+    pthread_mutex_t alarm_lock; /* of the list */
+    struct alarm *alarms;
+
     struct source ready;        /* an eventfd: there are ready tasks */
     pthread_mutex_t ready_lock; /* of the list */
     struct task *ready_tasks;

@@ -19,7 +19,7 @@ MAY_INCLUDE = {
     "model": {"base", "engine"},
     "client": {"base", "wire", "http"},
     "net": {"base"},
-    "model": {"base", "wire", "engine", "cache", "net/task.h"},
+    "model": {"base", "wire", "engine", "cache", "net/task.h", "net/alarm.h"},
     "server": {"base", "wire", "http", "engine", "net", "cache", "model"},
     "cli": {"base", "wire", "http", "cache", "engine", "client", "net", "model", "server"},
 }
