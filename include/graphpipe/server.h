@@ -122,9 +122,10 @@ struct gp_server_options {
     int takes_any_path;
     const char *warm_up; /* as in gp_model_options */
 
-    uint32_t max_batch; /* this and batch_sizes as in gp_model_options */
+    uint32_t max_batch; /* this and what follows as in gp_model_options */
     const uint32_t *batch_sizes;
     size_t n_batch_sizes;
+    uint32_t max_delay_us;
 };
 
 /* A name for a version of a model: clients may ask for /NAME/versions/ALIAS. */
@@ -184,6 +185,8 @@ struct gp_model_options {
      * default: no padding. */
     const uint32_t *batch_sizes;
     size_t n_batch_sizes;
+    /* How long a request waits for others although there is a slot; default: not at all. */
+    uint32_t max_delay_us;
 };
 
 /* Opens the model and the listeners; gp_server_run answers requests. On failure NULL and

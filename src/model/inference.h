@@ -50,6 +50,7 @@ struct inference {
 
     struct gp_error error; /* why it failed; GP_OK if it has not */
     int64_t queued_ns;     /* when it joined a queue; 0 if it did not */
+    int64_t due_ns;        /* in a queue: from then on it waits for no others */
     int64_t waited_ns;
     int64_t ran_ns;
     bool leads_run;    /* the metrics of its run are this one's to count */

@@ -198,7 +198,7 @@ static enum gp_status prepare_model(struct model *model,
         options->max_waiting ? options->max_waiting : model->host->max_waiting;
     status = slots_init(slots, d->n_slots, err);
     if (status == GP_OK)
-        status = model_make_batches(model, err);
+        status = model_make_batches(model, options, err);
     if (status == GP_OK && d->flags & GP_SLOT_THREAD)
         return slots_start_threads(slots, err);
     if (status == GP_OK)

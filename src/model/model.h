@@ -88,7 +88,9 @@ void model_close(struct model *model);
  * after its slots are there; before they go. */
 enum gp_status model_set_rows(struct model *model, const struct gp_model_options *options,
                               struct gp_error *err);
-enum gp_status model_make_batches(struct model *model, struct gp_error *err);
+enum gp_status model_make_batches(struct model *model,
+                                  const struct gp_model_options *options,
+                                  struct gp_error *err);
 void model_drop_batches(struct model *model);
 
 /* Matches the request's inputs and outputs with the model's and fills in the run's call. Copies

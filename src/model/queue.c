@@ -13,11 +13,20 @@ static struct run *run_of(struct task *task)
     return (struct run *)(void *)task; /* its first member */
 }
 
+/* Half of the time that its deadline leaves, if that is less. */
+static int64_t due_of(const struct run_queue *queue, const struct inference *inference)
+{
+    const int64_t left_ns = inference->deadline_ns - inference->queued_ns;
+    const bool is_short = inference->deadline_ns && left_ns / 2 < queue->max_delay_ns;
+    return inference->queued_ns + (is_short ? left_ns / 2 : queue->max_delay_ns);
+}
+
 void queue_add(struct run_queue *queue, struct run *run)
 {
     struct inference *inference = run->inference;
     const int64_t deadline_ns = inference->deadline_ns;
     inference->queued_ns = clock_now_ns();
+    inference->due_ns = due_of(queue, inference);
     run->task.next = NULL;
     *queue->end = &run->task;
     queue->end = &run->task.next;
@@ -40,9 +49,55 @@ static struct run *take_at(struct run_queue *queue, struct task **at)
     return run;
 }
 
-struct run *queue_take(struct run_queue *queue)
+static bool waits_for_others(const struct run_queue *queue, const struct run *run)
 {
-    return queue->first ? take_at(queue, &queue->first) : NULL;
+    return queue->max_delay_ns && run->inference->may_join &&
+           run->inference->n_rows < queue->max_rows;
+}
+
+bool queue_is_ripe(const struct run_queue *queue, const struct run *run)
+{
+    return !waits_for_others(queue, run);
+}
+
+/* Where the first of those is that fill a run together with this one; NULL if they do not. */
+static struct task **find_full(struct run_queue *queue, const struct run *run)
+{
+    struct task **first = NULL;
+    uint64_t n_rows = 0;
+    unsigned n_left = QUEUE_MOST_MEMBERS;
+    for (struct task **at = &queue->first; *at && n_left--; at = &(*at)->next) {
+        const struct inference *one = run_of(*at)->inference;
+        if (!one->may_join || !signature_matches(one, run->inference))
+            continue;
+        first = first ? first : at;
+        n_rows += one->n_rows;
+        if (n_rows >= queue->max_rows)
+            return first;
+    }
+    return NULL;
+}
+
+struct run *queue_take(struct run_queue *queue, const struct run *other)
+{
+    struct task **at = &queue->first;
+    const int64_t now = *at && queue->max_delay_ns ? clock_now_ns() : 0;
+    while (*at && waits_for_others(queue, run_of(*at)) &&
+           now < run_of(*at)->inference->due_ns)
+        at = &(*at)->next;
+    if (!*at && queue->first)
+        at = find_full(queue, other ? other : run_of(queue->first));
+    return at && *at ? take_at(queue, at) : NULL;
+}
+
+int64_t queue_due_ns(const struct run_queue *queue)
+{
+    int64_t due_ns = 0;
+    for (struct task *task = queue->first; task; task = task->next) {
+        const int64_t one = run_of(task)->inference->due_ns;
+        due_ns = !due_ns || one < due_ns ? one : due_ns;
+    }
+    return due_ns;
 }
 
 void queue_fill(struct run_queue *queue, struct run *run)

@@ -15,16 +15,25 @@ struct run_queue {
     struct task *first; /* runs */
     struct task **end;
     unsigned n;
-    int64_t deadline_ns; /* no later than the earliest of them; 0: none */
-    uint64_t max_rows;   /* of those that run together; 0: none do */
+    int64_t deadline_ns;  /* no later than the earliest of them; 0: none */
+    uint64_t max_rows;    /* of those that run together; 0: none do */
+    int64_t max_delay_ns; /* how long one waits for others although there is a slot */
 };
 
 void queue_init(struct run_queue *queue);
 
 void queue_add(struct run_queue *queue, struct run *run);
 
-/* Takes the first out; NULL if there is none. */
-struct run *queue_take(struct run_queue *queue);
+/* True if the run need not wait for others that might join it. */
+bool queue_is_ripe(const struct run_queue *queue, const struct run *run);
+
+/* Takes the first out that has waited for others long enough, or one that would have as many rows
+ * with them as it may: of the first in the queue, or of `other`, which is in it too (or NULL). NULL if
+ * there is none. */
+struct run *queue_take(struct run_queue *queue, const struct run *other);
+
+/* When the next one has waited long enough; 0: there is none. */
+int64_t queue_due_ns(const struct run_queue *queue);
 
 /* Takes those out that may join the run, which may be joined, and fit. */
 void queue_fill(struct run_queue *queue, struct run *run);

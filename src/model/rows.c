@@ -2,6 +2,7 @@
  * describes, and a batch for each slot. */
 #include "model/model.h"
 
+#include "base/clock.h"
 #include "wire/shape.h"
 
 #include <string.h>
@@ -12,6 +13,8 @@ static enum gp_status check_sizes(const struct gp_model_options *options,
     uint32_t before = 0;
     if (options->n_batch_sizes && !options->max_batch)
         return gp_error_set(err, GP_INVALID, "--batch-sizes needs --max-batch");
+    if (options->max_delay_us && options->max_batch < 2)
+        return gp_error_set(err, GP_INVALID, "--max-delay needs a --max-batch above 1");
     for (size_t i = 0; i < options->n_batch_sizes; i++) {
         const uint32_t size = options->batch_sizes[i];
         if (size <= before || size > options->max_batch)
@@ -142,7 +145,9 @@ enum gp_status model_set_rows(struct model *model, const struct gp_model_options
     return GP_OK;
 }
 
-enum gp_status model_make_batches(struct model *model, struct gp_error *err)
+enum gp_status model_make_batches(struct model *model,
+                                  const struct gp_model_options *options,
+                                  struct gp_error *err)
 {
     struct batch_rules *rules = &model->batch_rules;
     if (!rules->max_rows)
@@ -159,7 +164,7 @@ enum gp_status model_make_batches(struct model *model, struct gp_error *err)
         if (!model->slots.all[i].batch)
             return gp_error_set(err, GP_NO_MEMORY, "no memory for the batch of a slot");
     }
-    return GP_OK;
+    return slots_delay(&model->slots, options->max_delay_us * (CLOCK_MS / 1000), err);
 }
 
 void model_drop_batches(struct model *model)

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "base/place.h"
 
+#include <stddef.h>
+
 /* A run younger than this is left alone: checking costs more than it could save. */
 #define YOUNG_NS (20 * CLOCK_MS)
 
@@ -32,6 +34,8 @@ void slots_finish(struct slots *slots)
 {
     if (!slots->all)
         return;
+    if (slots->alarm.ring)
+        alarm_remove(slots->poller, &slots->alarm);
     for (uint32_t i = 0; i < slots->n; i++) {
         pthread_mutex_destroy(&slots->all[i].lock);
         pthread_cond_destroy(&slots->all[i].given);
@@ -103,24 +107,77 @@ bool slots_are_idle(const struct slots *slots)
     return !atomic_load_explicit(&slots->n_taken, memory_order_relaxed);
 }
 
+/* Called with the lock held: gives the run the first free slot. */
+static void take_slot(struct slots *slots, struct run *run)
+{
+    run->slot = slots->first_free;
+    slots->first_free = slots->all[run->slot].next_free;
+    count_taken(slots, 1);
+}
+
+/* Called with the lock held: the run, or another that is ripe by its coming, has a slot then and
+ * begins; NULL if none does. */
+static struct run *take_or_wait(struct slots *slots, struct run *run, bool *may_enter)
+{
+    const bool has_slot = slots->first_free < slots->n;
+    struct run *begins = has_slot && queue_is_ripe(&slots->queue, run) ? run : NULL;
+    *may_enter = begins || may_wait(slots, run->inference);
+    if (*may_enter && !begins) {
+        queue_add(&slots->queue, run);
+        begins = has_slot ? queue_take(&slots->queue, run) : NULL;
+    }
+    if (begins)
+        take_slot(slots, begins);
+    return begins;
+}
+
+/* With the lock held: when the alarm has to ring, since nothing else will look; 0: not. */
+static int64_t alarm_ns(const struct slots *slots)
+{
+    return slots->queue.max_delay_ns && slots->first_free < slots->n
+               ? queue_due_ns(&slots->queue)
+               : 0;
+}
+
 bool slots_enter(struct slots *slots, struct worker *worker, struct run *run)
 {
-    bool may_enter = true;
+    bool may_enter;
     pthread_mutex_lock(&slots->lock);
-    const bool has_slot = slots->first_free < slots->n;
-    if (has_slot) {
-        run->slot = slots->first_free;
-        slots->first_free = slots->all[run->slot].next_free;
-        count_taken(slots, 1);
-    } else {
-        may_enter = may_wait(slots, run->inference);
-        if (may_enter)
-            queue_add(&slots->queue, run);
-    }
+    struct run *begins = take_or_wait(slots, run, &may_enter);
+    const int64_t due_ns = alarm_ns(slots);
     pthread_mutex_unlock(&slots->lock);
-    if (has_slot)
-        start_run(slots, worker, run);
+    if (begins)
+        start_run(slots, worker, begins);
+    if (due_ns)
+        alarm_set(slots->poller, &slots->alarm, due_ns);
     return may_enter;
+}
+
+/* The alarm: those that have waited for others long enough begin, as far as there are slots. */
+static int64_t begin_due(struct worker *worker, struct alarm *alarm)
+{
+    struct slots *slots =
+        (struct slots *)(void *)((char *)alarm - offsetof(struct slots, alarm));
+    struct run *run = NULL;
+    int64_t due_ns;
+    do {
+        pthread_mutex_lock(&slots->lock);
+        run = slots->first_free < slots->n ? queue_take(&slots->queue, NULL) : NULL;
+        if (run)
+            take_slot(slots, run);
+        due_ns = alarm_ns(slots);
+        pthread_mutex_unlock(&slots->lock);
+        if (run)
+            start_run(slots, worker, run);
+    } while (run);
+    return due_ns;
+}
+
+enum gp_status slots_delay(struct slots *slots, int64_t delay_ns, struct gp_error *err)
+{
+    slots->queue.max_delay_ns = delay_ns;
+    slots->alarm.ring = begin_due;
+    return delay_ns ? alarm_add(slots->poller, &slots->alarm, err) : GP_OK;
 }
 
 /* Takes a slot off the free list; false if it is not on it. */
@@ -157,7 +214,7 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
         return;
     }
     pthread_mutex_lock(&slots->lock);
-    struct run *run = queue_take(&slots->queue);
+    struct run *run = queue_take(&slots->queue, NULL);
     if (run) {
         run->slot = slot;
     } else {
@@ -165,9 +222,12 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
         slots->first_free = slot;
         count_taken(slots, -1);
     }
+    const int64_t due_ns = alarm_ns(slots);
     pthread_mutex_unlock(&slots->lock);
     if (run)
         start_run(slots, worker, run);
+    if (due_ns)
+        alarm_set(slots->poller, &slots->alarm, due_ns);
 }
 
 void slots_stop_joining(struct slots *slots)

@@ -2,13 +2,15 @@
  *
  * A run that finds a free slot takes it. If all are taken it joins the queue, holding no thread;
  * the thread that frees a slot gives it to the first run in the queue. Entering, passing a slot
- * on and leaving the queue are one step each under the lock: if a slot is free, no run waits.
+ * on and leaving the queue are one step each under the lock: if a slot is free, no run waits but
+ * for others that may join it, and that not for long.
  */
 #ifndef GP_MODEL_SLOTS_H
 #define GP_MODEL_SLOTS_H
 
 #include "engine/isolate.h"
 #include "model/queue.h"
+#include "net/alarm.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -44,11 +46,15 @@ struct slots {
     pthread_mutex_t lock; /* of what follows */
     uint32_t first_free;  /* n: none */
     struct run_queue queue;
+    struct alarm alarm; /* has those run that have waited for others long enough */
 };
 
 /* Makes n free slots. The caller sets the other members. */
 enum gp_status slots_init(struct slots *slots, uint32_t n, struct gp_error *err);
 void slots_finish(struct slots *slots);
+
+/* Before the first run: those that others may join wait for them so long, though there is a slot. */
+enum gp_status slots_delay(struct slots *slots, int64_t delay_ns, struct gp_error *err);
 
 /* Creates a thread for each slot; ends these threads. */
 enum gp_status slots_start_threads(struct slots *slots, struct gp_error *err);

@@ -104,9 +104,10 @@ static void all_else_does(void **state)
     DIFFERS(batch_sizes, other_sizes);
     DIFFERS(n_batch_sizes, 1);
     DIFFERS(n_batch_sizes, 0);
+    DIFFERS(max_delay_us, 1);
     /* A new field has to be compared, and stand in one of these tests. */
     assert_int_equal(sizeof(struct gp_model_options),
-                     offsetof(struct gp_model_options, n_batch_sizes) + sizeof(size_t));
+                     offsetof(struct gp_model_options, max_delay_us) + 2 * sizeof(uint32_t));
 }
 
 /* A caller of an earlier release has shorter structs, one behind the other. */
@@ -150,10 +151,12 @@ static void one_may_be_in_the_fields_of_the_server(void **state)
                                        .isolate = 1,
                                        .max_batch = 8,
                                        .batch_sizes = sizes,
-                                       .n_batch_sizes = 2};
+                                       .n_batch_sizes = 2,
+                                       .max_delay_us = 5};
     wanted.n_slots = 3;
     wanted.n_threads = 4;
     wanted.isolate = 1;
+    wanted.max_delay_us = 5;
     assert_int_equal(model_options_count(&server), 1);
     const struct gp_model_options lone = model_options_at(&server, 0);
     assert_string_equal(lone.name, "m");
