@@ -65,6 +65,9 @@ static void add_type(struct text *text, const struct option *option)
         text_puts(text,
                   ", \"type\": \"string\", \"pattern\": \"^([0-9]+(ms|s|m|h)|0)$\"");
         break;
+    case OPTION_SHORT_DURATION:
+        text_puts(text, ", \"type\": \"string\", \"pattern\": \"^([0-9]+(us|ms|s)|0)$\"");
+        break;
     case OPTION_CHOICE:
         add_choices(text, option->argument);
         break;

@@ -142,6 +142,7 @@ void models_fill_settings(const struct serve_values *values,
         .timeout_ms = values->timeout_ms,
         .warm_up = values->warm_up,
         .max_batch = values->max_batch,
+        .max_delay_us = values->max_delay_us,
     };
 }
 

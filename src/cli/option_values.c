@@ -33,6 +33,8 @@ static const struct unit size_units[] = {
 static const struct unit duration_units[] = {
     {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
 
+static const struct unit short_units[] = {{"s", 1000000}, {"ms", 1000}, {"us", 1}};
+
 static const struct unit count_units[] = {{"", 1}};
 
 static void *field(const struct option *option, const void *values)
@@ -101,6 +103,9 @@ static bool read_any(const struct option *option, const char *value, uint64_t *n
     case OPTION_DURATION:
         return read_number(value, duration_units,
                            sizeof duration_units / sizeof *duration_units, number);
+    case OPTION_SHORT_DURATION:
+        return read_number(value, short_units, sizeof short_units / sizeof *short_units,
+                           number);
     default:
         return read_number(value, count_units, 1, number);
     }
@@ -113,12 +118,12 @@ static uint64_t highest(const struct option *option)
     return option->kind == OPTION_SIZE ? UINT64_MAX : UINT32_MAX;
 }
 
-static void write_duration(struct text *text, uint64_t ms)
+/* In the largest of the units that fits. */
+static void write_duration(struct text *text, const struct unit *unit, uint64_t n)
 {
-    const struct unit *unit = duration_units;
-    while (unit->factor > 1 && (ms == 0 || ms % unit->factor))
+    while (unit->factor > 1 && (n == 0 || n % unit->factor))
         unit++;
-    text_printf(text, "%llu%s", (unsigned long long)(ms / unit->factor), unit->name);
+    text_printf(text, "%llu%s", (unsigned long long)(n / unit->factor), unit->name);
 }
 
 static void write_size(struct text *text, uint64_t bytes)
@@ -138,7 +143,9 @@ static void write_number(struct text *text, const struct option *option, uint64_
     if (option->kind == OPTION_SIZE)
         write_size(text, number);
     else if (option->kind == OPTION_DURATION)
-        write_duration(text, number);
+        write_duration(text, duration_units, number);
+    else if (option->kind == OPTION_SHORT_DURATION)
+        write_duration(text, short_units, number);
     else
         text_printf(text, "%llu", (unsigned long long)number);
 }
@@ -158,6 +165,9 @@ void option_wanted(struct text *text, const struct option *option)
         break;
     case OPTION_DURATION:
         text_puts(text, "a duration such as 500ms, 10s or 2m");
+        break;
+    case OPTION_SHORT_DURATION:
+        text_puts(text, "a duration such as 200us, 5ms or 1s");
         break;
     default:
         text_puts(text, "a number");
@@ -283,6 +293,7 @@ void option_write(struct text *text, const struct option *option, const void *va
         break;
     case OPTION_COUNT:
     case OPTION_DURATION:
+    case OPTION_SHORT_DURATION:
         write_number(text, option, *(const uint32_t *)from);
         break;
     }

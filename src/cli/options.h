@@ -28,6 +28,7 @@ enum option_kind {
     OPTION_COUNT,    /* [uint32_t] */
     OPTION_SIZE,     /* [uint64_t] bytes: "64M", "1GiB", "500kB" */
     OPTION_DURATION, /* [uint32_t] milliseconds: "500ms", "10s", "2m", "1h" */
+    OPTION_SHORT_DURATION, /* [uint32_t] microseconds: "200us", "5ms", "1s" */
     OPTION_CHOICE /* [uint32_t] which of the words of the argument's name, "text|json" */
 };
 

@@ -27,6 +27,7 @@ struct serve_values {
     uint32_t n_threads;
     uint32_t max_batch;
     struct option_list batch_sizes;
+    uint32_t max_delay_us;
     bool is_isolated;
     uint32_t hang_timeout_ms;
 
@@ -60,7 +61,7 @@ struct config;
     .help = "where models that are named by a URL are kept\n"                            \
             "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"
 
-enum { SERVE_N_OPTIONS = 41 };
+enum { SERVE_N_OPTIONS = 42 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* gp_server_create with models that URLs name, which are fetched before. */

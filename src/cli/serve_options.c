@@ -128,6 +128,15 @@ const struct option serve_options[] = {
      .help = "run requests that wait together, up to so many rows, and those\n"
              "with more in parts; for models whose rows do not depend on\n"
              "each other (default: every request alone)"},
+    {.name = "max-delay",
+     .is_of_model = true,
+     .env = "GP_MAX_DELAY",
+     .argument = "TIME",
+     .kind = OPTION_SHORT_DURATION,
+     AT(max_delay_us),
+     .max = 10000000,
+     .help = "wait so long for others to run with, as 200us or 5ms, though an\n"
+             "instance is free (default: not at all)"},
     {.name = "batch-sizes",
      .is_of_model = true,
      .env = "GP_BATCH_SIZES",

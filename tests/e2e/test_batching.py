@@ -1,12 +1,14 @@
 """Requests that run together: each caller gets its own rows, as if it had run alone, and nobody's
 trouble is another's. What a run is made of is in tests/unit/test_batch*.c."""
 import concurrent.futures
+import contextlib
 import random
 import struct
+import time
 
 import pytest
 
-from harness import MODELS, Server, Tensor, encode, start_fails
+from harness import MODELS, Server, Tensor, encode, http, start_fails
 from python_models import PYTHON, floats, write
 
 N_CLIENTS = 16
@@ -67,6 +69,26 @@ def test_whatever_is_echoed_is_ones_own(arguments):
             assert (echoed.shape, echoed.data) == (sent.shape, sent.data)
 
 
+@pytest.mark.tsan
+def test_requests_wait_for_others_but_not_for_long():
+    """The first for nobody; then as many come as run together, long before the time is over."""
+    with Server("--instances", 1, "--max-batch", 4, "--max-delay", "300ms",
+                engine="echo") as server:
+        began = time.monotonic()
+        assert server.infer(floats(1)).tensors == [floats(1)]
+        assert time.monotonic() - began >= 0.3
+    with Server("--instances", 1, "--max-batch", 4, "--max-delay", "9s",
+                engine="echo") as server, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(4)]
+        for i, connection in enumerate(connections):
+            connection.send(http("POST", "/", encode(floats(i))))
+        for i, connection in enumerate(connections):
+            assert list(numbers(connection.answer().tensors[0])) == [i]
+        metrics = server.metrics()
+        assert (metrics["batch_rows_sum"], metrics["batch_rows_count"]) == (4, 1)
+        assert metrics["full_batches_total"] == 1
+
+
 def test_model_of_two_rows_takes_any():
     with serve_model("fixed.onnx", "--max-batch", 2) as server:
         with server.connect() as connection:
@@ -109,6 +131,7 @@ def test_row_that_ends_the_process_fails_its_caller_only(tmp_path):
 @pytest.mark.parametrize("arguments, words", [
     (("--max-batch", 4), "--max-batch is 4, but the model runs 2 rows at a time"),
     (("--batch-sizes", "1,2"), "--batch-sizes needs --max-batch"),
+    (("--max-delay", "1ms"), "--max-delay needs a --max-batch above 1"),
     (("--max-batch", 8, "--batch-sizes", "4,2"), "--batch-sizes has to ascend"),
     (("--max-batch", 8, "--batch-sizes", "4,16"), "--batch-sizes has to ascend")])
 def test_bad_options(arguments, words):
