@@ -10,6 +10,7 @@
 #include "engine/isolate_child.h"
 #include "fake_model.h"
 #include "net/poller.h"
+#include "row_request.h"
 #include "tenants.h"
 #include "turned_clock.h"
 
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,7 +34,7 @@ enum { N = 24, N_CLIENTS = 3, MAX_SLOTS = 3, MAX_WAITING = 16, N_ENTRIES = 10000
  * limit. */
 enum { SECONDS = 5, LIMIT_S = 120 };
 
-enum kind { PLAIN, SLOT_THREADS, CHILDREN, MODELS };
+enum kind { PLAIN, SLOT_THREADS, CHILDREN, MODELS, BATCHES };
 
 struct rounder {
     struct fake_inference fake; /* first */
@@ -41,6 +43,8 @@ struct rounder {
     atomic_bool is_away; /* entered, and not back yet */
     atomic_int n_cancels;
     int n_ends; /* that were over in the world when it entered */
+
+    struct row_request rows; /* with BATCHES */
 };
 
 struct world {
@@ -56,6 +60,7 @@ struct world {
     atomic_int n_ends_over;
     unsigned n_runs[MAX_SLOTS]; /* not atomic: a slot has one run at a time */
     pthread_t threads[MAX_SLOTS];
+    atomic_int n_cancels[MAX_SLOTS]; /* with BATCHES */
     enum kind kind;
 
     struct isolate isolate;
@@ -107,12 +112,35 @@ static enum gp_status work_anyhow(const struct gp_call *call, struct gp_error *e
     return is_stopped || any(4) == 0 ? gp_error_set(err, GP_ENGINE, "it gave up") : GP_OK;
 }
 
+static void count_cancel(void *n_cancels)
+{
+    CHECK(atomic_fetch_add((atomic_int *)n_cancels, 1) == 0);
+}
+
+/* Gives the rows back, whosoever they are. */
+static enum gp_status run_rows(struct world *world, uint32_t slot,
+                               const struct gp_call *call, struct gp_outputs *outputs,
+                               struct gp_error *err)
+{
+    atomic_int *n_cancels = &world->n_cancels[slot];
+    atomic_store(n_cancels, 0);
+    bool is_stopped = any(2) && gp_call_on_cancel(call, count_cancel, n_cancels) != GP_OK;
+    for (unsigned i = any(4) ? any(4) : any(200); i > 0 && !is_stopped; i--) {
+        sched_yield();
+        is_stopped = atomic_load(n_cancels) > 0;
+    }
+    if (is_stopped || any(8) == 0)
+        return gp_error_set(err, GP_ENGINE, "it gave up");
+    return row_request_echo(call, outputs, err);
+}
+
 static enum gp_status run_anyhow(void *handle, uint32_t slot, const struct gp_call *call,
                                  struct gp_outputs *outputs, struct gp_error *err)
 {
     struct world *world = handle;
-    (void)outputs;
     check_slot(world, slot);
+    if (world->kind == BATCHES)
+        return run_rows(world, slot, call, outputs, err);
     const enum gp_status status = work_anyhow(call, err);
     if (world->kind == CHILDREN && any(8) == 0)
         world->children[slot].is_late = true; /* the slot is lost, for a while */
@@ -149,6 +177,8 @@ static void enter(struct worker *worker, struct task *task)
         go_on(rounder, worker);
         return;
     }
+    if (world->kind == BATCHES)
+        row_request_fill(&rounder->rows, inference);
     inference->client = &world->clients[any(N_CLIENTS)];
     rounder->n_ends = atomic_load(&world->n_ends_over);
     CHECK(!atomic_exchange(&rounder->is_away, true));
@@ -185,6 +215,9 @@ static void come_back(struct worker *worker, struct task *task)
     struct rounder *rounder = (struct rounder *)(void *)task;
     CHECK(atomic_exchange(&rounder->is_away, false));
     CHECK(is_explained(rounder));
+    CHECK(rounder->world->kind != BATCHES ||
+          rounder->fake.inference.error.status != GP_OK ||
+          row_request_has_answer(&rounder->rows, &rounder->fake.inference));
     if (rounder->world->kind == MODELS)
         tenants_drop(&rounder->fake.inference);
     go_on(rounder, worker);
@@ -213,6 +246,23 @@ static void begin_children(struct world *world)
             (struct child){.isolate = isolate, .slot = i, .pid = INT_MAX, .link.fd = -1};
 }
 
+/* Some wait for others, so long that the clock has to be turned. */
+static void begin_batches(struct world *world)
+{
+    static const uint32_t sizes[] = {2, 5};
+    const int64_t delay_ns = any(2) * 10 * CLOCK_MS;
+    fake_model_batch(&world->model, ROW_REQUEST_MOST, sizes, any(3));
+    assert_int_equal(slots_delay(world->slots, delay_ns, NULL), GP_OK);
+}
+
+/* The poller's timer, which knows no other clock than the real one. */
+static void ring(struct world *world)
+{
+    const struct itimerspec soon = {.it_value.tv_nsec = 1};
+    if (world->poller.alarm.serve)
+        timerfd_settime(world->poller.alarm.fd, 0, &soon, NULL);
+}
+
 static struct world *begin(enum kind kind, uint32_t n_slots, int n_rounders)
 {
     struct world *world = calloc(1, sizeof *world);
@@ -229,6 +279,8 @@ static struct world *begin(enum kind kind, uint32_t n_slots, int n_rounders)
     pthread_mutex_init(&world->isolate.lock, NULL);
     if (kind == CHILDREN)
         begin_children(world);
+    if (kind == BATCHES)
+        begin_batches(world);
     if (kind == MODELS)
         world->tenants = tenants_begin(&world->model.host, work_anyhow);
     if (kind == SLOT_THREADS)
@@ -285,7 +337,10 @@ static void check_queue(struct world *world)
     CHECK(slots->queue.n == n);
     CHECK(n_held == n || world->kind == MODELS);
     CHECK(n <= MAX_WAITING);
-    CHECK(n == 0 || slots->first_free >= slots->n);
+    CHECK(n == 0 || slots->first_free >= slots->n || slots->queue.max_delay_ns);
+    if (world->kind ==
+        BATCHES) /* an engine that gives up at random seems not to be made for it */
+        slots->queue.max_rows = ROW_REQUEST_MOST;
     pthread_mutex_unlock(&slots->lock);
 }
 
@@ -343,6 +398,7 @@ static void meddle(struct world *world)
         supervise(world);
         break;
     case 6:
+        ring(world);
         sched_yield();
         break;
     default:
@@ -411,6 +467,15 @@ static void slots_that_are_lost_for_a_while(void **state)
     explore(CHILDREN, 3, N);
 }
 
+static void runs_of_several(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        explore(BATCHES, 1, N);
+        explore(BATCHES, 2, N);
+    }
+}
+
 static void models_that_come_and_go(void **state)
 {
     (void)state;
@@ -424,6 +489,7 @@ int main(void)
         cmocka_unit_test(runs_on_the_threads_that_poll),
         cmocka_unit_test(runs_on_threads_of_their_own),
         cmocka_unit_test(slots_that_are_lost_for_a_while),
+        cmocka_unit_test(runs_of_several),
         cmocka_unit_test(models_that_come_and_go),
     };
     const char *wanted = getenv("GP_SEED");
