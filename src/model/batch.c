@@ -9,14 +9,14 @@
 enum { ALIGNMENT = 64 };
 
 /* A place in the sequence of the members' rows. */
-struct place {
+struct row_place {
     struct inference *member;
     uint64_t row;
 };
 
 /* One call of the engine: rows from a place on, and so many after padding. */
-struct chunk {
-    struct place from;
+struct batch_chunk {
+    struct row_place from;
     uint64_t n_rows;
     uint64_t n_padded;
 };
@@ -66,13 +66,13 @@ bool batch_is_needed(const struct batch_rules *rules, const struct inference *in
 /* --- the members' rows as one sequence --- */
 
 /* How many of n rows from here on are the member's. */
-static uint64_t n_of_member(const struct place *at, uint64_t n)
+static uint64_t n_of_member(const struct row_place *at, uint64_t n)
 {
     const uint64_t n_left = at->member->n_rows - at->row;
     return n < n_left ? n : n_left;
 }
 
-static void skip_rows(struct place *at, uint64_t n)
+static void skip_rows(struct row_place *at, uint64_t n)
 {
     at->row += n;
     if (at->row < at->member->n_rows)
@@ -111,11 +111,11 @@ static char *move_strings(struct gp_string *strings, size_t n, char *bytes)
 /* --- inputs --- */
 
 /* What input `index` of the chunk takes of the buffer: its rows, and the bytes of its strings. */
-static bool measure_input(const struct chunk *chunk, uint32_t index, size_t *size)
+static bool measure_input(const struct batch_chunk *chunk, uint32_t index, size_t *size)
 {
     const struct gp_tensor *first = &chunk->from.member->inputs[index];
     size_t rows, strings = 0;
-    struct place at = chunk->from;
+    struct row_place at = chunk->from;
     for (uint64_t n = chunk->n_rows, m; first->dtype == GP_STRING && n; n -= m) {
         const struct gp_tensor *input = &at.member->inputs[index];
         const size_t per_row = row_size(input) / sizeof(struct gp_string);
@@ -130,12 +130,13 @@ static bool measure_input(const struct chunk *chunk, uint32_t index, size_t *siz
 }
 
 /* Copies the rows of an input to `data`, and repeats the last one. */
-static void gather_input(const struct chunk *chunk, uint32_t index, unsigned char *data)
+static void gather_input(const struct batch_chunk *chunk, uint32_t index,
+                         unsigned char *data)
 {
     const struct gp_tensor *first = &chunk->from.member->inputs[index];
     const size_t size = row_size(first);
     unsigned char *to = data;
-    struct place at = chunk->from;
+    struct row_place at = chunk->from;
     for (uint64_t n = chunk->n_rows, m; n; n -= m) {
         const struct gp_tensor *input = &at.member->inputs[index];
         m = n_of_member(&at, n);
@@ -156,14 +157,14 @@ static void gather_input(const struct chunk *chunk, uint32_t index, unsigned cha
 
 /* The rows lie together already, and the engine will not read them for longer than their request
  * lives. */
-static bool is_in_place(const struct batch *batch, const struct chunk *chunk)
+static bool is_in_place(const struct batch *batch, const struct batch_chunk *chunk)
 {
     return !batch->rules->is_isolated && chunk->n_padded == chunk->n_rows &&
            n_of_member(&chunk->from, chunk->n_rows) == chunk->n_rows;
 }
 
-static bool take_buffer(struct batch *batch, const struct chunk *chunk, uint32_t n_inputs,
-                        struct gp_error *err)
+static bool take_buffer(struct batch *batch, const struct batch_chunk *chunk,
+                        uint32_t n_inputs, struct gp_error *err)
 {
     struct pool *pool = batch->rules->pool;
     size_t total = 0, size = 0;
@@ -182,8 +183,8 @@ static bool take_buffer(struct batch *batch, const struct chunk *chunk, uint32_t
 }
 
 /* The inputs of one call. */
-static struct gp_tensor *gather(struct batch *batch, const struct chunk *chunk,
-                                struct gp_error *err)
+static struct gp_tensor *
+gather_inputs(struct batch *batch, const struct batch_chunk *chunk, struct gp_error *err)
 {
     const struct inference *first = chunk->from.member;
     const uint32_t n = first->run.engine_run.call.n_inputs;
@@ -226,7 +227,7 @@ static struct gp_tensor *gather(struct batch *batch, const struct chunk *chunk,
 
 /* Output `index` of a member, for all of its rows, made with the first of them. NULL and the
  * member's error if it cannot be. */
-static unsigned char *member_output(const struct place *at, uint32_t index,
+static unsigned char *member_output(const struct row_place *at, uint32_t index,
                                     const struct gp_tensor *output)
 {
     struct engine_run *run = &at->member->run.engine_run;
@@ -241,7 +242,7 @@ static unsigned char *member_output(const struct place *at, uint32_t index,
 }
 
 /* Copies m rows of an output from row `from` on to their member. */
-static void scatter_rows(const struct place *at, uint64_t m, uint32_t index,
+static void scatter_rows(const struct row_place *at, uint64_t m, uint32_t index,
                          const struct gp_tensor *output, uint64_t from)
 {
     struct inference *member = at->member;
@@ -262,10 +263,10 @@ static void scatter_rows(const struct place *at, uint64_t m, uint32_t index,
 }
 
 /* Whoever has no memory for its rows fails alone. */
-static void scatter(const struct batch *batch, const struct chunk *chunk)
+static void scatter(const struct batch *batch, const struct batch_chunk *chunk)
 {
     const struct engine_run *run = &batch->run.engine_run;
-    struct place at = chunk->from;
+    struct row_place at = chunk->from;
     uint64_t row = 0;
     do {
         const uint64_t m = n_of_member(&at, chunk->n_rows - row);
@@ -279,7 +280,7 @@ static void scatter(const struct batch *batch, const struct chunk *chunk)
 
 /* Whether output `index` has a row for each of the chunk's, and goes on as its first member's
  * began if some of that member's rows were in an earlier chunk. */
-static bool fits_rows(const struct chunk *chunk, uint32_t index,
+static bool fits_rows(const struct batch_chunk *chunk, uint32_t index,
                       const struct gp_tensor *output)
 {
     if (!output->rank || (uint64_t)output->shape[0] != chunk->n_padded)
@@ -293,7 +294,7 @@ static bool fits_rows(const struct chunk *chunk, uint32_t index,
                   (output->rank - 1) * sizeof *output->shape) == 0;
 }
 
-static bool check_outputs(const struct engine_run *run, const struct chunk *chunk,
+static bool check_outputs(const struct engine_run *run, const struct batch_chunk *chunk,
                           struct gp_error *err)
 {
     const uint32_t n_began = chunk->from.member->run.engine_run.n_outputs;
@@ -337,12 +338,12 @@ void batch_begin(struct batch *batch, uint32_t n_free_cores)
             run->call.deadline_ns = i->deadline_ns;
 }
 
-static enum gp_status run_chunk(struct batch *batch, const struct chunk *chunk,
+static enum gp_status run_chunk(struct batch *batch, const struct batch_chunk *chunk,
                                 struct gp_error *err)
 {
     const struct gp_call *first = &chunk->from.member->run.engine_run.call;
     struct engine_run *run = &batch->run.engine_run;
-    struct gp_tensor *inputs = gather(batch, chunk, err);
+    struct gp_tensor *inputs = gather_inputs(batch, chunk, err);
     if (!inputs)
         return err->status;
     run->body = &batch->inputs;
@@ -368,7 +369,7 @@ static void clear_chunk(struct batch *batch)
 
 enum gp_status batch_run(struct batch *batch, struct gp_error *err)
 {
-    struct place at = {batch->run.inference, 0};
+    struct row_place at = {batch->run.inference, 0};
     uint64_t n_left = 0;
     enum gp_status status;
     for (const struct inference *i = at.member; i; i = i->next_member)
@@ -376,7 +377,7 @@ enum gp_status batch_run(struct batch *batch, struct gp_error *err)
     do {
         const uint64_t n =
             n_left < batch->rules->max_rows ? n_left : batch->rules->max_rows;
-        const struct chunk chunk = {at, n, padded(batch->rules, n)};
+        const struct batch_chunk chunk = {at, n, padded(batch->rules, n)};
         status = run_chunk(batch, &chunk, err);
         clear_chunk(batch);
         for (uint64_t m, rest = n; rest; rest -= m) {

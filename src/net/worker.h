@@ -16,8 +16,8 @@ struct worker {
     struct log *log;
     struct task *tasks; /* to be carried once the current event has been served */
     struct task **tasks_end;
-    struct task
-        *postponed; /* or NULL; since when, and how many events have been served since */
+    /* A task or NULL, since when, and how many events have been served since. */
+    struct task *postponed;
     int64_t postponed_ns;
     unsigned n_served;
     size_t window_start; /* bytes received but not parsed: [start, end) of window */

@@ -76,7 +76,8 @@ void fake_model_batch(struct fake_model *fake, uint64_t max_rows, const uint32_t
     model->batch_rules.max_rows = max_rows;
     model->batch_rules.sizes = sizes;
     model->batch_rules.n_sizes = n_sizes;
-    assert_int_equal(model_make_batches(model, &(struct gp_model_options){0}, NULL), GP_OK);
+    assert_int_equal(model_make_batches(model, &(struct gp_model_options){0}, NULL),
+                     GP_OK);
 }
 
 static bool is_left(const struct inference *inference)

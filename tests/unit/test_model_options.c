@@ -107,7 +107,8 @@ static void all_else_does(void **state)
     DIFFERS(max_delay_us, 1);
     /* A new field has to be compared, and stand in one of these tests. */
     assert_int_equal(sizeof(struct gp_model_options),
-                     offsetof(struct gp_model_options, max_delay_us) + 2 * sizeof(uint32_t));
+                     offsetof(struct gp_model_options, max_delay_us) +
+                         2 * sizeof(uint32_t));
 }
 
 /* A caller of an earlier release has shorter structs, one behind the other. */

@@ -135,7 +135,7 @@ static void its_slot_goes_on_first(void **state)
     (void)still_serve(&f.poller);
     assert_ended(&f.a, GP_OK, NULL);
     assert_ended(&f.b, GP_OK, NULL);
-    assert_int_equal(f.n_free_at_end, 1); /* b's: a's went to b */
+    assert_int_equal(f.n_free_at_end, 1);           /* b's: a's went to b */
     assert_null(f.model.model.slots.all[0].to_run); /* it has no thread of its own */
     assert_int_equal(f.script.n_runs, 2);
     assert_int_equal(f.script.n_engaged, 1);
