@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/mem.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { ALIGNMENT = 64 };
@@ -68,6 +69,7 @@ bool batch_is_needed(const struct batch_rules *rules, const struct inference *in
 /* How many of n rows from here on are the member's. */
 static uint64_t n_of_member(const struct row_place *at, uint64_t n)
 {
+    assert(at->member); /* or no rows would be left */
     const uint64_t n_left = at->member->n_rows - at->row;
     return n < n_left ? n : n_left;
 }
@@ -372,8 +374,10 @@ enum gp_status batch_run(struct batch *batch, struct gp_error *err)
     struct row_place at = {batch->run.inference, 0};
     uint64_t n_left = 0;
     enum gp_status status;
-    for (const struct inference *i = at.member; i; i = i->next_member)
-        n_left += i->n_rows;
+    const struct inference *one = at.member;
+    do
+        n_left += one->n_rows;
+    while ((one = one->next_member));
     do {
         const uint64_t n =
             n_left < batch->rules->max_rows ? n_left : batch->rules->max_rows;
@@ -386,10 +390,14 @@ enum gp_status batch_run(struct batch *batch, struct gp_error *err)
         }
         n_left -= n;
     } while (n_left && status == GP_OK);
-    for (struct inference *i = batch->run.inference; i; i = i->next_member)
-        if (status != GP_OK || i->error.status != GP_OK)
-            engine_run_drop_outputs(&i->run.engine_run);
-        else
+    for (struct inference *i = batch->run.inference; i; i = i->next_member) {
+        if (status == GP_OK && i->error.status == GP_OK) {
             engine_run_complete(&i->run.engine_run);
+            continue;
+        }
+        engine_run_drop_outputs(&i->run.engine_run);
+        if (status != GP_OK)
+            i->error.status = GP_OK; /* it may be run again */
+    }
     return status;
 }

@@ -120,9 +120,12 @@ static void take_slot(struct slots *slots, struct run *run)
 static struct run *take_or_wait(struct slots *slots, struct run *run, bool *may_enter)
 {
     const bool has_slot = slots->first_free < slots->n;
-    struct run *begins = has_slot && queue_is_ripe(&slots->queue, run) ? run : NULL;
-    *may_enter = begins || may_wait(slots, run->inference);
-    if (*may_enter && !begins) {
+    struct run *begins = run;
+    *may_enter = true;
+    if (!has_slot || !queue_is_ripe(&slots->queue, run)) {
+        *may_enter = may_wait(slots, run->inference);
+        if (!*may_enter)
+            return NULL;
         queue_add(&slots->queue, run);
         begins = has_slot ? queue_take(&slots->queue, run) : NULL;
     }
