@@ -119,6 +119,12 @@ static bool await_close(int fd)
     }
 }
 
+static bool await_hangup(int fd)
+{
+    struct pollfd one = {.fd = fd, .events = POLLRDHUP};
+    return poll(&one, 1, PATIENCE_MS) == 1;
+}
+
 static bool await_read(int fd)
 {
     int n_unread = 0;
@@ -173,6 +179,10 @@ static bool step_take(struct scripted *server, const struct script_step *step)
         return await_close(server->fd);
     case SCRIPT_RESET:
         setsockopt(server->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        break;
+    case SCRIPT_AWAIT_HANGUP:
+        if (!await_hangup(server->fd))
+            return false;
         break;
     case SCRIPT_AWAIT_CLOSE:
         if (!await_close(server->fd))

@@ -13,19 +13,20 @@
 
 enum script_action {
     SCRIPT_ACCEPT,
-    SCRIPT_READ,        /* a whole request */
-    SCRIPT_READ_HEAD,   /* its head; the body stays where it is */
-    SCRIPT_READ_BODY,   /* that body */
-    SCRIPT_SEND,        /* text */
-    SCRIPT_DRIP,        /* text, byte by byte */
-    SCRIPT_ANSWER,      /* 200 with the message */
-    SCRIPT_MESSAGE,     /* the message alone */
-    SCRIPT_CHUNKS,      /* the message, chunked: `size` bytes each */
-    SCRIPT_CLOSE,       /* with whatever was not read: a reset, then */
-    SCRIPT_RESET,       /* at once, dropping what was not sent */
-    SCRIPT_DEAF,        /* takes what has come, and no more; the client's sends fail */
-    SCRIPT_AWAIT_CLOSE, /* reads what comes until the client has closed, then closes */
-    SCRIPT_PAUSE,       /* `size` milliseconds */
+    SCRIPT_READ,         /* a whole request */
+    SCRIPT_READ_HEAD,    /* its head; the body stays where it is */
+    SCRIPT_READ_BODY,    /* that body */
+    SCRIPT_SEND,         /* text */
+    SCRIPT_DRIP,         /* text, byte by byte */
+    SCRIPT_ANSWER,       /* 200 with the message */
+    SCRIPT_MESSAGE,      /* the message alone */
+    SCRIPT_CHUNKS,       /* the message, chunked: `size` bytes each */
+    SCRIPT_CLOSE,        /* with whatever was not read: a reset, then */
+    SCRIPT_RESET,        /* at once, dropping what was not sent */
+    SCRIPT_DEAF,         /* takes what has come, and no more; the client's sends fail */
+    SCRIPT_AWAIT_HANGUP, /* reads nothing until the client has closed, then closes */
+    SCRIPT_AWAIT_CLOSE,  /* reads what comes until the client has closed, then closes */
+    SCRIPT_PAUSE,        /* `size` milliseconds */
     /* Turns the clock by `size` milliseconds, as soon as the client has read what was sent.
      * Over a unix socket, which tells that. */
     SCRIPT_TURN
@@ -84,6 +85,14 @@ struct script_step {
 #define DEAF                                                                             \
     {                                                                                    \
         .action = SCRIPT_DEAF                                                            \
+    }
+#define AWAIT_HANGUP                                                                     \
+    {                                                                                    \
+        .action = SCRIPT_AWAIT_HANGUP                                                    \
+    }
+#define PAUSE(ms)                                                                        \
+    {                                                                                    \
+        .action = SCRIPT_PAUSE, .size = (ms)                                             \
     }
 #define AWAIT_CLOSE                                                                      \
     {                                                                                    \

@@ -152,7 +152,7 @@ static void it_passes_while_sending(void **state)
 {
     (void)state;
     struct scripted server;
-    START_UNIX(&server, ACCEPT, READ_HEAD, TURN(5), AWAIT_CLOSE, ACCEPT, READ, ANSWER);
+    START_UNIX(&server, ACCEPT, READ_HEAD, TURN(5), AWAIT_HANGUP, ACCEPT, READ, ANSWER);
     struct gp_client *client = scripted_connect(server.address, NULL);
     with_large_call(check_sending, client);
     assert_works(client);
