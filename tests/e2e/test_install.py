@@ -146,7 +146,7 @@ def complete(installed, *words):
 def test_bash_completion(installed):
     assert complete(installed, "graphpipe", "") == ["--help", "--version", "help", *COMMANDS]
     assert complete(installed, "graphpipe", "in") == ["infer", "inspect"]
-    assert complete(installed, "graphpipe", "serve", "--max-b") == ["--max-body"]
+    assert complete(installed, "graphpipe", "serve", "--max-bo") == ["--max-body"]
     assert complete(installed, "graphpipe", "serve", "--log-format", "") == ["text", "json"]
     assert complete(installed, "graphpipe", "serve", "--log-format", "=", "j") == ["json"]
     assert complete(installed, "graphpipe", "infer", "x", "--save-dir", "l") == ["lib"]

@@ -2,6 +2,7 @@
  * outputs in each way; it is stopped, it prints, and it closes its model. */
 #include "isolated.h"
 #include "temp_tree.h"
+#include "turned_clock.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -253,36 +254,38 @@ struct lines {
     struct engine_run *to_stop; /* at the next line */
 };
 
+/* Of the last isolate that was opened; its end is logged too, after the test. */
+static struct lines lines = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 static void take_line(void *context, enum gp_log_level level, const char *message)
 {
-    struct lines *lines = context;
-    (void)level;
-    pthread_mutex_lock(&lines->lock);
-    const size_t n = strlen(lines->text);
-    (void)snprintf(lines->text + n, sizeof lines->text - n, "%s\n", message);
-    pthread_mutex_unlock(&lines->lock);
-    if (lines->to_stop)
-        engine_run_cancel(lines->to_stop);
+    (void)context, (void)level;
+    pthread_mutex_lock(&lines.lock);
+    const size_t n = strlen(lines.text);
+    (void)snprintf(lines.text + n, sizeof lines.text - n, "%s\n", message);
+    pthread_mutex_unlock(&lines.lock);
+    if (lines.to_stop)
+        engine_run_cancel(lines.to_stop);
 }
 
-static bool has_line(struct lines *lines, const char *line)
+static bool has_line(const char *line)
 {
-    pthread_mutex_lock(&lines->lock);
-    const bool is_there = strstr(lines->text, line);
-    pthread_mutex_unlock(&lines->lock);
+    pthread_mutex_lock(&lines.lock);
+    const bool is_there = strstr(lines.text, line);
+    pthread_mutex_unlock(&lines.lock);
     return is_there;
 }
 
-static void open_logged(struct fixture *f, const char *name, const char *option,
-                        struct lines *lines)
+static void open_logged(struct fixture *f, const char *name, const char *option)
 {
+    lines.text[0] = '\0';
+    lines.to_stop = NULL;
     const struct gp_engine_options engine = {.size_bytes = sizeof engine,
                                              .n_slots = 1,
                                              .n_cores = 1,
                                              .options = &option,
                                              .n_options = option != NULL,
-                                             .log = take_line,
-                                             .log_context = lines};
+                                             .log = take_line};
     f->isolate = isolated_open((struct isolate_options){
         .name = isolated_plugin(name), .pool = f->pool, .engine = &engine});
 }
@@ -290,9 +293,8 @@ static void open_logged(struct fixture *f, const char *name, const char *option,
 /* Each is stopped when its engine says that it waits, and those between them are not. */
 static void test_a_run_is_stopped_in_the_child(void **state)
 {
-    struct lines lines = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct fixture *f = *state;
-    open_logged(f, "told", NULL, &lines);
+    open_logged(f, "told", NULL);
     for (int i = 0; i < 3; i++) {
         lines.to_stop = &f->run;
         assert_int_equal(isolated_run(&f->run, f->isolate, "wait", NULL, 0, &f->err),
@@ -306,9 +308,8 @@ static void test_a_run_is_stopped_in_the_child(void **state)
 
 static void test_what_it_logs_cannot_forge_lines(void **state)
 {
-    struct lines lines = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct fixture *f = *state;
-    open_logged(f, "faulty", NULL, &lines);
+    open_logged(f, "faulty", NULL);
     assert_int_equal(isolated_run(&f->run, f->isolate, "hostile", NULL, 0, &f->err),
                      GP_ENGINE);
     assert_non_null(strstr(lines.text, "\\n"));
@@ -318,12 +319,11 @@ static void test_what_it_logs_cannot_forge_lines(void **state)
 
 static void test_what_it_prints_is_logged(void **state)
 {
-    struct lines lines = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct fixture *f = *state;
-    open_logged(f, "told", NULL, &lines);
+    open_logged(f, "told", NULL);
     (void)run(f, "print", NULL, 0);
-    while (!has_line(&lines, "slot 0: on standard output\n") ||
-           !has_line(&lines, "slot 0: on standard error\n"))
+    while (!has_line("slot 0: on standard output\n") ||
+           !has_line("slot 0: on standard error\n"))
         poll(NULL, 0, 1);
 }
 
@@ -336,12 +336,12 @@ static unsigned long long status_of(pid_t pid, const char *file, const char *nam
     char path[64], line[256];
     unsigned long long value = ULLONG_MAX;
     (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
-    FILE *lines = fopen(path, "re");
-    assert_non_null(lines);
-    while (fgets(line, sizeof line, lines))
+    FILE *status = fopen(path, "re");
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status))
         if (strncmp(line, name, strlen(name)) == 0)
             value = strtoull(line + strlen(name) + 1, NULL, base);
-    (void)fclose(lines);
+    (void)fclose(status);
     return value;
 }
 
@@ -376,12 +376,13 @@ static void test_its_process_is_its_own(void **state)
 static void test_its_model_is_closed(void **state)
 {
     char option[128];
-    struct lines lines = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct fixture *f = *state;
     (void)snprintf(option, sizeof option, "end=%s", tree_path("/end"));
-    open_logged(f, "told", option, &lines);
+    open_logged(f, "told", option);
     assert_int_equal(access(tree_path("/end"), F_OK), -1);
+    turned_clock_set(clock_now_ns()); /* it is waited for, however long it takes */
     isolated_close(f->isolate);
+    turned_clock_end();
     f->isolate = NULL;
     assert_int_equal(access(tree_path("/end"), F_OK), 0);
     assert_string_equal(lines.text, "");

@@ -348,6 +348,12 @@ static void a_log_of_its_own_has_its_level(void **state)
         assert_true(n_ms < FORKED_PATIENCE_MS);
         poll(NULL, 0, 1);
     }
+    /* it takes connections before it serves them */
+    static const char request[] = "GET /control/is_alive HTTP/1.1\r\nHost: x\r\n\r\n";
+    char answer[16];
+    assert_int_equal(write(fd, request, sizeof request - 1), sizeof request - 1);
+    assert_int_equal(recv(fd, answer, sizeof answer, MSG_WAITALL), sizeof answer);
+    assert_memory_equal(answer, "HTTP/1.1 200 OK\r", sizeof answer);
     forked_signal(&child, SIGTERM);
     forked_exits(&child, 0);
     assert_string_equal(child.text, "");

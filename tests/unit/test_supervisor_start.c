@@ -246,8 +246,8 @@ static const char *const failures[] = {
     "no such model",
     "the process of slot 0 describes no model",
     "the process of slot 0 describes no model",
-    "the process of slot 0 ended (signal 10: User defined signal 1) when it opened the "
-    "model",
+    ("the process of slot 0 ended (signal 10: User defined signal 1) when it opened the "
+     "model"),
     "the process of slot 0 ended (signal 9: Killed) when it opened the model",
 };
 
