@@ -66,6 +66,9 @@ static void count_requests(struct gp_server *server)
     metrics_run(counts, 0, 40 * CLOCK_MS);
     metrics_inference_run(counts, 0, 1, 8);
     metrics_run(counts, 0, 9 * CLOCK_S);
+    metrics_batch(counts, 0, 3, 8);
+    metrics_batch(counts, 0, 8, 8);
+    metrics_batch(counts, 0, 2000, 8);
     const unsigned indexes[] = {METRICS_BEGUN, METRICS_ENDED, METRICS_RECEIVED_BYTES,
                                 METRICS_SENT_BYTES};
     for (unsigned i = 0; i < 4; i++)
@@ -231,6 +234,24 @@ static void want_times(struct text *text)
                    "00000000111111122222", "9.040000000");
 }
 
+/* In those of models that take batches only. */
+static void want_batches(struct text *text)
+{
+    static const char numbers[] = "001222222223";
+    static const struct family full[] = {
+        {"graphpipe_full_batches_total", "counter",
+         "Runs that had as many rows as --max-batch allows.", "{" ONE "} 2\n"}};
+    text_puts(text, "# HELP graphpipe_batch_rows Rows of a run, of all requests that ran "
+                    "together (--max-batch).\n# TYPE graphpipe_batch_rows histogram\n");
+    for (int i = 0; i < 11; i++)
+        text_printf(text, "graphpipe_batch_rows_bucket{" ONE ",le=\"%d\"} %c\n", 1 << i,
+                    numbers[i]);
+    text_puts(text, "graphpipe_batch_rows_bucket{" ONE ",le=\"+Inf\"} 3\n"
+                    "graphpipe_batch_rows_count{" ONE "} 3\n"
+                    "graphpipe_batch_rows_sum{" ONE "} 2011\n");
+    WANT_FAMILIES(text, full);
+}
+
 static const struct family wanted_of_process[] = {
     {"process_start_time_seconds", "gauge",
      "Start of the process, in seconds since 1970.", " 1764482399.12\n"},
@@ -351,6 +372,7 @@ static void every_number_has_its_name(void **state)
     model->load_ns = 12 * CLOCK_S + 345;
     model->warm_up_ns = 678 * CLOCK_MS;
     model->slots.queue.n = 1;
+    model->batch_rules.max_rows = 2;
     const struct pool_counts counts = pool_count(server->pool);
     assert_distinct(&counts);
     char *text = write_text(server);
@@ -358,6 +380,7 @@ static void every_number_has_its_name(void **state)
     WANT_FAMILIES(&wanted, wanted_of_server);
     WANT_FAMILIES(&wanted, wanted_of_models);
     want_times(&wanted);
+    want_batches(&wanted);
     WANT_FAMILIES(&wanted, wanted_of_refusals);
     want_pool(&wanted, &counts);
     WANT_FAMILIES(&wanted, wanted_of_process);
@@ -367,6 +390,7 @@ static void every_number_has_its_name(void **state)
     free(text);
     text_finish(&wanted);
     model->slots.queue.n = 0;
+    model->batch_rules.max_rows = 0;
     leave_pool(server->pool, &memory);
     scene_end(f);
 }
