@@ -230,6 +230,7 @@ static void strings_are_run_together(void **state)
             assert_int_equal(y[k].size_bytes, strlen(wanted[i][k]));
             assert_memory_equal(y[k].data, wanted[i][k], y[k].size_bytes);
         }
+        assert_ptr_equal(y[1].data, y[0].data + y[0].size_bytes); /* its own memory */
     }
     callers_end(&f);
 }
