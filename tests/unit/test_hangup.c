@@ -60,10 +60,12 @@ static void a_hangup_reads_the_configuration_again(void **state)
     forked_await(&child, "bad 0\n");
     for (int i = 0; i < 3; i++)
         forked_signal(&child, SIGHUP);
+    /* this does nothing, and once it is taken so are those before it */
+    forked_signal(&child, SIGUSR1);
+    forked_await_taken(&child);
     forked_order(&child, 'n');
     forked_await(&child, "bad 1\n");
-    forked_signal(&child, SIGUSR1); /* these do nothing */
-    forked_signal(&child, SIGUSR2);
+    forked_signal(&child, SIGUSR2); /* does nothing either */
     forked_order(&child, 'y');
     forked_await_threads(&child, n_threads);
     assert_int_equal(forked_count(&child, "bad "), 2);
