@@ -61,7 +61,7 @@ static uint64_t padded(const struct batch_rules *rules, uint64_t n_rows)
 bool batch_is_needed(const struct batch_rules *rules, const struct inference *inference)
 {
     const uint64_t n = inference->n_rows;
-    return rules->max_rows && (n > rules->max_rows || padded(rules, n) != n);
+    return inference->has_rows && (n > rules->max_rows || padded(rules, n) != n);
 }
 
 /* --- the members' rows as one sequence --- */

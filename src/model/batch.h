@@ -22,6 +22,7 @@ struct batch_rules {
     bool writes_outputs; /* the model's GP_WRITES_OUTPUTS */
     bool is_isolated;    /* the engine may read its inputs after a run has been left */
     uint64_t max_rows;
+    bool is_fixed; /* the model runs max_rows, and no other number */
     /* Ascending, below max_rows: a run has as many rows as one of them, or max_rows. None: as many
      * as there are. */
     const uint32_t *sizes;

@@ -4,6 +4,7 @@
 #include "model/model.h"
 
 #include "base/names.h"
+#include "model/signature.h"
 #include "wire/shape.h"
 #include "wire/wire.h"
 
@@ -245,6 +246,17 @@ static uint64_t count_rows(const struct gp_call *call)
                                                   : 1;
 }
 
+/* What the engine would have refused, had it been asked for so many rows. */
+static bool check_rows(struct inference *inference)
+{
+    if (!inference->model->batch_rules.is_fixed || signature_has_rows(inference))
+        return true;
+    gp_error_set(
+        &inference->error, GP_INVALID,
+        "the inputs have different numbers of rows; the model wants as many in each");
+    return false;
+}
+
 bool model_bind(struct inference *inference)
 {
     struct model *model = inference->model;
@@ -263,7 +275,8 @@ bool model_bind(struct inference *inference)
         inference->request->call.n_outputs == 0 &&
         (is_open || (flags & GP_ANY_OUTPUT && !model->n_default_outputs));
     if (!(flags & GP_ANY_INPUTS || is_open ? pass_inputs(inference)
-                                           : bind_inputs(model, inference)))
+                                           : bind_inputs(model, inference)) ||
+        !check_rows(inference))
         return false;
     if (flags & GP_ANY_INPUTS || are_all) {
         call_of(inference)->output_names = inference->request->call.output_names;

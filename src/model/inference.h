@@ -43,6 +43,7 @@ struct inference {
     const uint32_t *output_order;
     uint32_t n_wanted;
     uint64_t n_rows; /* of the first input; 1 if it has none */
+    bool has_rows;   /* as many in each input, where that matters (signature.h) */
     bool may_join;   /* others in a run */
     bool is_settled;
     struct run run;

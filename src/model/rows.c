@@ -112,6 +112,7 @@ static enum gp_status take_fixed(struct model *model, int64_t fixed, struct gp_e
     *size = (uint32_t)fixed;
     rules->sizes = size;
     rules->n_sizes = 1;
+    rules->is_fixed = true;
     return GP_OK;
 }
 

@@ -227,8 +227,9 @@ static struct run *run_of(struct inference *inference)
 {
     inference->run.inference = inference;
     inference->next_member = NULL;
-    inference->may_join =
-        inference->model->batch_rules.max_rows > 1 && signature_has_rows(inference);
+    const uint64_t max_rows = inference->model->batch_rules.max_rows;
+    inference->has_rows = max_rows && signature_has_rows(inference);
+    inference->may_join = inference->has_rows && inference->n_rows && max_rows > 1;
     inference->run.task.go = inference->may_join ? run_soon : run_go;
     return &inference->run;
 }

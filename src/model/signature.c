@@ -9,7 +9,7 @@ bool signature_has_rows(const struct inference *inference)
         if (!inference->inputs[i].rank ||
             (uint64_t)inference->inputs[i].shape[0] != inference->n_rows)
             return false;
-    return n && inference->n_rows;
+    return n;
 }
 
 /* Names of a described model are mostly the same pointers. */

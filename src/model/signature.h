@@ -8,7 +8,7 @@
 
 #include "model/inference.h"
 
-/* True if a bound inference has rows: at least one, and the same number in every input. */
+/* True if a bound inference has rows: the same number of them, maybe none, in every input. */
 bool signature_has_rows(const struct inference *inference);
 
 /* True if two that have rows may run together. */

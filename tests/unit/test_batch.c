@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -157,6 +158,34 @@ static void no_rows_are_padded_too(void **state)
     callers_end(&f);
 }
 
+/* What has other rows, or none, in another input is run as it is, however many it has. */
+static void inputs_of_different_rows_are_not_cut(void **state)
+{
+    static const int64_t shapes[][2] = {{1, CALLERS_COLUMNS}, {4, CALLERS_COLUMNS}};
+    static const uint32_t sizes[] = {2};
+    (void)state;
+    for (uint64_t n_rows = 3; n_rows <= 9; n_rows += 6)
+        for (int kind = 0; kind < 3; kind++) {
+            callers_begin(&f, 4, sizes, 1);
+            struct inference *inference = callers_prepare(&f, 0, n_rows);
+            struct gp_tensor inputs[2] = {f.all[0].input, f.all[0].input};
+            enum gp_dtype wanted[2] = {GP_FLOAT32, GP_FLOAT32};
+            inputs[1].rank = kind ? 2 : 0;
+            inputs[1].shape = kind ? shapes[kind - 1] : NULL;
+            inputs[1].size_bytes = kind ? 8 : 4; /* nothing behind them is theirs */
+            inputs[1].data = malloc(inputs[1].size_bytes);
+            inference->inputs = inputs;
+            inference->wanted = wanted;
+            inference->run.engine_run.call.inputs = inputs;
+            inference->run.engine_run.call.n_inputs = 2;
+            callers_enter(&f, inference);
+            callers_serve(&f);
+            CALLERS_ASSERT_RUNS(&f, n_rows);
+            free((void *)(uintptr_t)inputs[1].data);
+            callers_end(&f);
+        }
+}
+
 static void the_latest_deadline_counts(void **state)
 {
     (void)state;
@@ -245,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_large_request_is_run_in_parts),
         cmocka_unit_test(runs_are_padded),
         cmocka_unit_test(no_rows_are_padded_too),
+        cmocka_unit_test(inputs_of_different_rows_are_not_cut),
         cmocka_unit_test(the_latest_deadline_counts),
         cmocka_unit_test(strings_are_run_together),
     };

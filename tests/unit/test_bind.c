@@ -284,6 +284,35 @@ static void rows_are_those_of_the_first(void **state)
 #define LONG CUT "4567890"
 
 /* So that there is room for what was wanted. */
+/* By a model that knows one number of rows only, which requests are cut to. */
+static void rows_are_as_many_in_each_where_it_matters(void **state)
+{
+    (void)state;
+    set_up(0);
+    fake.model.batch_rules.is_fixed = true;
+    renew();
+    give("a", GP_FLOAT32, 2, 3, 2);
+    give_b("b");
+    assert_binds("a float32[3,2], b int64[3] -> y x: 0 1");
+    renew();
+    give_a("a");
+    give_b("b");
+    assert_refuses(
+        "the inputs have different numbers of rows; the model wants as many in each");
+    renew();
+    give("a", GP_FLOAT32, 2, 3, 2);
+    give_b("b");
+    give("c", GP_UINT8, 0, 0, 0);
+    assert_refuses(
+        "the inputs have different numbers of rows; the model wants as many in each");
+    fake.model.batch_rules.is_fixed = false;
+    renew();
+    give_a("a");
+    give_b("b");
+    assert_binds("a float32[4,2], b int64[3] -> y x: 0 1");
+    tear_down();
+}
+
 static void long_names_are_cut(void **state)
 {
     static const int64_t shape[] = {-1, 2};
@@ -360,6 +389,7 @@ int main(void)
         cmocka_unit_test(engines_may_take_what_is_not_described),
         cmocka_unit_test(each_keeps_its_type),
         cmocka_unit_test(rows_are_those_of_the_first),
+        cmocka_unit_test(rows_are_as_many_in_each_where_it_matters),
         cmocka_unit_test(long_names_are_cut),
         cmocka_unit_test(long_lists_are_cut),
         cmocka_unit_test(deadline_and_config_go_to_the_engine),
