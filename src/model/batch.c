@@ -173,9 +173,10 @@ static bool take_buffer(struct batch *batch, const struct batch_chunk *chunk,
     bool is_countable = true;
     for (uint32_t i = 0; i < n_inputs && is_countable; i++)
         is_countable = measure_input(chunk, i, &size) && checked_add(total, size, &total);
-    if (is_countable && (!total || (pool_take(pool, batch->rules->memory.inputs, total,
-                                              NULL, &batch->inputs) &&
-                                    pool_touch(pool, &batch->inputs, total))))
+    if (is_countable &&
+        pool_take(pool, batch->rules->memory.inputs, total ? total : 1, NULL,
+                  &batch->inputs) &&
+        pool_touch(pool, &batch->inputs, total))
         return true;
     gp_error_set(err, GP_NO_MEMORY,
                  "the pool (--pool) has no room for the rows of a batch, %zu bytes; try "
@@ -280,14 +281,20 @@ static void scatter(const struct batch *batch, const struct batch_chunk *chunk)
     } while (row < chunk->n_rows);
 }
 
-/* Whether output `index` has a row for each of the chunk's, and goes on as its first member's
- * began if some of that member's rows were in an earlier chunk. */
+/* Whether the first member goes on with outputs that an earlier chunk began; not if it had no memory
+ * for them. */
+static bool goes_on(const struct batch_chunk *chunk)
+{
+    return chunk->from.row && chunk->from.member->error.status == GP_OK;
+}
+
+/* Whether output `index` has a row for each of the chunk's, and goes on as it began. */
 static bool fits_rows(const struct batch_chunk *chunk, uint32_t index,
                       const struct gp_tensor *output)
 {
     if (!output->rank || (uint64_t)output->shape[0] != chunk->n_padded)
         return false;
-    if (!chunk->from.row)
+    if (!goes_on(chunk))
         return true;
     const struct gp_tensor *began =
         &chunk->from.member->run.engine_run.outputs[index].tensor;
@@ -300,7 +307,7 @@ static bool check_outputs(const struct engine_run *run, const struct batch_chunk
                           struct gp_error *err)
 {
     const uint32_t n_began = chunk->from.member->run.engine_run.n_outputs;
-    if (chunk->from.row && n_began != run->n_outputs) {
+    if (goes_on(chunk) && n_began != run->n_outputs) {
         gp_error_set(err, GP_ENGINE,
                      "%u outputs came for some rows and %u for others, which ran apart "
                      "(--max-batch)",
@@ -319,7 +326,7 @@ static bool check_outputs(const struct engine_run *run, const struct batch_chunk
             i,
             gp_shape_format(output->dtype, output->shape, output->rank, text,
                             sizeof text),
-            (unsigned long long)chunk->n_padded, chunk->from.row ? " after others" : "");
+            (unsigned long long)chunk->n_padded, goes_on(chunk) ? " after others" : "");
         return false;
     }
     return true;

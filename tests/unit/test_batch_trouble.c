@@ -120,6 +120,24 @@ static void memory_that_is_short_fails_nobody(void **state)
     callers_end(&f);
 }
 
+/* That is what it is told, whatever its later parts give. */
+static void parts_need_room_for_the_whole_answer(void **state)
+{
+    (void)state;
+    callers_begin(&f, 500, NULL, 0);
+    struct pool *pool = f.model.host.pool;
+    struct pool_buffer buffer;
+    callers_send(&f, 0, CALLERS_LARGE);
+    assert_true(
+        pool_take(pool, NULL, pool_count(pool).budget_bytes - 4096, NULL, &buffer));
+    callers_serve(&f);
+    CALLERS_ASSERT_RUNS(&f, 500, 500, 500);
+    callers_assert_failed(&f, 0, GP_NO_MEMORY, "no memory for output 0: 12000 bytes");
+    assert_int_equal(atomic_load(&f.model.model.n_misfits), 0);
+    pool_give(pool, &buffer);
+    callers_end(&f);
+}
+
 /* --- models that are not made for it --- */
 
 /* So often that the model is known. */
@@ -207,6 +225,7 @@ int main(void)
         cmocka_unit_test(a_run_goes_on_for_one_that_wants_it),
         cmocka_unit_test(a_run_that_nobody_wants_is_stopped),
         cmocka_unit_test(memory_that_is_short_fails_nobody),
+        cmocka_unit_test(parts_need_room_for_the_whole_answer),
         cmocka_unit_test(a_model_that_cannot_is_left_alone),
         cmocka_unit_test(one_that_can_is_not),
         cmocka_unit_test(parts_that_do_not_fit_are_told),
