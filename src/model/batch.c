@@ -131,9 +131,9 @@ static bool measure_input(const struct batch_chunk *chunk, uint32_t index, size_
            (*size &= ~(size_t)(ALIGNMENT - 1), true);
 }
 
-/* Copies the rows of an input to `data`, and repeats the last one. */
-static void gather_input(const struct batch_chunk *chunk, uint32_t index,
-                         unsigned char *data)
+/* Copies the rows of an input to `data`, and repeats the last one; returns where the next begins. */
+static unsigned char *gather_input(const struct batch_chunk *chunk, uint32_t index,
+                                   unsigned char *data)
 {
     const struct gp_tensor *first = &chunk->from.member->inputs[index];
     const size_t size = row_size(first);
@@ -147,14 +147,16 @@ static void gather_input(const struct batch_chunk *chunk, uint32_t index,
         to += m * size;
         skip_rows(&at, m);
     }
+    unsigned char *end = data + chunk->n_padded * size;
     if (first->dtype == GP_STRING)
-        move_strings((void *)data, (size_t)(to - data) / sizeof(struct gp_string),
-                     (char *)data + chunk->n_padded * size);
+        end = (unsigned char *)move_strings(
+            (void *)data, (size_t)(to - data) / sizeof(struct gp_string), (char *)end);
     for (uint64_t i = chunk->n_rows; i < chunk->n_padded && size; i++, to += size)
         if (i)
             memcpy(to, to - size, size);
         else
             memset(to, 0, size); /* no row to repeat */
+    return end + (-(uintptr_t)end & (ALIGNMENT - 1));
 }
 
 /* The rows lie together already, and the engine will not read them for longer than their request
@@ -203,7 +205,6 @@ gather_inputs(struct batch *batch, const struct batch_chunk *chunk, struct gp_er
     for (uint32_t i = 0; i < n; i++) {
         const struct gp_tensor *input = &first->inputs[i];
         int64_t *shape = gp_arena_alloc(batch->arena, input->rank * sizeof *shape);
-        size_t size = 0;
         if (!shape) {
             gp_error_set(err, GP_NO_MEMORY, "no memory for the shapes of a batch");
             return NULL;
@@ -218,10 +219,8 @@ gather_inputs(struct batch *batch, const struct batch_chunk *chunk, struct gp_er
                 (const unsigned char *)input->data + chunk->from.row * row_size(input);
             continue;
         }
-        gather_input(chunk, i, data);
         inputs[i].data = data;
-        (void)measure_input(chunk, i, &size);
-        data += size;
+        data = gather_input(chunk, i, data);
     }
     return inputs;
 }

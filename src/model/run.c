@@ -35,7 +35,7 @@ static uint32_t count_free_cores(const struct worker *worker, const struct model
 }
 
 /* A slot's turn: who has it, and how it went. */
-struct turn {
+struct slot_turn {
     struct worker *worker;
     struct model *model;
     uint32_t slot;
@@ -54,7 +54,7 @@ static void explain_stop(struct inference *inference, enum slot_stop stop)
 }
 
 /* Runs the engine while the watcher watches the slot. */
-static void run_alone(const struct turn *turn, struct inference *inference)
+static void run_alone(const struct slot_turn *turn, struct inference *inference)
 {
     struct model *model = turn->model;
     struct run *run = &inference->run;
@@ -75,8 +75,8 @@ static void run_alone(const struct turn *turn, struct inference *inference)
 
 /* The process has ended, perhaps by one of them: each runs alone in another one. Those that go on
  * are NULL then. */
-static void run_again(const struct turn *turn, struct inference **members, unsigned n,
-                      const struct gp_error *err)
+static void run_again(const struct slot_turn *turn, struct inference **members,
+                      unsigned n, const struct gp_error *err)
 {
     for (unsigned i = 0; i < n; i++) {
         struct inference *member = members[i];
@@ -91,7 +91,7 @@ static void run_again(const struct turn *turn, struct inference **members, unsig
 }
 
 /* The same for several. False if they have to be run apart. */
-static bool run_together(struct turn *turn, struct inference **members, unsigned n)
+static bool run_together(struct slot_turn *turn, struct inference **members, unsigned n)
 {
     struct model *model = turn->model;
     struct batch *batch = model->slots.all[turn->slot].batch;
@@ -140,7 +140,7 @@ static unsigned sift(struct inference **members, unsigned n)
 }
 
 /* If they fail together each half is tried, so that in the end only those fail that are to blame. */
-static void run_members(struct turn *turn, struct inference **members, unsigned n)
+static void run_members(struct slot_turn *turn, struct inference **members, unsigned n)
 {
     n = sift(members, n);
     if (n == 1 && !batch_is_needed(&turn->model->batch_rules, members[0])) {
@@ -155,7 +155,7 @@ static void run_members(struct turn *turn, struct inference **members, unsigned 
 enum { MOST_MISFITS = 3 };
 
 /* Requests that fail together but run well apart are not to blame: the model is. */
-static void judge_model(const struct turn *turn, struct inference *const *members,
+static void judge_model(const struct slot_turn *turn, struct inference *const *members,
                         unsigned n)
 {
     struct model *model = turn->model;
@@ -199,7 +199,7 @@ static void run_go(struct worker *worker, struct task *task)
 {
     struct run *run = (struct run *)(void *)task; /* its first member */
     struct inference *members[QUEUE_MOST_MEMBERS];
-    struct turn turn = {worker, run->inference->model, run->slot, false};
+    struct slot_turn turn = {worker, run->inference->model, run->slot, false};
     unsigned n = 0;
     if (run->inference->may_join)
         slots_fill(&turn.model->slots, run);
