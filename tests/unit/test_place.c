@@ -305,7 +305,7 @@ static void affinity(void **state)
     (void)state;
     assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
     if (CPU_COUNT(&before) < 2)
-        SKIP_BECAUSE("there is one processor");
+        SKIP_BECAUSE("one core only");
     while (!CPU_ISSET(first, &before))
         first++;
     CPU_ZERO(&one);

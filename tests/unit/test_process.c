@@ -165,7 +165,7 @@ static void freed_memory_is_given_back(void **state)
     (void)state;
     const char *sanitizer = getenv("GP_SANITIZE");
     if (sanitizer && *sanitizer)
-        SKIP_BECAUSE("sanitizers have an allocator of their own");
+        SKIP_BECAUSE("sanitizers have a malloc of their own");
     for (int i = 0; i < N; i++) {
         blocks[i] = mem_alloc(BLOCK_BYTES);
         assert_non_null(blocks[i]);
