@@ -16,6 +16,15 @@
 struct inference;
 struct model;
 
+/* Why a run of rows began with those that it had. */
+enum run_reason {
+    RUN_HAD_SLOT,   /* there was a slot, and nothing to wait for */
+    RUN_WAS_FULL,   /* it had as many rows as it may have */
+    RUN_HAD_WAITED, /* --max-delay was over */
+    RUN_HAD_TO,     /* or what the deadline of the first left of it */
+    RUN_N_REASONS
+};
+
 /* One call of an engine, on a slot, for one inference or several. */
 struct run {
     struct task task;            /* first: run_go */
@@ -52,10 +61,12 @@ struct inference {
     struct gp_error error; /* why it failed; GP_OK if it has not */
     int64_t queued_ns;     /* when it joined a queue; 0 if it did not */
     int64_t due_ns;        /* in a queue: from then on it waits for no others */
+    bool is_hurried;       /* its deadline set due_ns, rather than --max-delay */
     int64_t waited_ns;
     int64_t ran_ns;
     bool leads_run;    /* the metrics of its run are this one's to count */
     uint64_t run_rows; /* of all its members together */
+    enum run_reason run_reason;
 };
 
 #endif

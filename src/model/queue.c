@@ -14,11 +14,12 @@ static struct run *run_of(struct task *task)
 }
 
 /* Half of the time that its deadline leaves, if that is less. */
-static int64_t due_of(const struct run_queue *queue, const struct inference *inference)
+static void set_due(const struct run_queue *queue, struct inference *inference)
 {
     const int64_t left_ns = inference->deadline_ns - inference->queued_ns;
-    const bool is_short = inference->deadline_ns && left_ns / 2 < queue->max_delay_ns;
-    return inference->queued_ns + (is_short ? left_ns / 2 : queue->max_delay_ns);
+    inference->is_hurried = inference->deadline_ns && left_ns / 2 < queue->max_delay_ns;
+    inference->due_ns = inference->queued_ns +
+                        (inference->is_hurried ? left_ns / 2 : queue->max_delay_ns);
 }
 
 void queue_add(struct run_queue *queue, struct run *run)
@@ -26,7 +27,7 @@ void queue_add(struct run_queue *queue, struct run *run)
     struct inference *inference = run->inference;
     const int64_t deadline_ns = inference->deadline_ns;
     inference->queued_ns = clock_now_ns();
-    inference->due_ns = due_of(queue, inference);
+    set_due(queue, inference);
     run->task.next = NULL;
     *queue->end = &run->task;
     queue->end = &run->task.next;
@@ -58,6 +59,16 @@ static bool waits_for_others(const struct run_queue *queue, const struct run *ru
 bool queue_is_ripe(const struct run_queue *queue, const struct run *run)
 {
     return !waits_for_others(queue, run);
+}
+
+enum run_reason queue_reason(const struct run_queue *queue, const struct run *run)
+{
+    const struct inference *inference = run->inference;
+    if (!waits_for_others(queue, run))
+        return RUN_HAD_SLOT;
+    if (inference->waited_ns < inference->due_ns - inference->queued_ns)
+        return RUN_WAS_FULL; /* with others in the queue */
+    return inference->is_hurried ? RUN_HAD_TO : RUN_HAD_WAITED;
 }
 
 /* Where the first of those is that fill a run together with this one; NULL if they do not. */

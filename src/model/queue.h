@@ -32,6 +32,10 @@ bool queue_is_ripe(const struct run_queue *queue, const struct run *run);
  * there is none. */
 struct run *queue_take(struct run_queue *queue, const struct run *other);
 
+/* Why this one begins now, which has left the queue or was never in it: for what it is by itself,
+ * before others join. */
+enum run_reason queue_reason(const struct run_queue *queue, const struct run *run);
+
 /* When the next one has waited long enough; 0: there is none. */
 int64_t queue_due_ns(const struct run_queue *queue);
 

@@ -178,7 +178,8 @@ static void judge_model(const struct slot_turn *turn, struct inference *const *m
 }
 
 /* For the metrics: the first that ran stands for all. */
-static void choose_leader(struct inference *const *members, unsigned n)
+static void choose_leader(struct inference *const *members, unsigned n,
+                          enum run_reason reason)
 {
     struct inference *leader = NULL;
     uint64_t n_rows = 0;
@@ -188,10 +189,12 @@ static void choose_leader(struct inference *const *members, unsigned n)
         leader = leader ? leader : members[i];
         n_rows += members[i]->n_rows;
     }
-    if (leader) {
-        leader->leads_run = true;
-        leader->run_rows = n_rows;
-    }
+    if (!leader)
+        return;
+    leader->leads_run = true;
+    leader->run_rows = n_rows;
+    leader->run_reason =
+        n_rows >= leader->model->batch_rules.max_rows ? RUN_WAS_FULL : reason;
 }
 
 /* The slot is passed on before any answer is written. */
@@ -200,6 +203,7 @@ static void run_go(struct worker *worker, struct task *task)
     struct run *run = (struct run *)(void *)task; /* its first member */
     struct inference *members[QUEUE_MOST_MEMBERS];
     struct slot_turn turn = {worker, run->inference->model, run->slot, false};
+    const enum run_reason reason = run->inference->run_reason;
     unsigned n = 0;
     if (run->inference->may_join)
         slots_fill(&turn.model->slots, run);
@@ -209,7 +213,7 @@ static void run_go(struct worker *worker, struct task *task)
     run_members(&turn, members, n);
     worker_disengage(worker);
     judge_model(&turn, members, n);
-    choose_leader(members, n);
+    choose_leader(members, n, reason);
     slots_pass(&turn.model->slots, worker, turn.slot);
     for (unsigned i = 0; i < n; i++)
         if (members[i])

@@ -110,6 +110,7 @@ bool slots_are_idle(const struct slots *slots)
 /* Called with the lock held: gives the run the first free slot. */
 static void take_slot(struct slots *slots, struct run *run)
 {
+    run->inference->run_reason = queue_reason(&slots->queue, run);
     run->slot = slots->first_free;
     slots->first_free = slots->all[run->slot].next_free;
     count_taken(slots, 1);
@@ -219,6 +220,7 @@ void slots_pass(struct slots *slots, struct worker *worker, uint32_t slot)
     pthread_mutex_lock(&slots->lock);
     struct run *run = queue_take(&slots->queue, NULL);
     if (run) {
+        run->inference->run_reason = RUN_HAD_SLOT; /* what it waited for in the end */
         run->slot = slot;
     } else {
         slots->all[slot].next_free = slots->first_free;

@@ -118,7 +118,7 @@ static void count_run(const struct worker *worker, const struct exchange *x)
     metrics_run(x->model->counts, worker->number, inference->ran_ns);
     if (x->model->batch_rules.max_rows > 1)
         metrics_batch(x->model->counts, worker->number, inference->run_rows,
-                      x->model->batch_rules.max_rows);
+                      inference->run_reason);
 }
 
 void infer_answer(struct worker *worker, struct exchange *x)

@@ -74,7 +74,7 @@ void metrics_run(struct counts *counts, unsigned thread, int64_t ran_ns)
 }
 
 void metrics_batch(struct counts *counts, unsigned thread, uint64_t n_rows,
-                   uint64_t max_rows)
+                   enum run_reason reason)
 {
     struct counters *counters = &counts->counters;
     unsigned i = 0;
@@ -82,6 +82,5 @@ void metrics_batch(struct counts *counts, unsigned thread, uint64_t n_rows,
         i++;
     counters_add(counters, thread, METRICS_BATCH_ROWS + i, 1);
     counters_add(counters, thread, METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS, n_rows);
-    if (n_rows >= max_rows)
-        counters_add(counters, thread, METRICS_FULL_BATCHES, 1);
+    counters_add(counters, thread, METRICS_BATCHES + reason, 1);
 }

@@ -6,6 +6,7 @@
 #define GP_SERVER_METRICS_H
 
 #include "model/counts.h"
+#include "model/inference.h"
 
 enum {
     METRICS_N_CODES = 16,   /* of HTTP, that answers have; 499: the client left */
@@ -49,9 +50,9 @@ enum {
     METRICS_REQUEST_TIME = METRICS_INFERENCES + METRICS_N_PROTOCOLS * METRICS_N_CODES,
     METRICS_WAIT_TIME = METRICS_REQUEST_TIME + METRICS_N_HISTOGRAM,
     METRICS_RUN_TIME = METRICS_WAIT_TIME + METRICS_N_HISTOGRAM,
-    METRICS_BATCH_ROWS = METRICS_RUN_TIME + METRICS_N_HISTOGRAM, /* buckets, sum */
-    METRICS_FULL_BATCHES = METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS + 1,
-    METRICS_N_OF_MODEL = METRICS_FULL_BATCHES + 1 - COUNTS_OTHERS
+    METRICS_BATCH_ROWS = METRICS_RUN_TIME + METRICS_N_HISTOGRAM,        /* buckets, sum */
+    METRICS_BATCHES = METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS + 1, /* by reason */
+    METRICS_N_OF_MODEL = METRICS_BATCHES + RUN_N_REASONS - COUNTS_OTHERS
 };
 
 /* Why a client is refused: there was no room, or its share of it is used up. */
@@ -90,6 +91,6 @@ void metrics_inference_run(struct counts *counts, unsigned thread, int64_t waite
 /* Once for all that ran together. */
 void metrics_run(struct counts *counts, unsigned thread, int64_t ran_ns);
 void metrics_batch(struct counts *counts, unsigned thread, uint64_t n_rows,
-                   uint64_t max_rows);
+                   enum run_reason reason);
 
 #endif

@@ -85,6 +85,16 @@ static void put_batch_rows(struct text *text, const struct metrics_version *seri
                 counters_sum(counters, METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS));
 }
 
+static void put_batch_reasons(struct text *text, const struct metrics_version *series)
+{
+    static const char *const reasons[RUN_N_REASONS] = {"slot", "full", "delay",
+                                                       "deadline"};
+    for (unsigned i = 0; i < RUN_N_REASONS; i++)
+        text_printf(text, "graphpipe_batches_total{%s,reason=\"%s\"} %" PRIu64 "\n",
+                    series->labels.data, reasons[i],
+                    counters_sum(&series->counts->counters, METRICS_BATCHES + i));
+}
+
 static void put_batches(struct text *text, const struct metrics_models *all)
 {
     const struct metrics_version *s = all->first;
@@ -97,13 +107,11 @@ static void put_batches(struct text *text, const struct metrics_models *all)
     for (s = all->first; s; s = s->next)
         if (s->has_batches)
             put_batch_rows(text, s);
-    put_family(text, "graphpipe_full_batches_total", "counter",
-               "Runs that had as many rows as --max-batch allows.");
+    put_family(text, "graphpipe_batches_total", "counter",
+               "Runs, by why they began with the rows that they had.");
     for (s = all->first; s; s = s->next)
         if (s->has_batches)
-            text_printf(text, "graphpipe_full_batches_total{%s} %" PRIu64 "\n",
-                        s->labels.data,
-                        counters_sum(&s->counts->counters, METRICS_FULL_BATCHES));
+            put_batch_reasons(text, s);
 }
 
 static void put_inferences(struct text *text, const struct metrics_models *all)

@@ -68,6 +68,9 @@ static void put_entry(const struct model_entry *entry, void *arg)
     put_error(text, &entry->error);
     put_versions(text, entry);
     put_aliases(text, entry->options);
+    if (model && model->batch_rules.max_rows)
+        text_printf(text, ",\n      \"max_batch\": %" PRIu64,
+                    model->batch_rules.max_rows);
     if (model) {
         metadata_write_ios(text, "inputs", model->metadata.inputs,
                            model->metadata.n_inputs);

@@ -86,7 +86,7 @@ def test_requests_wait_for_others_but_not_for_long():
             assert list(numbers(connection.answer().tensors[0])) == [i]
         metrics = server.metrics()
         assert (metrics["batch_rows_sum"], metrics["batch_rows_count"]) == (4, 1)
-        assert metrics["full_batches_total"] == 1
+        assert metrics['batches_total{reason="full"}'] == 1
 
 
 def test_model_of_two_rows_takes_any():

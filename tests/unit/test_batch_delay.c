@@ -15,6 +15,7 @@ static struct callers f; /* large */
 static void begin(uint64_t max_rows)
 {
     callers_begin(&f, max_rows, NULL, 0);
+    f.script.takes_ns = 1; /* what takes no time did not run */
     assert_int_equal(slots_delay(&f.model.model.slots, DELAY_NS, NULL), GP_OK);
 }
 
@@ -32,6 +33,13 @@ static void assert_due(int64_t ms)
                      ms < 0 ? 0 : CALLERS_NS + ms * CLOCK_MS);
 }
 
+/* This one stands for all that ran with it. */
+static void assert_reason(size_t i, enum run_reason reason)
+{
+    assert_true(f.all[i].fake.inference.leads_run);
+    assert_int_equal(f.all[i].fake.inference.run_reason, reason);
+}
+
 static void one_alone_waits_so_long(void **state)
 {
     (void)state;
@@ -46,6 +54,7 @@ static void one_alone_waits_so_long(void **state)
     CALLERS_ASSERT_RUNS(&f, 1);
     callers_assert_answered(&f, 0);
     assert_int_equal(f.all[0].fake.inference.waited_ns, DELAY_NS);
+    assert_reason(0, RUN_HAD_WAITED);
     assert_due(-1);
     callers_end(&f);
 }
@@ -77,11 +86,29 @@ static void those_that_are_enough_do_not_wait(void **state)
     callers_send(&f, 2, 2);
     callers_serve(&f);
     CALLERS_ASSERT_RUNS(&f, 4);
+    assert_reason(0, RUN_WAS_FULL);
     callers_send(&f, 3, 4); /* enough by itself */
     callers_serve(&f);
+    assert_reason(3, RUN_WAS_FULL);
     callers_send(&f, 3, 5);
     callers_serve(&f);
     CALLERS_ASSERT_RUNS(&f, 4, 4, 4, 1);
+    callers_end(&f);
+}
+
+/* Another that does not fit fills it too. */
+static void the_next_may_be_too_many(void **state)
+{
+    (void)state;
+    begin(4);
+    callers_send(&f, 0, 3);
+    callers_send(&f, 1, 2);
+    callers_serve(&f);
+    CALLERS_ASSERT_RUNS(&f, 3);
+    assert_reason(0, RUN_WAS_FULL);
+    ring_at(10);
+    CALLERS_ASSERT_RUNS(&f, 3, 2);
+    assert_reason(1, RUN_HAD_WAITED);
     callers_end(&f);
 }
 
@@ -119,6 +146,7 @@ static void a_deadline_is_not_waited_for(void **state)
     ring_at(3);
     CALLERS_ASSERT_RUNS(&f, 1);
     callers_assert_answered(&f, 1);
+    assert_reason(1, RUN_HAD_TO);
     assert_due(10);
     ring_at(10);
     callers_assert_answered(&f, 0);
@@ -156,7 +184,8 @@ static void a_free_slot_does_not_end_the_wait(void **state)
     (void)callers_prepare(&f, 1, 1);
     (void)callers_prepare(&f, 0, 4);
     callers_serve_before(&f, 1);
-    CALLERS_ASSERT_RUNS(&f, 4, 1); /* it has waited long enough */
+    CALLERS_ASSERT_RUNS(&f, 4, 1);  /* it has waited long enough */
+    assert_reason(1, RUN_HAD_SLOT); /* and then for that */
     assert_due(-1);
     callers_end(&f);
 }
@@ -193,6 +222,7 @@ int main(void)
         cmocka_unit_test(one_alone_waits_so_long),
         cmocka_unit_test(those_that_come_meanwhile_go_with_it),
         cmocka_unit_test(those_that_are_enough_do_not_wait),
+        cmocka_unit_test(the_next_may_be_too_many),
         cmocka_unit_test(those_behind_others_do_not_wait_either),
         cmocka_unit_test(a_deadline_is_not_waited_for),
         cmocka_unit_test(one_without_rows_does_not_wait),

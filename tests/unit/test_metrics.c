@@ -42,10 +42,10 @@ static void test_buckets(void **state)
         assert_int_equal(metrics_bounds_ns[i], us[i] * 1000);
     metrics_inference_run(counts, 0, 0, 3);
     metrics_run(counts, 0, metrics_bounds_ns[0]);
-    metrics_batch(counts, 0, 1, 3);
+    metrics_batch(counts, 0, 1, RUN_HAD_WAITED);
     metrics_inference_run(counts, 0, metrics_bounds_ns[3], 4);
     metrics_run(counts, 0, metrics_bounds_ns[0] + 1);
-    metrics_batch(counts, 0, 3, 3);
+    metrics_batch(counts, 0, 3, RUN_WAS_FULL);
     metrics_inference_run(counts, 0, most + 1, 0);
     const struct counters *c = &counts->counters;
     assert_int_equal(counters_sum(c, METRICS_ROWS), 7);
@@ -60,7 +60,9 @@ static void test_buckets(void **state)
     assert_int_equal(counters_sum(c, METRICS_BATCH_ROWS + 2), 1); /* above 2, up to 4 */
     assert_int_equal(counters_sum(c, METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS),
                      1 + 3);
-    assert_int_equal(counters_sum(c, METRICS_FULL_BATCHES), 1);
+    for (unsigned i = 0; i < RUN_N_REASONS; i++)
+        assert_int_equal(counters_sum(c, METRICS_BATCHES + i),
+                         i == RUN_HAD_WAITED || i == RUN_WAS_FULL);
     counts_drop(counts);
     counts_drop_list(list);
 }

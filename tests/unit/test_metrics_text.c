@@ -66,9 +66,9 @@ static void count_requests(struct gp_server *server)
     metrics_run(counts, 0, 40 * CLOCK_MS);
     metrics_inference_run(counts, 0, 1, 8);
     metrics_run(counts, 0, 9 * CLOCK_S);
-    metrics_batch(counts, 0, 3, 8);
-    metrics_batch(counts, 0, 8, 8);
-    metrics_batch(counts, 0, 2000, 8);
+    metrics_batch(counts, 0, 3, RUN_HAD_TO);
+    metrics_batch(counts, 0, 8, RUN_WAS_FULL);
+    metrics_batch(counts, 0, 2000, RUN_WAS_FULL);
     const unsigned indexes[] = {METRICS_BEGUN, METRICS_ENDED, METRICS_RECEIVED_BYTES,
                                 METRICS_SENT_BYTES};
     for (unsigned i = 0; i < 4; i++)
@@ -238,9 +238,11 @@ static void want_times(struct text *text)
 static void want_batches(struct text *text)
 {
     static const char numbers[] = "001222222223";
-    static const struct family full[] = {
-        {"graphpipe_full_batches_total", "counter",
-         "Runs that had as many rows as --max-batch allows.", "{" ONE "} 2\n"}};
+    static const struct family reasons[] = {
+        {"graphpipe_batches_total", "counter",
+         "Runs, by why they began with the rows that they had.",
+         "{" ONE ",reason=\"slot\"} 0\n{" ONE ",reason=\"full\"} 2\n{" ONE
+         ",reason=\"delay\"} 0\n{" ONE ",reason=\"deadline\"} 1\n"}};
     text_puts(text, "# HELP graphpipe_batch_rows Rows of a run, of all requests that ran "
                     "together (--max-batch).\n# TYPE graphpipe_batch_rows histogram\n");
     for (int i = 0; i < 11; i++)
@@ -249,7 +251,7 @@ static void want_batches(struct text *text)
     text_puts(text, "graphpipe_batch_rows_bucket{" ONE ",le=\"+Inf\"} 3\n"
                     "graphpipe_batch_rows_count{" ONE "} 3\n"
                     "graphpipe_batch_rows_sum{" ONE "} 2011\n");
-    WANT_FAMILIES(text, full);
+    WANT_FAMILIES(text, reasons);
 }
 
 static const struct family wanted_of_process[] = {

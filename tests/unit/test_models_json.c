@@ -35,6 +35,7 @@ static void a_lone_model(void **state)
     (void)state;
     struct scene *f = scene_begin(&(struct gp_server_options){.model_name = "one"});
     f->server->models.open->load_ns = 1999 * CLOCK_MS + 999999;
+    f->server->models.open->batch_rules.max_rows = 8;
     assert_json(f->server,
                 "{\n"
                 "  \"server\": \"graphpipe " GP_VERSION "\",\n"
@@ -42,7 +43,8 @@ static void a_lone_model(void **state)
                 "  \"models\": [\n"
                 "    {\"name\": \"one\", \"state\": \"ready\", \"version\": 1,\n"
                 "      \"versions\": [{\"version\": 1, \"state\": \"ready\", "
-                "\"load_ms\": 1999}]" ITS_SHAPES "}\n"
+                "\"load_ms\": 1999}],\n"
+                "      \"max_batch\": 8" ITS_SHAPES "}\n"
                 "  ]\n"
                 "}\n");
     scene_end(f);
