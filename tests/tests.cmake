@@ -189,7 +189,7 @@ endif()
 foreach(name ${names})
     set(parts tests/fuzz/fuzz_${name}.c $<TARGET_OBJECTS:gp_fuzz>
         $<FILTER:${gp_core},EXCLUDE,/\(arena|buffers|link\)\\.c\\.o$>
-        $<FILTER:${gp_cli},INCLUDE,/\(npy[a-z_]*|half|literal|tensor_text\)\\.c\\.o$>)
+        $<FILTER:${gp_cli},INCLUDE,/\(npy[a-z_]*|literal|tensor_text\)\\.c\\.o$>)
     gp_test_program(replay_${name} tests/fuzz/replay.c ${parts})
     add_test(NAME fuzz_replay_${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/tests
         COMMAND replay_${name} fuzz/corpus/${name} golden/reject golden/vectors)

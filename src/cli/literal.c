@@ -2,7 +2,7 @@
  * first so that a dimension of -1 can be resolved and memory allocated once. */
 #include "cli/literal.h"
 
-#include "cli/half.h"
+#include "base/half.h"
 
 #include <assert.h>
 #include <errno.h>

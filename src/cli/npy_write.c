@@ -1,6 +1,6 @@
 /* Writing .npy, version 1, as numpy.save does: the header is padded so that the elements
  * begin at a multiple of 64 bytes. */
-#include "cli/half.h"
+#include "base/half.h"
 #include "cli/npy.h"
 
 #include "base/checked.h"

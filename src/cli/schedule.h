@@ -3,7 +3,7 @@
 #ifndef GP_CLI_SCHEDULE_H
 #define GP_CLI_SCHEDULE_H
 
-#include "cli/random.h"
+#include "base/random.h"
 
 #include <stdbool.h>
 

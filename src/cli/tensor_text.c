@@ -3,7 +3,7 @@
  * them all. */
 #include "cli/tensor_text.h"
 
-#include "cli/half.h"
+#include "base/half.h"
 
 #include <graphpipe/message.h>
 

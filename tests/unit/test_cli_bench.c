@@ -1,6 +1,5 @@
 /* What bench measures with: the histogram, the schedule and random numbers. */
 #include "cli/histogram.c"
-#include "cli/random.c"
 #include "cli/schedule.c"
 
 #include "base/clock.h"

@@ -1,5 +1,4 @@
 /* Tensors written on a command line, and tensors as text for people and as JSON. */
-#include "cli/half.c"
 #include "cli/literal.c"
 #undef AT
 #include "cli/tensor_text.c"

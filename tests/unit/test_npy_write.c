@@ -1,10 +1,10 @@
 /* .npy files that are written read back the same, and the 16-bit floats, which one of
  * them needs, are exact. */
-#include "cli/half.c"
 #include "cli/npy.c"
 #include "cli/npy_head.c"
 #include "cli/npy_write.c"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 

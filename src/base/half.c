@@ -1,7 +1,7 @@
 /* Both formats have a sign, an exponent and a fraction, as in IEEE 754, so one pair of
  * functions does for both: the number of fraction bits and the exponents of the smallest
  * and the largest normal number describe a format completely. */
-#include "cli/half.h"
+#include "base/half.h"
 
 #include <math.h>
 

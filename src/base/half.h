@@ -1,6 +1,6 @@
-/* cli/half.h - the two 16-bit floats, which C11 has no type for, to and from double. */
-#ifndef GP_CLI_HALF_H
-#define GP_CLI_HALF_H
+/* base/half.h - the two 16-bit floats, which C11 has no type for, to and from double. */
+#ifndef GP_BASE_HALF_H
+#define GP_BASE_HALF_H
 
 #include <stdint.h>
 

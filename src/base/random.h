@@ -1,6 +1,6 @@
-/* cli/random.h - numbers that look random and repeat with the same seed. */
-#ifndef GP_CLI_RANDOM_H
-#define GP_CLI_RANDOM_H
+/* base/random.h - numbers that look random and repeat with the same seed. */
+#ifndef GP_BASE_RANDOM_H
+#define GP_BASE_RANDOM_H
 
 #include <stdint.h>
 

@@ -2,7 +2,7 @@
  * logarithm and so no libm: uniform numbers are drawn while they fall, and runs of odd
  * length are just likely enough that the first number of such a run, plus the number of
  * even runs before it, is exponential. */
-#include "cli/random.h"
+#include "base/random.h"
 
 #include <stdbool.h>
 
