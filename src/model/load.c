@@ -4,21 +4,22 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "model/contents.h"
+#include "model/trial.h"
 #include "model/warm_up.h"
 
 #include <inttypes.h>
 #include <sys/stat.h>
 
-struct model *load_warm_up(struct model *model, const struct gp_model_options *options,
-                           struct gp_error *err)
+struct model *load_try(struct model *model, const struct gp_model_options *options,
+                       struct gp_error *err)
 {
-    if (!model || warm_up_model(model, options->warm_up, WARM_UP_LIMIT_NS, err) == GP_OK)
+    if (!model || warm_up_model(model, options->warm_up, TRIAL_LIMIT_NS, err) == GP_OK)
         return model;
     model_close(model);
     return NULL;
 }
 
-/* Opens the version's model, and warms it up. */
+/* Opens the version's model, and tries it. */
 static struct model *open_version(const struct model_host *host,
                                   const struct model_entry *entry,
                                   const struct model_version *version, const char *path,
@@ -26,7 +27,7 @@ static struct model *open_version(const struct model_host *host,
 {
     struct gp_model_options options = *entry->options;
     options.path = path;
-    return load_warm_up(model_open(host, &options, version->number, err), &options, err);
+    return load_try(model_open(host, &options, version->number, err), &options, err);
 }
 
 static void say_ready(const struct model_host *host, const struct model_entry *entry,

@@ -6,8 +6,8 @@
 
 /* Runs the warm-up of a model that was just opened, or NULL, which is returned again. If it fails the
  * model is closed, and the result is NULL and *err. */
-struct model *load_warm_up(struct model *model, const struct gp_model_options *options,
-                           struct gp_error *err);
+struct model *load_try(struct model *model, const struct gp_model_options *options,
+                       struct gp_error *err);
 
 /* Opens the version's model at the path; it replaces the one being served, if any. On failure
  * only the version's state changes, and the log says why. */

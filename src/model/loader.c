@@ -114,7 +114,7 @@ enum gp_status loader_open(struct loader *loader, const struct gp_model_options 
                            struct gp_error *err)
 {
     struct model *model =
-        load_warm_up(model_open(&loader->host, options, 1, err), options, err);
+        load_try(model_open(&loader->host, options, 1, err), options, err);
     return model ? add_model(loader, options, model, err) : err->status;
 }
 
@@ -123,7 +123,7 @@ enum gp_status loader_open_function(struct loader *loader, gp_infer_fn *function
                                     const struct gp_metadata *metadata,
                                     struct gp_error *err)
 {
-    struct model *model = load_warm_up(
+    struct model *model = load_try(
         model_open_function(&loader->host, function, self, options, metadata, err),
         options, err);
     return model ? add_model(loader, options, model, err) : err->status;

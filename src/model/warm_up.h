@@ -9,9 +9,6 @@
 
 #include "model/model.h"
 
-/* The deadline of one request: a first run may compile the model. */
-#define WARM_UP_LIMIT_NS (300 * CLOCK_S)
-
 /* Runs `what`, the warm_up of gp_model_options, and sets the model's warm_up_ns. Stops a run that takes
  * longer than limit_ns, and all of them once host->is_ending. Nobody else may use the model yet. */
 enum gp_status warm_up_model(struct model *model, const char *what, int64_t limit_ns,

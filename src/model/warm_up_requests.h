@@ -32,4 +32,14 @@ enum gp_status warm_up_requests_read(const struct warm_up_requests *requests,
                                      struct engine_run *run, struct gp_request *request,
                                      struct gp_error *err);
 
+/* The same for a recorded request, with all of it in the arena, and decoded. */
+enum gp_status warm_up_requests_decode(const struct warm_up_requests *requests,
+                                       size_t index, struct gp_arena *arena,
+                                       struct gp_request *request, struct gp_error *err);
+
+/* Reads a message that was just made as if it had been received, likewise. */
+enum gp_status warm_up_requests_view(const struct gp_encoding *message,
+                                     struct gp_arena *arena, struct engine_run *run,
+                                     struct gp_request *request, struct gp_error *err);
+
 #endif

@@ -26,8 +26,9 @@ static struct {
     bool hangs;        /* until it is cancelled */
     atomic_bool is_cancelled;
     atomic_bool ends_host; /* once it runs */
-    size_t
-        n_entries; /* of /proc/self/task: slot 1 fails once there are no more; 0: it does not */
+    /* Of /proc/self/task: slot 1 fails once there are no more, and slot 0 not before slot 1 runs.
+     * 0: neither does. */
+    size_t n_entries;
 } engine;
 
 static struct pool *pool;
@@ -90,6 +91,8 @@ static enum gp_status take_run(void *handle, uint32_t slot, const struct gp_call
             (void)usleep(1000);
         return gp_error_set(e, GP_ENGINE, "nor this one");
     }
+    while (engine.n_entries && !atomic_load(&engine.n_runs[1]))
+        (void)usleep(1000);
     if (n == engine.fails_at)
         return gp_error_set(e, GP_ENGINE, "not this one");
     return gp_outputs_alloc(outputs, 0, GP_FLOAT32, shape, 1, e) ? GP_OK : e->status;
