@@ -128,6 +128,8 @@ struct gp_server_options {
     uint32_t max_delay_us;
 };
 
+#define GP_MAX_BATCH_AUTO UINT32_MAX
+
 /* A name for a version of a model: clients may ask for /NAME/versions/ALIAS. */
 struct gp_model_alias {
     const char *name; /* spelt like a model's name, but not a number */
@@ -179,7 +181,9 @@ struct gp_model_options {
     /* Requests that differ only in their rows may run together, up to so many rows at a time, and
      * one with more is run in parts: for a model that gives one row of each output for each row of
      * its inputs, whatever the others are. One that is made for a fixed number of rows then takes
-     * any (max_batch is that number). Default: each request runs alone, as it is. */
+     * any (max_batch is that number). GP_MAX_BATCH_AUTO: rows are run alone and together when the
+     * model is loaded, and if their answers are the same it is done, up to what the model takes or
+     * 32. Default: each request runs alone, as it is. */
     uint32_t max_batch;
     /* A run is padded to the next of these sizes, which ascend up to max_batch, or to max_batch;
      * default: no padding. */

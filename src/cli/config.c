@@ -59,7 +59,8 @@ static bool has_type(const struct option *option, yyjson_val *value)
     if (is_list(option))
         return yyjson_is_str(value) || (yyjson_is_arr(value) && yyjson_arr_size(value));
     if (option->kind == OPTION_COUNT)
-        return yyjson_is_uint(value);
+        return yyjson_is_uint(value) ||
+               (option->word && yyjson_equals_str(value, option->word));
     return yyjson_is_str(value) || (option->kind == OPTION_SIZE && yyjson_is_uint(value));
 }
 

@@ -53,7 +53,12 @@ static void add_type(struct text *text, const struct option *option)
                                          : ", \"$ref\": \"#/definitions/list\"");
         break;
     case OPTION_COUNT:
-        text_puts(text, ", \"type\": \"integer\"");
+        if (option->word)
+            text_printf(text,
+                        ", \"type\": [\"integer\", \"string\"], \"pattern\": \"^%s$\"",
+                        option->word);
+        else
+            text_puts(text, ", \"type\": \"integer\"");
         add_bounds(text, option);
         break;
     case OPTION_SIZE:

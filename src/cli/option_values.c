@@ -146,6 +146,8 @@ static void write_number(struct text *text, const struct option *option, uint64_
         write_duration(text, duration_units, number);
     else if (option->kind == OPTION_SHORT_DURATION)
         write_duration(text, short_units, number);
+    else if (option->word && number == UINT32_MAX)
+        text_puts(text, option->word);
     else
         text_printf(text, "%llu", (unsigned long long)number);
 }
@@ -182,6 +184,8 @@ void option_wanted(struct text *text, const struct option *option)
         text_puts(text, ", at least ");
         write_number(text, option, option->min);
     }
+    if (option->word)
+        text_printf(text, ", or %s", option->word);
 }
 
 static enum gp_status refuse(const struct option *option, const char *label,
@@ -249,9 +253,10 @@ enum gp_status option_read(const struct option *option, const char *label,
         return option_list_add(to, arena, value)
                    ? GP_OK
                    : gp_error_set(err, GP_NO_MEMORY, "out of memory");
-    uint64_t number;
-    if (!read_any(option, value, &number) || number < option->min ||
-        number > highest(option))
+    const bool is_word = option->word && strcmp(value, option->word) == 0;
+    uint64_t number = UINT32_MAX;
+    if (!is_word && (!read_any(option, value, &number) || number < option->min ||
+                     number > highest(option)))
         return refuse(option, label, value, err);
     if (option->kind == OPTION_FLAG)
         *(bool *)to = number != 0;

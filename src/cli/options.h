@@ -45,6 +45,7 @@ struct option {
     const char *help;     /* one line, or several with '\n' between */
     const char *fallback; /* the default, as it would be written; NULL: zero */
     const char *group;    /* a heading that begins here in --help; NULL: goes on */
+    const char *word;     /* that may stand for a count, which is UINT32_MAX then */
     const char *into;     /* the list that options_join adds it to, as "name=value" */
     uint64_t min, max;    /* of numbers; max 0: what the field holds */
     size_t offset;        /* of the field in the subcommand's struct */

@@ -121,13 +121,14 @@ const struct option serve_options[] = {
     {.name = "max-batch",
      .is_of_model = true,
      .env = "GP_MAX_BATCH",
-     .argument = "ROWS",
+     .argument = "ROWS|auto",
      .kind = OPTION_COUNT,
+     .word = "auto",
      AT(max_batch),
      .max = 65536,
      .help = "run requests that wait together, up to so many rows, and those\n"
              "with more in parts; for models whose rows do not depend on\n"
-             "each other (default: every request alone)"},
+             "each other: auto finds out (default: every request alone)"},
     {.name = "max-delay",
      .is_of_model = true,
      .env = "GP_MAX_DELAY",

@@ -22,7 +22,11 @@ struct batch_rules {
     bool writes_outputs; /* the model's GP_WRITES_OUTPUTS */
     bool is_isolated;    /* the engine may read its inputs after a run has been left */
     uint64_t max_rows;
-    bool is_fixed; /* the model runs max_rows, and no other number */
+    bool is_fixed;        /* the model runs max_rows, and no other number */
+    bool is_auto;         /* it has to turn out whether there are batches */
+    const char *why_none; /* it turned out that there are none, before any run; or NULL */
+    /* What the model says of itself, if that was changed since it is fixed. */
+    const struct gp_io *fixed_inputs, *fixed_outputs;
     /* Ascending, below max_rows: a run has as many rows as one of them, or max_rows. None: as many
      * as there are. */
     const uint32_t *sizes;

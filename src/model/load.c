@@ -13,8 +13,12 @@
 struct model *load_try(struct model *model, const struct gp_model_options *options,
                        struct gp_error *err)
 {
-    if (!model || warm_up_model(model, options->warm_up, TRIAL_LIMIT_NS, err) == GP_OK)
+    if (!model)
+        return NULL;
+    if (warm_up_model(model, options->warm_up, TRIAL_LIMIT_NS, err) == GP_OK) {
+        model_check_rows(model, options->warm_up);
         return model;
+    }
     model_close(model);
     return NULL;
 }

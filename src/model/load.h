@@ -4,8 +4,8 @@
 
 #include "model/models.h"
 
-/* Runs the warm-up of a model that was just opened, or NULL, which is returned again. If it fails the
- * model is closed, and the result is NULL and *err. */
+/* Runs the warm-up of a model that was just opened, or NULL, which is returned again, and checks its rows
+ * if it should have batches. If the warm-up fails the model is closed, and the result is NULL and *err. */
 struct model *load_try(struct model *model, const struct gp_model_options *options,
                        struct gp_error *err);
 

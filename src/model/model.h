@@ -93,6 +93,10 @@ enum gp_status model_make_batches(struct model *model,
                                   struct gp_error *err);
 void model_drop_batches(struct model *model);
 
+/* Once it could be served, but before it is: with --max-batch finds out whether rows depend on each
+ * other (row_check.h), and logs what came of it. `warm_up` is that of the options. */
+void model_check_rows(struct model *model, const char *warm_up);
+
 /* Matches the request's inputs and outputs with the model's and fills in the run's call. Copies
  * nothing: the inputs remain views (wire.h). On failure the inference's error says what was
  * wanted and what came. */

@@ -3,14 +3,20 @@
 #include "model/model.h"
 
 #include "base/clock.h"
+#include "model/row_check.h"
 #include "wire/shape.h"
 
 #include <string.h>
+
+/* --max-batch auto, for a model that says nothing of how many it takes. */
+enum { AUTO_ROWS = 32 };
 
 static enum gp_status check_sizes(const struct gp_model_options *options,
                                   struct gp_error *err)
 {
     uint32_t before = 0;
+    if (options->n_batch_sizes && options->max_batch == GP_MAX_BATCH_AUTO)
+        return gp_error_set(err, GP_INVALID, "--batch-sizes needs a --max-batch in rows");
     if (options->n_batch_sizes && !options->max_batch)
         return gp_error_set(err, GP_INVALID, "--batch-sizes needs --max-batch");
     if (options->max_delay_us && options->max_batch < 2)
@@ -105,6 +111,8 @@ static enum gp_status take_fixed(struct model *model, int64_t fixed, struct gp_e
             "neither more nor fewer",
             (unsigned long long)rules->max_rows, (long long)fixed);
     uint32_t *size = gp_arena_alloc(model->arena, sizeof *size);
+    rules->fixed_inputs = d->inputs;
+    rules->fixed_outputs = d->outputs;
     d->inputs = free_rows(model->arena, d->inputs, d->n_inputs, fixed);
     d->outputs = free_rows(model->arena, d->outputs, d->n_outputs, fixed);
     if (!size || !d->inputs || !d->outputs)
@@ -114,6 +122,28 @@ static enum gp_status take_fixed(struct model *model, int64_t fixed, struct gp_e
     rules->n_sizes = 1;
     rules->is_fixed = true;
     return GP_OK;
+}
+
+/* --max-batch auto, before anything was run. */
+static enum gp_status set_auto_rows(struct model *model, struct gp_error *err)
+{
+    const struct gp_description *d = &model->description;
+    struct batch_rules *rules = &model->batch_rules;
+    const bool has_most = d->max_batch > 0 && d->max_batch < AUTO_ROWS;
+    int64_t fixed;
+    struct gp_error why;
+    rules->is_auto = true;
+    if (find_rows(model, &fixed, &why) != GP_OK) {
+        char *words = gp_arena_alloc(model->arena, sizeof why.message);
+        if (!words)
+            return gp_error_set(err, GP_NO_MEMORY, "no memory for a message");
+        rules->why_none = memcpy(words, why.message, sizeof why.message);
+        return GP_OK;
+    }
+    rules->max_rows = fixed > 0  ? (uint64_t)fixed
+                      : has_most ? (uint64_t)d->max_batch
+                                 : AUTO_ROWS;
+    return fixed >= 0 ? take_fixed(model, fixed, err) : GP_OK;
 }
 
 enum gp_status model_set_rows(struct model *model, const struct gp_model_options *options,
@@ -127,6 +157,8 @@ enum gp_status model_set_rows(struct model *model, const struct gp_model_options
         return err->status;
     if (!options->max_batch)
         return GP_OK;
+    if (options->max_batch == GP_MAX_BATCH_AUTO)
+        return set_auto_rows(model, err);
     if (d->max_batch > 0 && options->max_batch > d->max_batch)
         return gp_error_set(err, GP_INVALID,
                             "--max-batch is %u, but the model takes at most %lld rows",
@@ -166,6 +198,68 @@ enum gp_status model_make_batches(struct model *model,
             return gp_error_set(err, GP_NO_MEMORY, "no memory for the batch of a slot");
     }
     return slots_delay(&model->slots, options->max_delay_us * (CLOCK_MS / 1000), err);
+}
+
+/* Each request runs as it is. */
+static void stop_batches(struct model *model)
+{
+    struct gp_description *d = &model->description;
+    struct batch_rules *rules = &model->batch_rules;
+    if (rules->is_fixed) {
+        model->metadata.inputs = d->inputs = rules->fixed_inputs;
+        model->metadata.outputs = d->outputs = rules->fixed_outputs;
+    }
+    rules->max_rows = 0;
+    rules->n_sizes = 0;
+    rules->is_fixed = false;
+    model->slots.queue.max_delay_ns = 0;
+    slots_stop_joining(&model->slots);
+}
+
+/* With --max-batch auto. */
+static void settle_batches(struct model *model, const struct row_check *check)
+{
+    struct log *log = model->host->log;
+    const char *name = model->metadata.name;
+    if (check->verdict == ROWS_INDEPENDENT) {
+        log_line(log, GP_LOG_INFO,
+                 "%s: --max-batch auto: %u rows in %u runs do not depend on each other "
+                 "(largest difference %.2g), so up to %llu run together",
+                 name, check->n_rows, check->n_runs, check->difference,
+                 (unsigned long long)model->batch_rules.max_rows);
+        return;
+    }
+    stop_batches(model);
+    if (check->verdict == ROWS_DEPENDENT)
+        log_line(log, GP_LOG_INFO, "%s: --max-batch auto: requests run one at a time: %s",
+                 name, check->why);
+    else
+        log_line(log, GP_LOG_WARNING,
+                 "%s: --max-batch auto: requests run one at a time, since it is unknown "
+                 "whether rows depend on each other: %s; `graphpipe check-rows` takes "
+                 "recorded requests, and so does --warm-up",
+                 name, check->why);
+}
+
+void model_check_rows(struct model *model, const char *warm_up)
+{
+    const struct batch_rules *rules = &model->batch_rules;
+    struct row_check check = {.verdict = ROWS_DEPENDENT};
+    struct gp_error err;
+    const bool is_recorded = warm_up && warm_up[strspn(warm_up, "0123456789")];
+    if (rules->why_none)
+        (void)snprintf(check.why, sizeof check.why, "%s", rules->why_none);
+    else if (rules->max_rows < 2)
+        return;
+    else if (row_check_model(model, is_recorded ? warm_up : NULL, &check, &err) != GP_OK)
+        (void)snprintf(check.why, sizeof check.why, "%s", err.message);
+    if (rules->is_auto)
+        settle_batches(model, &check);
+    else if (check.verdict == ROWS_DEPENDENT)
+        log_line(model->host->log, GP_LOG_WARNING,
+                 "%s: --max-batch is for models whose rows do not depend on each other, "
+                 "but here they do: %s",
+                 model->metadata.name, check.why);
 }
 
 void model_drop_batches(struct model *model)

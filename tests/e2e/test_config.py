@@ -225,7 +225,8 @@ def kind(row):
     if "enum" in row:
         return " or ".join(f"`{word}`" for word in row["enum"])
     if "pattern" in row:
-        return "duration" if "ms" in row["pattern"] else "size"
+        word = re.fullmatch(r"\^(\w+)\$", row["pattern"])
+        return f"number or `{word[1]}`" if word else "duration" if "ms" in row["pattern"] else "size"
     return {"boolean": "`true` or `false`", "integer": "number", "string": "string"}[row["type"]]
 
 
