@@ -15,6 +15,9 @@ struct engine_flags {
 };
 
 /* Rows without braces and offset: {ENGINE_DIR_ROW, OPTION_AT(type, field)}. */
+#define ENGINE_ROW                                                                       \
+    .name = "engine", .letter = 'e', .env = "GP_ENGINE", .argument = "NAME",             \
+    .kind = OPTION_TEXT, .help = "what opens it (default: the file decides)"
 #define ENGINE_DIR_ROW                                                                   \
     .name = "engine-dir", .env = "GP_ENGINE_DIR", .argument = "DIR",                     \
     .kind = OPTION_TEXT, .help = "where to look for engines first"

@@ -16,7 +16,7 @@
 
 static const struct command *const commands[] = {
     &serve_command,  &infer_command,   &bench_command,        &inspect_command,
-    &decode_command, &engines_command, &check_config_command,
+    &decode_command, &engines_command, &check_config_command, &check_rows_command,
 };
 
 /* Programs of 2018, under their own names. */

@@ -11,7 +11,8 @@ import pytest
 from calls import call, fails, serving, succeeds
 from harness import PROGRAM, SOURCE, Server, begun, eventually, plugin
 
-COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines", "check-config"]
+COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines", "check-config",
+            "check-rows"]
 
 
 @pytest.fixture(scope="module")
