@@ -2,23 +2,12 @@
  * --max-batch auto would, and its rows are run alone and together. */
 #include "cli/cli.h"
 
-#include "base/place.h"
-#include "cli/engine_flags.h"
+#include "cli/model_host.h"
 #include "model/row_check.h"
-#include "net/poller.h"
-#include "server/defaults.h"
-
-#include <unistd.h>
 
 struct rows_values {
-    const char *engine;
-    const char *engine_dir;
-    struct option_list engine_options;
-    struct engine_flags engine_flags;
-    struct option_list inputs;
-    struct option_list outputs;
+    struct model_flags model;
     const char *requests;
-    bool is_isolated;
 };
 
 #define AT(field) OPTION_AT(rows_values, field)
@@ -29,35 +18,9 @@ static const struct option rows_options[] = {
      AT(requests),
      .help = "a recorded request, or a folder of them, whose rows are run\n"
              "(default: rows are generated)"},
-    {ENGINE_ROW, AT(engine)},
-    {ENGINE_DIR_ROW, AT(engine_dir)},
-    {ENGINE_OPTION_ROW, AT(engine_options)},
-    {.name = "inputs",
-     .argument = "NAME,...",
-     .kind = OPTION_NAMES,
-     AT(inputs),
-     .help = "the inputs that requests are for, as with serve"},
-    {.name = "outputs",
-     .argument = "NAME,...",
-     .kind = OPTION_NAMES,
-     AT(outputs),
-     .help = "the outputs that are compared (default: the model's)"},
-    {.name = "isolate",
-     .kind = OPTION_FLAG,
-     AT(is_isolated),
-     .help = "run the engine in a process of its own"},
-    ENGINE_FLAGS(rows_values, engine_flags),
+    MODEL_FLAGS(rows_values, model),
 };
 #undef AT
-
-/* What a model needs around it; nothing of it listens. */
-struct rows_host {
-    struct model_host host;
-    struct log log;
-    struct poller poller;
-    struct place place;
-    atomic_bool is_ending;
-};
 
 static int print_check(const char *path, const struct model *model,
                        const struct row_check *check)
@@ -90,22 +53,11 @@ static int print_check(const char *path, const struct model *model,
 static int check_model(const struct rows_values *values, const struct model_host *host,
                        const char *path)
 {
-    const struct gp_model_options options = {
-        .size_bytes = sizeof options,
-        .path = path,
-        .engine = values->engine,
-        .engine_options = values->engine_options.items,
-        .n_engine_options = values->engine_options.n,
-        .n_slots = 1,
-        .inputs = values->inputs.items,
-        .outputs = values->outputs.items,
-        .n_inputs = values->inputs.n,
-        .n_outputs = values->outputs.n,
-        .isolate = values->is_isolated,
-        .max_batch = GP_MAX_BATCH_AUTO,
-    };
+    struct gp_model_options options = model_flags_options(&values->model, path);
     struct row_check check = {.verdict = ROWS_DEPENDENT};
     struct gp_error err;
+    options.n_slots = 1;
+    options.max_batch = GP_MAX_BATCH_AUTO;
     struct model *model = model_open(host, &options, 1, &err);
     if (!model)
         return cli_fail("%s", err.message);
@@ -120,42 +72,18 @@ static int check_model(const struct rows_values *values, const struct model_host
     return result;
 }
 
-static int with_host(const struct rows_values *values, const char *path)
-{
-    static struct rows_host h;
-    struct gp_error err;
-    char words[PLACE_WORDS_BYTES];
-    int result = CLI_FAILED;
-    place_find(&h.place);
-    h.host = (struct model_host){
-        .pool = pool_create(place_pool_bytes(&h.place, words)),
-        .log = &h.log,
-        .poller = &h.poller,
-        .engine_dir = values->engine_dir,
-        .n_cores = h.place.n_cores,
-        .max_waiting = 1,
-        .hang_timeout_ms = DEFAULT_HANG_TIMEOUT_S * 1000,
-        .is_ending = &h.is_ending,
-    };
-    if (!h.host.pool)
-        return cli_fail("out of memory");
-    if (log_begin(&h.log, STDERR_FILENO, GP_LOG_WARNING, GP_LOG_TEXT, &err) != GP_OK ||
-        poller_init(&h.poller, &h.log, 1, &err) != GP_OK)
-        result = cli_fail("%s", err.message);
-    else
-        result = check_model(values, &h.host, path);
-    poller_finish(&h.poller);
-    log_end(&h.log);
-    pool_destroy(h.host.pool);
-    return result;
-}
-
 static int check_rows_run(struct options *options)
 {
+    static struct cli_host host;
+    const struct rows_values *values = options->values;
     struct gp_error err;
     if (options_join(options, &err) != GP_OK)
         return cli_misuse("%s", err.message);
-    return with_host(options->values, options->words.items[0]);
+    const int result = cli_host_open(&host, values->model.engine_dir, &err) == GP_OK
+                           ? check_model(values, &host.host, options->words.items[0])
+                           : cli_fail("%s", err.message);
+    cli_host_close(&host);
+    return result;
 }
 
 const struct command check_rows_command = {
