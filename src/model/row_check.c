@@ -275,6 +275,7 @@ static bool check_generated(struct row_checking *c)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && !is_well; i++) {
         const struct model *model = c->trial->inference.model;
         gp_arena_reset(c->sample.arena);
+        c->check->open = sizes[i];
         if (sample_generate(&c->sample, model, sizes[i], MOST_ROWS, &err) != GP_OK)
             return judge_rows(c, ROWS_UNKNOWN, "%s", err.message);
         is_well = run_each_alone(c);

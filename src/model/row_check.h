@@ -23,6 +23,7 @@ struct row_check {
     enum row_verdict verdict;
     unsigned n_rows;
     unsigned n_runs;
+    int64_t open; /* the size of dimensions left open, of rows that were generated */
     /* The largest between a row alone and among others, as a part of the largest value that its output
      * has; not of those that differ by more than they may. */
     double difference;

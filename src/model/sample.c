@@ -70,9 +70,10 @@ enum gp_status sample_generate(struct sample *sample, const struct model *model,
     call->inputs = sample->inputs;
     for (uint32_t i = 0; i < call->n_inputs; i++) {
         struct gp_tensor *input = &sample->inputs[i];
-        if (!input->rank)
+        if (n_rows && !input->rank)
             return gp_error_set(err, GP_INVALID, "input %u is a scalar", i);
-        ((int64_t *)(uintptr_t)input->shape)[0] = n_rows; /* sample_shapes made it */
+        if (n_rows) /* sample_shapes made it */
+            ((int64_t *)(uintptr_t)input->shape)[0] = n_rows;
         input->name = "";
         if (fill_tensor(input, &random, sample->arena, err) != GP_OK)
             return err->status;

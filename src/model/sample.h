@@ -23,7 +23,8 @@ struct sample {
 /* Any call may fail, for want of memory or since something does not fit; nothing is to be undone but
  * to drop the arena. */
 
-/* n_rows rows, filled as wire/fill.h says. Each input has them in its first dimension. */
+/* n_rows rows, filled as wire/fill.h says. Each input has them in its first dimension. 0: one request
+ * instead, as the model describes it, which sample_call cannot divide. */
 enum gp_status sample_generate(struct sample *sample, const struct model *model,
                                int64_t open, uint32_t n_rows, struct gp_error *err);
 

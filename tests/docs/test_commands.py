@@ -17,7 +17,7 @@ from harness import PROGRAM, SMALL, encode
 from needs import lacks, need
 
 COMMAND = re.compile(r"(make|cmake|ctest|cc|curl|graphpipe[\w-]*|(?:\.ci|tools|bench)/\S+)( |$)")
-COMMANDS = "serve infer inspect decode engines check-config check-rows".split()
+COMMANDS = "serve infer inspect decode engines check-config check-rows tune".split()
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GP_")} \
     | {"PATH": f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}",
        "C_INCLUDE_PATH": str(SOURCE / "include"), "LIBRARY_PATH": str(BUILD / "lib"),
