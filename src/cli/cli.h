@@ -38,6 +38,7 @@ extern const struct command tune_command;
 extern const struct command legacy_onnx_command;
 extern const struct command legacy_tf_command;
 extern const struct command legacy_echo_command;
+extern const struct command legacy_batcher_command;
 
 /* "graphpipe: ..." on standard error; returns CLI_FAILED. */
 int cli_fail(const char *format, ...) GP_PRINTF(1, 2);

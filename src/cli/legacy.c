@@ -1,5 +1,5 @@
-/* graphpipe-onnx, graphpipe-tf and graphpipe-echo, as called in 2018: the same flags and
- * environment, mapped to those of today. Flags that no longer mean anything are accepted,
+/* graphpipe-onnx, graphpipe-tf, graphpipe-batcher and graphpipe-echo, as called in 2018: the same flags
+ * and environment, mapped to those of today. Flags that no longer mean anything are accepted,
  * so that old invocations keep working; one that would change the answer is refused, with
  * the remedy. */
 #include "cli/cli.h"
@@ -20,12 +20,28 @@ struct legacy_values {
     const char *value_inputs;
     const char *init_net;
     const char *predict_net;
+    const char *target_url;
+    const char *target_inputs;
+    const char *target_outputs;
+    uint32_t batch_size;
+    uint32_t timeout_ms;
 };
 
 #define AT(field) OPTION_AT(legacy_values, field)
-#define LISTEN                                                                           \
+#define LISTEN(where)                                                                    \
     .name = "listen", .letter = 'l', .argument = "ADDRESS", .kind = OPTION_LIST,         \
-    AT(serve.listen), .fallback = DEFAULT_LISTEN, .help = "HOST:PORT or unix:/path"
+    AT(serve.listen), .fallback = where, .help = "HOST:PORT or unix:/path"
+
+#define VERBOSE                                                                          \
+    {                                                                                    \
+        .name = "verbose", .letter = 'v', .kind = OPTION_FLAG, AT(serve.is_verbose),     \
+        .help = "log a line for each request"                                            \
+    }
+#define VERSION                                                                          \
+    {                                                                                    \
+        .name = "version", .letter = 'V', .kind = OPTION_FLAG, AT(wants_version),        \
+        .help = "print the version"                                                      \
+    }
 
 /* graphpipe-tf has those before value-inputs. */
 static const struct option program_options[] = {
@@ -36,7 +52,7 @@ static const struct option program_options[] = {
      .kind = OPTION_TEXT,
      AT(model),
      .help = "model to serve"},
-    {LISTEN, .env = "GP_LISTEN"},
+    {LISTEN(DEFAULT_LISTEN), .env = "GP_LISTEN"},
     {.name = "inputs",
      .letter = 'i',
      .env = "GP_INPUTS",
@@ -58,16 +74,8 @@ static const struct option program_options[] = {
      .max = 4096,
      .help = "runs at a time"},
     {CACHE_DIR_ROW, .letter = 'd', AT(serve.fetch.cache_dir)},
-    {.name = "verbose",
-     .letter = 'v',
-     .kind = OPTION_FLAG,
-     AT(serve.is_verbose),
-     .help = "log a line for each request"},
-    {.name = "version",
-     .letter = 'V',
-     .kind = OPTION_FLAG,
-     AT(wants_version),
-     .help = "print the version"},
+    VERBOSE,
+    VERSION,
     {.group = "Accepted without effect",
      .name = "cache",
      .letter = 'c',
@@ -107,7 +115,68 @@ static const struct option program_options[] = {
 
 enum { N_TF_OPTIONS = sizeof program_options / sizeof *program_options - 3 };
 
-static const struct option echo_options[] = {{LISTEN, .env = "GP_LISTEN"}};
+static const struct option echo_options[] = {
+    {LISTEN(DEFAULT_LISTEN), .env = "GP_LISTEN"}};
+
+static const struct option batcher_options[] = {
+    {.name = "target-url",
+     .argument = "URL",
+     .kind = OPTION_TEXT,
+     AT(target_url),
+     .help = "the server that is asked, http://HOST:PORT/MODEL"},
+    {LISTEN("127.0.0.1:10000")},
+    {.name = "batch-size",
+     .argument = "ROWS",
+     .kind = OPTION_COUNT,
+     AT(batch_size),
+     .fallback = "10",
+     .min = 1,
+     .max = 65536,
+     .help = "the most rows of a request to that server"},
+    {.name = "timeout",
+     .argument = "MS",
+     .kind = OPTION_COUNT,
+     AT(timeout_ms),
+     .fallback = "250",
+     .max = 10000,
+     .help = "milliseconds that a request waits for others"},
+    {.name = "workers",
+     .argument = "N",
+     .kind = OPTION_COUNT,
+     AT(serve.n_instances),
+     .fallback = "1",
+     .min = 1,
+     .max = 4096,
+     .help = "requests to that server at a time"},
+    {.name = "inputs",
+     .letter = 'i',
+     .argument = "NAME,...",
+     .kind = OPTION_TEXT,
+     AT(target_inputs),
+     .help = "its inputs (default: it is asked)"},
+    {.name = "outputs",
+     .letter = 'o',
+     .argument = "NAME,...",
+     .kind = OPTION_TEXT,
+     AT(target_outputs),
+     .help = "its outputs (default: it is asked)"},
+    VERBOSE,
+    VERSION,
+    {.group = "Accepted without effect",
+     .name = "cache",
+     .letter = 'c',
+     .kind = OPTION_FLAG,
+     AT(use_cache),
+     .help = "this release has no row cache"},
+    {.name = "cache-dir",
+     .letter = 'd',
+     .argument = "DIR",
+     .kind = OPTION_TEXT,
+     AT(serve.fetch.cache_dir),
+     .help = "nor a place for it"},
+};
+#undef VERSION
+#undef VERBOSE
 #undef LISTEN
 #undef AT
 
@@ -125,13 +194,17 @@ static int serve(const char *engine, struct legacy_values *values)
     return serve_until_stopped(&server, &values->serve.fetch, NULL);
 }
 
+static int print_version(void)
+{
+    (void)printf("graphpipe %s\n", gp_version());
+    return CLI_OK;
+}
+
 static int serve_model(const char *program, const char *engine,
                        struct legacy_values *values)
 {
-    if (values->wants_version) {
-        (void)printf("graphpipe %s\n", gp_version());
-        return CLI_OK;
-    }
+    if (values->wants_version)
+        return print_version();
     if (values->init_net || values->predict_net)
         return cli_fail(
             "this release does not run Caffe2 models (--init-net, --predict-net): "
@@ -155,6 +228,39 @@ static int onnx_run(struct options *options)
 static int tf_run(struct options *options)
 {
     return serve_model("graphpipe-tf", "tensorflow", options->values);
+}
+
+/* "KEY=VALUE" among the options of the engine; true if there is no value. */
+static bool pass_on(struct options *options, const char *key, const char *value)
+{
+    struct legacy_values *values = options->values;
+    if (!value)
+        return true;
+    char *item = gp_arena_alloc(options->arena, strlen(key) + strlen(value) + 2);
+    if (!item)
+        return false;
+    (void)sprintf(item, "%s=%s", key, value);
+    return option_list_add(&values->serve.engine_options, options->arena, item);
+}
+
+static int batcher_run(struct options *options)
+{
+    struct legacy_values *values = options->values;
+    if (values->wants_version)
+        return print_version();
+    if (!values->target_url)
+        return cli_misuse("which server? Set --target-url http://HOST:PORT\n"
+                          "Try: graphpipe-batcher --help");
+    if (!pass_on(options, "url", values->target_url) ||
+        !pass_on(options, "inputs", values->target_inputs) ||
+        !pass_on(options, "outputs", values->target_outputs))
+        return cli_fail("out of memory");
+    if (values->use_cache)
+        serve_warn_of_cache();
+    values->serve.max_batch = values->batch_size;
+    if (values->batch_size > 1)
+        values->serve.max_delay_us = values->timeout_ms * 1000;
+    return serve("remote", values);
 }
 
 static int echo_run(struct options *options)
@@ -201,4 +307,21 @@ const struct command legacy_echo_command = {
     .n_options = sizeof echo_options / sizeof *echo_options,
     .values_size = sizeof(struct legacy_values),
     .run = echo_run,
+};
+
+const struct command legacy_batcher_command = {
+    .name = "graphpipe-batcher",
+    .summary =
+        "graphpipe serve --engine remote, with the flags of graphpipe-batcher of 2018",
+    .usage = "[OPTIONS] --target-url URL",
+    .about =
+        "Joins requests for another server: rows that come within --timeout go there\n"
+        "together, and each caller gets its own. New set-ups use \"graphpipe serve\n"
+        "--engine remote\", or batch in that server itself.\n",
+    .examples = "  graphpipe-batcher --target-url http://127.0.0.1:9000 --batch-size 32 "
+                "--timeout 5\n",
+    .options = batcher_options,
+    .n_options = sizeof batcher_options / sizeof *batcher_options,
+    .values_size = sizeof(struct legacy_values),
+    .run = batcher_run,
 };

@@ -22,7 +22,8 @@ static const struct command *const commands[] = {
 
 /* Programs of 2018, under their own names. */
 static const struct command *const programs[] = {&legacy_onnx_command, &legacy_tf_command,
-                                                 &legacy_echo_command};
+                                                 &legacy_echo_command,
+                                                 &legacy_batcher_command};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -29,6 +29,7 @@ static const struct {
     const char *remedy;
 } known_engines[] = {
     {"echo", ""},
+    {"remote", ""},
     {"onnx", "tools/setup onnx"},
     {"openvino", "tools/setup openvino (59 MB)"},
     {"tensorflow", "tools/setup tensorflow (230 MB)"},

@@ -126,10 +126,10 @@ def options_of(installed, command):
 
 def test_man_page(installed):
     page = installed / "share/man/man1/graphpipe.1"
-    for name in "graphpipe-onnx", "graphpipe-echo":
+    for name in "graphpipe-onnx", "graphpipe-batcher", "graphpipe-echo":
         assert (installed / f"share/man/man1/{name}.1").read_text() == ".so man1/graphpipe.1\n"
     text = page.read_text().replace("\\-", "-").replace("\\&", "")
-    for command in [*COMMANDS, "graphpipe-onnx", "graphpipe-echo"]:
+    for command in [*COMMANDS, "graphpipe-onnx", "graphpipe-batcher", "graphpipe-echo"]:
         for option in options_of(installed, command):
             assert f"\\fB{option}\\fR" in text, f"{command}: {option}"
     if shutil.which("groff"):

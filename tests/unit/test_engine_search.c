@@ -240,7 +240,7 @@ static void test_each(void **state)
     write_text(in("graphpipe-engine-none.pyc"), "");
     engine_each(folder, see, &seen);
     assert_string_equal(seen.names,
-                        "echo onnx openvino tensorflow pytorch python mine script ");
+                        "echo remote onnx openvino tensorflow pytorch python mine script ");
     assert_true(seen.has_echo_path);
     assert_string_equal(seen.scripts, "python script ");
 }

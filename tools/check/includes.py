@@ -40,7 +40,8 @@ def in_module(module, quote, header):
 
 def in_plugin(folder, quote, header):
     if quote == "<":
-        return header == "graphpipe/engine.h" or not header.startswith("graphpipe/")
+        return (header in ("graphpipe/engine.h", "graphpipe/client.h")
+                or not header.startswith("graphpipe/"))
     return os.path.isfile(os.path.join(tree.ROOT, folder, header))
 
 
@@ -55,7 +56,7 @@ def rule(path):
         allowed = ", ".join(sorted(MAY_INCLUDE.get(parts[1], ()))) or "no other module"
         return in_module, parts[1], f"{parts[1]} may include {allowed}"
     if parts[0] == "engines" or path.startswith("tests/engines/"):
-        return in_plugin, os.path.dirname(path), "a plug-in sees only <graphpipe/engine.h>"
+        return in_plugin, os.path.dirname(path), "a plug-in sees only <graphpipe/engine.h> and <graphpipe/client.h>"
     return in_public, None, "only public headers, in <>"
 
 
