@@ -241,6 +241,15 @@ static void settle_batches(struct model *model, const struct row_check *check)
                  name, check->why);
 }
 
+/* Its description says too little to generate rows by. */
+static bool takes_any_rank(const struct model *model)
+{
+    for (uint32_t i = 0; i < model->n_default_inputs; i++)
+        if (model->description.inputs[model->default_inputs[i]].flags & GP_IO_ANY_RANK)
+            return true;
+    return false;
+}
+
 void model_check_rows(struct model *model, const char *warm_up)
 {
     const struct batch_rules *rules = &model->batch_rules;
@@ -249,7 +258,8 @@ void model_check_rows(struct model *model, const char *warm_up)
     const bool is_recorded = warm_up && warm_up[strspn(warm_up, "0123456789")];
     if (rules->why_none)
         (void)snprintf(check.why, sizeof check.why, "%s", rules->why_none);
-    else if (rules->max_rows < 2)
+    else if (rules->max_rows < 2 ||
+             (!rules->is_auto && !is_recorded && takes_any_rank(model)))
         return;
     else if (row_check_model(model, is_recorded ? warm_up : NULL, &check, &err) != GP_OK)
         (void)snprintf(check.why, sizeof check.why, "%s", err.message);

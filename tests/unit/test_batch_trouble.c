@@ -176,6 +176,27 @@ static void a_model_that_cannot_is_left_alone(void **state)
     }
 }
 
+/* What another server says that is busy or gone is not asked again in halves. */
+static void a_failure_that_is_nobodys_is_everybodys(void **state)
+{
+    static const enum gp_status statuses[] = {GP_UNAVAILABLE, GP_BUSY, GP_IO, GP_DEADLINE,
+                                              GP_CANCELLED};
+    (void)state;
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        callers_begin(&f, 8, NULL, 0);
+        f.script.fails_together = statuses[i];
+        for (int k = 0; k < 4; k++)
+            (void)callers_prepare(&f, k, 1);
+        callers_serve_before(&f, 3);
+        CALLERS_ASSERT_RUNS(&f, 1, 3);
+        callers_assert_answered(&f, 0);
+        for (int k = 1; k < 4; k++)
+            callers_assert_failed(&f, k, statuses[i], "not together");
+        assert_int_equal(atomic_load(&f.model.model.n_misfits), 0);
+        callers_end(&f);
+    }
+}
+
 /* Not for one that is bad, and not for some that went wrong between others. */
 static void one_that_can_is_not(void **state)
 {
@@ -227,6 +248,7 @@ int main(void)
         cmocka_unit_test(memory_that_is_short_fails_nobody),
         cmocka_unit_test(parts_need_room_for_the_whole_answer),
         cmocka_unit_test(a_model_that_cannot_is_left_alone),
+        cmocka_unit_test(a_failure_that_is_nobodys_is_everybodys),
         cmocka_unit_test(one_that_can_is_not),
         cmocka_unit_test(parts_that_do_not_fit_are_told),
     };
