@@ -8,6 +8,10 @@ from . import sandbox
 TOKEN = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.S)
 # ThreadSanitizer judges whether locks are taken, AddressSanitizer whether memory is freed
 SANITIZED = re.compile(r"\b(pthread_mutex_lock|mem_free)\(")
+# glibc's mutexes and conditions are made by zeroed memory, and hold nothing that is to be freed
+PTHREAD = re.compile(r"\bpthread_(mutex_init|condattr_init|(mutex|cond|condattr)_destroy)\(")
+# a character more or less of a text's room: whether it is enough is for AddressSanitizer
+ROOM = re.compile(r"^\s*(static )?char \w+\[")
 SIGNAL = re.compile(r"\b(pthread_)?kill\w*\(")
 ASSERTION = re.compile(r"^\s*(static_assert|_Static_assert|assert)\(")
 
@@ -26,12 +30,14 @@ def without_texts(line):
 
 def mutable_lines(path):
     """Their numbers. Left out are assertions, which are no behaviour, to their last line; what the
-    sanitizers judge; and what sends signals, where tests cannot be confined to a namespace."""
+    sanitizers judge; what glibc does nothing for; and what sends signals, where tests cannot be confined
+    to a namespace."""
     found, in_assertion = [], False
     for number, line in enumerate(without_comments(path.read_text().splitlines()), 1):
         in_assertion = in_assertion or bool(ASSERTION.match(line))
-        is_left_out = in_assertion or line.lstrip().startswith("#") or SANITIZED.search(line) or (
-            SIGNAL.search(line) and not sandbox.namespaces())
+        is_left_out = in_assertion or line.lstrip().startswith("#") or SANITIZED.search(line) or \
+            PTHREAD.search(line) or ROOM.match(line) or (
+                SIGNAL.search(line) and not sandbox.namespaces())
         if line and not is_left_out:
             found.append(number)
         if in_assertion and line.endswith(";"):
