@@ -146,6 +146,11 @@ static void another_repository_is_loaded_anew(void **state)
     assert_takes(tree_path("/.two"), NULL);
     assert_false(still_serves("n", n));
     assert_serves("n 1  p");
+    n = hold_model("n");
+    tree_move("/.two/n", "/.one/n");
+    assert_takes(tree_path("/.one"), NULL); /* and back */
+    assert_false(still_serves("n", n));
+    assert_serves("n 1  p 1");
 }
 
 static void other_defaults_are_for_those_that_are_not_listed(void **state)

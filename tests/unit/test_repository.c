@@ -55,6 +55,8 @@ static void triton(void **state)
 {
     (void)state;
     static const char *const files[] = {
+        "/bare/1/config.pbtxt",
+        "/bare/1/weights",
         "/folder/1/model.onnx/model.onnx",
         "/folder/1/model.onnx/weights.bin",
         "/graph/1/model.graphdef",
@@ -80,7 +82,8 @@ static void triton(void **state)
     tree_put("/onnx/1/model.onnx.data", "\x08\x08\x12 which begins like an ONNX model");
     tree_folder("/ensemble/1");
     tree_put("/ensemble/config.pbtxt", "platform: \"ensemble\"");
-    assert_found("ensemble 1: */ensemble/1 holds no model*\n"
+    assert_found("bare 1 /bare/1/weights\n"
+                 "ensemble 1: */ensemble/1 holds no model*\n"
                  "folder 1 /folder/1/model.onnx/model.onnx\n"
                  "graph 1 /graph/1/model.graphdef\n"
                  "onnx 1 /onnx/1/model.onnx\n"

@@ -1,6 +1,7 @@
 /* A connection's bytes: what moved, who has to wait for what, and the end of either side. */
 #include "net/transport.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -87,6 +88,18 @@ static void test_many_parts(void **state)
     assert_int_equal(n_moved, IOV_MAX);
 }
 
+/* A call that was interrupted before says nothing of this one. */
+static void test_nothing_is_moved_once(void **state)
+{
+    char byte;
+    size_t n_moved;
+    (void)state;
+    errno = EINTR;
+    assert_int_equal(write_piece("", 0, &n_moved), TRANSPORT_CLOSED);
+    errno = EINTR;
+    assert_int_equal(read_piece(&byte, 0, &n_moved), TRANSPORT_CLOSED);
+}
+
 static void test_waits(void **state)
 {
     static char block[65536];
@@ -129,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_parts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_is_moved_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
         cmocka_unit_test(test_broken),

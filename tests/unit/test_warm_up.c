@@ -178,6 +178,9 @@ static void every_slot_runs_all(void **state)
     (void)state;
     make_model(&rows, 1, N_SLOTS);
     assert_warm("5", 5);
+    slots_finish(&model.slots);
+    make_model(&rows, 1, 1);
+    assert_warm("12", 12);
 }
 
 static void slots_with_threads(void **state)

@@ -225,7 +225,9 @@ static void it_looks_while_something_is_expected(void **state)
     await_pace(&f, WATCHER_ASLEEP);
     poller_expect(&f.poller);
     await_pace(&f, WATCHER_SLOW); /* somebody polls */
+    const int64_t began_ns = clock_now_ns();
     await_looks(&f, MANY_LOOKS);
+    assert_true(clock_now_ns() - began_ns > MANY_LOOKS / 2 * 20 * CLOCK_MS);
     poller_forget(&f.poller);
     await_pace(&f, WATCHER_ASLEEP);
     const int n_looks = atomic_load(&f.n_looks);

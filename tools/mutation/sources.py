@@ -45,25 +45,31 @@ def mutable_lines(path):
     return found
 
 
+def indent_of(line):
+    return len(line) - len(line.lstrip())
+
+
 def openers(bare, number):
     """What begins the blocks around a line, from the inner to the outer, by how lines are indented."""
-    found, indent = [], len(bare[number - 1]) - len(bare[number - 1].lstrip())
+    found, indent = [], indent_of(bare[number - 1])
     for line in reversed(bare[:number - 1]):
-        if line and len(line) - len(line.lstrip()) < indent:
-            indent = len(line) - len(line.lstrip())
-            found.append(line.lstrip())
+        if line and indent_of(line) < indent:
+            indent = indent_of(line)
+            found.append(line)
     return found
 
 
 def jump_matters(bare, number, jump):
     """Whether "break;" or "continue;" behind a line compiles and can change anything: inside of a loop,
     and neither behind another jump nor, for "continue;", at the loop's end."""
-    kinds = [re.match(r"\w*", line)[0] for line in openers(bare, number)]
+    around = openers(bare, number)
+    kinds = [re.match(r"\w*", line.lstrip())[0] for line in around]
     loops = {"for", "while", "do"} | ({"case", "default"} if jump == "break;" else set())
     line = bare[number - 1]
     if not loops & set(kinds) or not line.endswith((";", "{", "}", ")")) or \
             re.match(r"\s*(return|goto|break|continue)\b", line):
         return False
-    following = next(line.lstrip() for line in bare[number:] if line)
-    at_end = following.startswith("}") and not following.startswith("} else")
-    return not (jump == "continue;" and at_end and kinds[0] in loops)
+    following = next(line for line in bare[number:] if line)
+    loop = next(line for line, kind in zip(around, kinds) if kind in loops)
+    at_end = following.lstrip().startswith("}") and indent_of(following) == indent_of(loop)
+    return not (jump == "continue;" and at_end)
