@@ -239,8 +239,8 @@ static void test_each(void **state)
     write_text(in("graphpipe-engine-script.py"), "");
     write_text(in("graphpipe-engine-none.pyc"), "");
     engine_each(folder, see, &seen);
-    assert_string_equal(seen.names,
-                        "echo remote onnx openvino tensorflow pytorch python mine script ");
+    assert_string_equal(
+        seen.names, "echo remote onnx openvino tensorflow pytorch python mine script ");
     assert_true(seen.has_echo_path);
     assert_string_equal(seen.scripts, "python script ");
 }

@@ -2,8 +2,8 @@
  * seem to. */
 #include "kept_log.h"
 #include "model/row_check.h"
-#include "net/poller.h"
 #include "recorded.h"
+#include "row_model.h"
 #include "temp_tree.h"
 #include "turned_clock.h"
 
@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { WIDTH = 3, ALL_RUNS = 5 + 1 + 7 };
+enum { WIDTH = ROW_MODEL_WIDTH, ALL_RUNS = 5 + 1 + 7 };
 
 typedef enum gp_status answer_fn(const float *x, float *y, uint32_t n,
                                  struct gp_error *err);
@@ -31,14 +31,9 @@ static struct {
     bool is_scalar;        /* likewise */
 } engine;
 
-static struct log log_;
-static struct poller poller;
-static struct model_host host;
-static atomic_bool is_ending;
-static struct gp_error err;
 static struct row_check check;
 
-static const int64_t any3[] = {-1, WIDTH}, any[] = {-1, -1}, two3[] = {2, WIDTH};
+static const int64_t any[] = {-1, -1};
 
 static enum gp_status take_run(void *self, const struct gp_call *call,
                                struct gp_outputs *outputs, struct gp_error *e)
@@ -72,66 +67,24 @@ static enum gp_status twice(const float *x, float *y, uint32_t n, struct gp_erro
     return GP_OK;
 }
 
-static struct model *open_model(uint32_t max_batch, const int64_t *shape)
-{
-    static struct gp_io x = {.name = "x", .description = "", .rank = 2},
-                        y = {.name = "y", .description = "", .rank = 2};
-    x.dtype = y.dtype = GP_FLOAT32;
-    x.shape = shape;
-    x.flags = shape ? 0 : GP_IO_ANY_RANK;
-    y.shape = shape == two3 ? two3 : any3;
-    const struct gp_metadata metadata = {
-        .name = "m", .inputs = &x, .n_inputs = 1, .outputs = &y, .n_outputs = 1};
-    static struct gp_metadata kept; /* for as long as the model */
-    kept = metadata;
-    const struct gp_model_options options = {
-        .size_bytes = sizeof options, .n_slots = 1, .max_batch = max_batch};
-    struct model *model =
-        model_open_function(&host, take_run, NULL, &options, &kept, &err);
-    assert_non_null(model);
-    return model;
-}
-
 static int set_up(void **state)
 {
     memset(&engine, 0, sizeof engine);
     engine.answer = twice;
-    atomic_store(&is_ending, false);
-    host = (struct model_host){.poller = &poller,
-                               .log = &log_,
-                               .n_cores = 1,
-                               .max_waiting = 4,
-                               .is_ending = &is_ending};
-    kept_log_begin(&log_);
-    poller = (struct poller){0};
-    assert_int_equal(poller_init(&poller, &log_, 1, &err), GP_OK);
-    host.pool = pool_create((size_t)64 << 20);
-    assert_non_null(host.pool);
-    return tree_make(state);
+    return row_model_begin(state);
 }
 
 static int tear_down(void **state)
 {
     turned_clock_end();
-    const struct pool_counts counts = pool_count(host.pool);
-    assert_int_equal(counts.used_bytes + counts.reserved_bytes, 0);
-    pool_destroy(host.pool);
-    poller_finish(&poller);
-    kept_log_end(&log_);
-    return tree_remove(state);
-}
-
-static void close_model(struct model *model)
-{
-    atomic_store(&model->n_users, 0);
-    model_close(model);
+    return row_model_end(state);
 }
 
 static void check_it(const int64_t *shape, const char *requests)
 {
-    struct model *model = open_model(GP_MAX_BATCH_AUTO, shape);
-    assert_int_equal(row_check_model(model, requests, &check, &err), GP_OK);
-    close_model(model);
+    struct model *model = row_model_open(take_run, GP_MAX_BATCH_AUTO, shape);
+    assert_int_equal(row_check_model(model, requests, &check, &row_host.err), GP_OK);
+    row_model_close(model);
 }
 
 static void assert_found(enum row_verdict verdict, const char *why)
@@ -146,7 +99,7 @@ static void independent(void **state)
 {
     static const uint32_t n_rows[] = {1, 1, 1, 1, 1, 1, 5, 5, 2, 3, 3, 4, 2};
     (void)state;
-    check_it(any3, NULL);
+    check_it(row_model_any, NULL);
     assert_found(ROWS_INDEPENDENT, "");
     assert_int_equal(check.n_rows, 5);
     assert_int_equal(check.n_runs, ALL_RUNS);
@@ -168,7 +121,7 @@ static void independent_but_for_rounding(void **state)
 {
     (void)state;
     engine.answer = by_number;
-    check_it(any3, NULL);
+    check_it(row_model_any, NULL);
     assert_found(ROWS_INDEPENDENT, "");
     assert_true(fabs(check.difference - 4e-4) < 1e-5);
 }
@@ -246,14 +199,14 @@ static void dependent(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         engine.answer = models[i].answer;
-        check_it(any3, NULL);
+        check_it(row_model_any, NULL);
         assert_int_equal(check.n_runs, models[i].n_runs);
         assert_found(ROWS_DEPENDENT, models[i].why);
     }
     static answer_fn *const others[] = {sum, reversed};
     for (size_t i = 0; i < 2; i++) {
         engine.answer = others[i];
-        check_it(any3, NULL);
+        check_it(row_model_any, NULL);
         assert_int_equal(check.verdict, ROWS_DEPENDENT);
         assert_non_null(strstr(check.why, "of its largest value when it runs with 4"));
     }
@@ -263,10 +216,10 @@ static void outputs_without_rows(void **state)
 {
     (void)state;
     engine.has_one_row_only = true;
-    check_it(any3, NULL);
+    check_it(row_model_any, NULL);
     assert_found(ROWS_DEPENDENT, "output 0 is float32[1,3] for 5 rows");
     engine.is_scalar = true;
-    check_it(any3, NULL);
+    check_it(row_model_any, NULL);
     assert_found(ROWS_DEPENDENT, "output 0 is float32[] for 1 row");
 }
 
@@ -311,12 +264,12 @@ static void unknown(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         engine.answer = models[i].answer;
-        check_it(any3, NULL);
+        check_it(row_model_any, NULL);
         assert_found(ROWS_UNKNOWN, models[i].why);
     }
-    atomic_store(&is_ending, true);
+    atomic_store(&row_host.is_ending, true);
     engine.answer = twice;
-    check_it(any3, NULL);
+    check_it(row_model_any, NULL);
     assert_found(ROWS_UNKNOWN, "a row alone fails: the server is ending");
 }
 
@@ -324,12 +277,12 @@ static void unknown(void **state)
 static void a_fixed_number(void **state)
 {
     (void)state;
-    check_it(two3, NULL);
+    check_it(row_model_two, NULL);
     assert_found(ROWS_INDEPENDENT, "");
     for (unsigned i = 0; i < engine.n_runs && i < 32; i++)
         assert_int_equal(engine.n_rows[i], 2);
     engine.answer = less_mean;
-    check_it(two3, NULL);
+    check_it(row_model_two, NULL);
     assert_int_equal(check.verdict, ROWS_DEPENDENT);
 }
 
@@ -358,7 +311,7 @@ static void a_slow_model(void **state)
     (void)state;
     turned_clock_set(CLOCK_S);
     engine.takes_ns = ROW_CHECK_NS + 1;
-    check_it(any3, NULL);
+    check_it(row_model_any, NULL);
     assert_found(ROWS_INDEPENDENT, "");
     assert_int_equal(check.n_rows, 2);
     assert_int_equal(check.n_runs, 5);
@@ -375,19 +328,19 @@ static void recorded(void **state)
         (void)snprintf(path, sizeof path, "/all/%d", i);
         recorded_put(path, "x", (float)i, NULL);
     }
-    check_it(any3, tree_path("/all"));
+    check_it(row_model_any, tree_path("/all"));
     assert_found(ROWS_INDEPENDENT, "");
     assert_int_equal(check.n_rows, 5);
     recorded_put("/like/a", "x", 1, NULL);
     recorded_put("/like/b", "x", 1, NULL);
-    check_it(any3, tree_path("/like"));
+    check_it(row_model_any, tree_path("/like"));
     assert_found(ROWS_UNKNOWN, "it answers all rows alike");
     assert_int_equal(check.n_rows, 2);
 }
 
 static void assert_not_taken(const char *path, const char *wanted)
 {
-    check_it(any3, path);
+    check_it(row_model_any, path);
     assert_int_equal(check.verdict, ROWS_UNKNOWN);
     if (!strstr(check.why, wanted))
         fail_msg("\"%s\" is not in \"%s\"", wanted, check.why);
@@ -417,7 +370,7 @@ static void bad_recorded(void **state)
 static struct model *open_checked(uint32_t max_batch, const int64_t *shape,
                                   const char *warm_up)
 {
-    struct model *model = open_model(max_batch, shape);
+    struct model *model = row_model_open(take_run, max_batch, shape);
     model_check_rows(model, warm_up);
     return model;
 }
@@ -425,27 +378,30 @@ static struct model *open_checked(uint32_t max_batch, const int64_t *shape,
 static void found_by_itself(void **state)
 {
     (void)state;
-    struct model *model = open_checked(GP_MAX_BATCH_AUTO, any3, "3");
+    struct model *model = open_checked(GP_MAX_BATCH_AUTO, row_model_any, "3");
     assert_int_equal(model->batch_rules.max_rows, 32);
     assert_int_equal(model->slots.queue.max_rows, 32);
-    assert_logged(&log_, "m: --max-batch auto: 5 rows in 13 runs do not depend on each "
-                         "other (largest difference 0), so up to 32 run together\n");
-    close_model(model);
+    assert_logged(&row_host.log,
+                  "m: --max-batch auto: 5 rows in 13 runs do not depend on each "
+                  "other (largest difference 0), so up to 32 run together\n");
+    row_model_close(model);
     engine.answer = less_mean;
-    model = open_checked(GP_MAX_BATCH_AUTO, any3, NULL);
+    model = open_checked(GP_MAX_BATCH_AUTO, row_model_any, NULL);
     assert_int_equal(model->batch_rules.max_rows, 0);
     assert_int_equal(model->slots.queue.max_rows, 0);
-    assert_logged(&log_, "m: --max-batch auto: requests run one at a time: output 0 of a "
-                         "row differs when it runs with 4 others\n");
-    close_model(model);
+    assert_logged(&row_host.log,
+                  "m: --max-batch auto: requests run one at a time: output 0 of a "
+                  "row differs when it runs with 4 others\n");
+    row_model_close(model);
     engine.answer = constant;
-    model = open_checked(GP_MAX_BATCH_AUTO, any3, NULL);
+    model = open_checked(GP_MAX_BATCH_AUTO, row_model_any, NULL);
     assert_int_equal(model->batch_rules.max_rows, 0);
     assert_logged(
-        &log_, "warning: m: --max-batch auto: requests run one at a time, since it is "
-               "unknown whether rows depend on each other: it answers all rows alike; "
-               "`graphpipe check-rows` takes recorded requests, and so does --warm-up\n");
-    close_model(model);
+        &row_host.log,
+        "warning: m: --max-batch auto: requests run one at a time, since it is "
+        "unknown whether rows depend on each other: it answers all rows alike; "
+        "`graphpipe check-rows` takes recorded requests, and so does --warm-up\n");
+    row_model_close(model);
 }
 
 /* It takes what it is made for again, and says so. */
@@ -453,36 +409,36 @@ static void a_fixed_model_that_is_not_batched(void **state)
 {
     (void)state;
     engine.answer = less_mean;
-    struct model *model = open_checked(GP_MAX_BATCH_AUTO, two3, NULL);
+    struct model *model = open_checked(GP_MAX_BATCH_AUTO, row_model_two, NULL);
     assert_int_equal(model->description.inputs[0].shape[0], 2);
     assert_int_equal(model->description.outputs[0].shape[0], 2);
     assert_ptr_equal(model->metadata.inputs, model->description.inputs);
     assert_ptr_equal(model->metadata.outputs, model->description.outputs);
     assert_false(model->batch_rules.is_fixed);
-    close_model(model);
+    row_model_close(model);
 }
 
 static void declared(void **state)
 {
     (void)state;
-    struct model *model = open_checked(8, any3, NULL);
-    assert_logged(&log_, "");
-    close_model(model);
+    struct model *model = open_checked(8, row_model_any, NULL);
+    assert_logged(&row_host.log, "");
+    row_model_close(model);
     engine.answer = constant;
-    close_model(open_checked(8, any3, NULL));
-    assert_logged(&log_, "");
+    row_model_close(open_checked(8, row_model_any, NULL));
+    assert_logged(&row_host.log, "");
     engine.answer = less_mean;
-    model = open_checked(8, any3, NULL);
+    model = open_checked(8, row_model_any, NULL);
     assert_int_equal(model->batch_rules.max_rows, 8); /* it is believed */
-    assert_logged(&log_,
+    assert_logged(&row_host.log,
                   "warning: m: --max-batch is for models whose rows do not depend "
                   "on each other, but here they do: output 0 of a row differs when "
                   "it runs with 4 others\n");
-    close_model(model);
+    row_model_close(model);
     engine.n_runs = 0;
-    close_model(open_checked(8, NULL, NULL)); /* who knows what it takes */
-    close_model(open_checked(1, any3, NULL));
-    close_model(open_checked(0, any3, NULL));
+    row_model_close(open_checked(8, NULL, NULL)); /* who knows what it takes */
+    row_model_close(open_checked(1, row_model_any, NULL));
+    row_model_close(open_checked(0, row_model_any, NULL));
     assert_int_equal(engine.n_runs, 0);
 }
 
@@ -491,9 +447,10 @@ static void rows_of_the_warm_up(void **state)
 {
     (void)state;
     recorded_put("/one", "x", 1, NULL);
-    struct model *model = open_checked(GP_MAX_BATCH_AUTO, any3, tree_path("/one"));
-    assert_true(kept_log_has(&log_, "the requests have fewer than 2 rows"));
-    close_model(model);
+    struct model *model =
+        open_checked(GP_MAX_BATCH_AUTO, row_model_any, tree_path("/one"));
+    assert_true(kept_log_has(&row_host.log, "the requests have fewer than 2 rows"));
+    row_model_close(model);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
