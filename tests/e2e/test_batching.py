@@ -140,3 +140,16 @@ def test_bad_options(arguments, words):
 
 def test_model_without_rows_is_refused():
     assert 'input "x" is float32[]' in start_fails(MODELS / "scalar.onnx", "--max-batch", 4)
+
+
+def test_rows_of_100_megabytes():
+    """Strings that are as long as a body may be run together, and each caller gets its own."""
+    size = 100_000_000
+    large = encode(Tensor("string", [1], [b"A" * size]))
+    bodies = [large, large.replace(b"A", b"B"), encode(Tensor("string", [1], [b"CC"]))]
+    with Server("--instances", 1, "--max-batch", 3, "--max-delay", "5s", "--pool", "2GiB", engine="echo") as server:
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            answers = list(pool.map(lambda body: server.ask("POST", "/", body), bodies))
+        for answer, data in zip(answers, (b"A" * size, b"B" * size, b"CC")):
+            assert answer.status == 200 and answer.body.count(data) == 1
+        assert (server.metrics()["batch_rows_sum"], server.metrics()["batch_rows_count"]) == (3, 1)
