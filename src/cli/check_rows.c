@@ -98,6 +98,7 @@ const struct command check_rows_command = {
         "those that are tried is not found out: give it --requests as clients send "
         "them.\n",
     .examples = "  graphpipe check-rows model.onnx\n"
+                "  graphpipe check-rows --engine onnx model.onnx\n"
                 "  graphpipe check-rows --requests recorded/ model.onnx\n",
     .options = rows_options,
     .n_options = sizeof rows_options / sizeof *rows_options,

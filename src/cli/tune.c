@@ -299,6 +299,7 @@ const struct command tune_command = {
         "graphpipe check-rows finds. The best has the most rows a second; of those\n"
         "within 5 % of it, the shortest runs.\n",
     .examples = "  graphpipe tune model.onnx\n"
+                "  graphpipe tune --time 5m --instances 1 model.onnx\n"
                 "  graphpipe tune model.onnx --p99 20ms --config graphpipe.json\n",
     .options = tune_options,
     .n_options = sizeof tune_options / sizeof *tune_options,

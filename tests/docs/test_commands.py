@@ -13,11 +13,11 @@ import onnx
 import pytest
 
 from examples import ADDRESS, BUILD, SOCKET, SOURCE, Server, documents, of_document
-from harness import PROGRAM, SMALL, encode
+from harness import PROGRAM, SMALL, Tensor, encode
 from needs import lacks, need
 
 COMMAND = re.compile(r"(make|cmake|ctest|cc|curl|graphpipe[\w-]*|(?:\.ci|tools|bench)/\S+)( |$)")
-COMMANDS = "serve infer inspect decode engines check-config check-rows tune".split()
+COMMANDS = "serve infer inspect decode engines check-config check-rows".split()
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GP_")} \
     | {"PATH": f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}",
        "C_INCLUDE_PATH": str(SOURCE / "include"), "LIBRARY_PATH": str(BUILD / "lib"),
@@ -87,6 +87,10 @@ def fill(folder):
     (folder / "graphpipe.json").write_text('{"models": {"negated": {"path": "model.onnx"}}}')
     for name in "image", "cat", "ids", "mask":
         np.save(folder / f"{name}.npy", np.ones((2, 2), np.float32))
+    (folder / "recorded").mkdir()
+    for i in range(2):
+        row = Tensor("float32", [1, 2], np.float32([i, 7]).tobytes())
+        (folder / f"recorded/{i}").write_bytes(encode(row))
 
 
 def write_sources(path, commands, folder):

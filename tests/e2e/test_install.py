@@ -121,7 +121,7 @@ def test_exported_symbols(installed, library):
 def options_of(installed, command):
     """The long options in its --help, where they begin a line."""
     helped = run(installed / "bin/graphpipe", "help", command)
-    return set(re.findall(r"^  (?:-\w, |    )(--[a-z][a-z-]+)", helped, re.MULTILINE))
+    return set(re.findall(r"^  (?:-\w, |    )(--[a-z][a-z0-9-]+)", helped, re.MULTILINE))
 
 
 def test_man_page(installed):
