@@ -256,6 +256,36 @@ static void test_sizes_and_durations(void **state)
     }
 }
 
+/* It stands for the largest number, which nobody can give as one. */
+static void test_a_word_for_a_number(void **state)
+{
+    const struct option most = {.name = "most",
+                                .kind = OPTION_COUNT,
+                                .word = "auto",
+                                OPTION_AT(values, count),
+                                .max = 9};
+    struct text text = {0};
+    (void)state;
+    assert_int_equal(option_read(&most, "--most", "auto", true, &values, arena, &err),
+                     GP_OK);
+    assert_int_equal(values.count, UINT32_MAX);
+    option_write(&text, &most, &values);
+    assert_string_equal(text.data, "auto");
+    text_finish(&text);
+    assert_int_equal(option_read(&most, "--most", "9", true, &values, arena, &err),
+                     GP_OK);
+    assert_int_equal(values.count, 9);
+    static const char *const bad[] = {"aut", "automatic", "", "10", "4294967295"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char wanted[80];
+        (void)snprintf(wanted, sizeof wanted,
+                       "--most wants a number, from 0 to 9, or auto, not \"%s\"", bad[i]);
+        assert_int_equal(option_read(&most, "--most", bad[i], true, &values, arena, &err),
+                         GP_INVALID);
+        assert_string_equal(err.message, wanted);
+    }
+}
+
 static void test_errors(void **state)
 {
     (void)state;
@@ -387,6 +417,7 @@ int main(void)
         TEST(test_precedence),
         TEST(test_inheritance),
         TEST(test_sizes_and_durations),
+        TEST(test_a_word_for_a_number),
         TEST(test_errors),
         TEST(test_help),
         TEST(test_print),
