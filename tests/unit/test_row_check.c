@@ -324,7 +324,7 @@ static void recorded(void **state)
 {
     (void)state;
     for (int i = 0; i < 7; i++) {
-        char path[16];
+        char path[24];
         (void)snprintf(path, sizeof path, "/all/%d", i);
         recorded_put(path, "x", (float)i, NULL);
     }
