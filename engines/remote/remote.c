@@ -241,6 +241,20 @@ static enum gp_status copy_output(struct gp_outputs *outputs, uint32_t index,
     return GP_OK;
 }
 
+/* What went wrong on the way is no fault of the request's, and may be gone when it is sent again. */
+static enum gp_status pass_on(const struct remote_model *remote, enum gp_status status,
+                              const struct gp_error *why, struct gp_error *err)
+{
+    const bool is_named = strncmp(why->message, remote->url, strlen(remote->url)) == 0;
+    if (status == GP_IO)
+        status = GP_UNAVAILABLE;
+    else if (status == GP_MALFORMED)
+        status = GP_ENGINE;
+    return gp_error_set(err, status, "%.*s%s%.*s",
+                        is_named ? 0 : gp_cut(remote->url, 100), remote->url,
+                        is_named ? "" : ": ", gp_cut(why->message, 300), why->message);
+}
+
 static enum gp_status run(void *self, uint32_t slot, const struct gp_call *call,
                           struct gp_outputs *outputs, struct gp_error *err)
 {
@@ -255,11 +269,8 @@ static enum gp_status run(void *self, uint32_t slot, const struct gp_call *call,
                           .config = call->config,
                           .deadline_ns = call->deadline_ns};
     enum gp_status status = gp_client_infer(remote->clients[slot], &ask, &result, &why);
-    if (status == GP_IO) /* no fault of this server's: clients may try again */
-        status = GP_UNAVAILABLE;
     if (status != GP_OK)
-        return gp_error_set(err, status, "%.*s: %.*s", gp_cut(remote->url, 100),
-                            remote->url, gp_cut(why.message, 300), why.message);
+        return pass_on(remote, status, &why, err);
     const uint32_t n = gp_result_count(result);
     if (call->n_outputs && n != call->n_outputs)
         status = gp_error_set(err, GP_ENGINE, "%.*s: %u outputs came for %u",

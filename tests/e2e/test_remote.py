@@ -1,6 +1,8 @@
 """The remote engine, which asks another server, and graphpipe-batcher, which joins requests with it."""
 import concurrent.futures
 import os
+import socket
+import threading
 import time
 
 import pytest
@@ -73,6 +75,31 @@ def test_other_server_refuses():
         assert answer.status == 400
         assert f'{target.url}: input "x" is float32[1,3]; the model wants float32[-1,4]' in answer.text
         assert server.infer(floats([1, 2, 3, 4])).status == 200
+
+
+BAD_ANSWERS = [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabcd",
+               b"nonsense\r\n\r\n", b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"]
+
+
+def test_other_server_that_is_none():
+    """Whatever comes back, the request fails with the address in the message, and the next one is asked anew."""
+    def answer_badly(listener):
+        for answer in BAD_ANSWERS:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_badly, args=(listener,), daemon=True)
+        thread.start()
+        url = "http://127.0.0.1:%d" % listener.getsockname()[1]
+        with Server("--engine-option", "inputs=x", "--engine-option", "outputs=y", "--instances", 1,
+                    "--engine-option", f"url={url}", engine="remote") as server:
+            for bad in BAD_ANSWERS:
+                answer = server.ask("POST", "/", encode(floats(1)))
+                assert answer.status in (500, 502, 503) and f"{url}: " in answer.text, (bad, answer)
+            thread.join(10)
+            assert server.ask("GET", "/control/is_ready").status == 200
 
 
 def test_deadlines_go_on(tmp_path):
