@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -364,6 +365,25 @@ static void standard_descriptors_are_held(void **state)
     assert_int_equal(WEXITSTATUS(status), 3);
 }
 
+/* Where they are not to be had, there is no client. */
+static void standard_descriptors_may_lack(void **state)
+{
+    int status;
+    (void)state;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const struct rlimit none = {0, 0};
+        struct gp_error err = {0};
+        close(0);
+        (void)setrlimit(RLIMIT_NOFILE, &none);
+        const struct gp_client *client = gp_client_create("127.0.0.1:1", NULL, &err);
+        _exit(client ? EXIT_FAILURE : (int)err.status);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), GP_UNAVAILABLE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +401,7 @@ int main(void)
         cmocka_unit_test(results_outlive_their_client),
         cmocka_unit_test(metadata),
         cmocka_unit_test(standard_descriptors_are_held),
+        cmocka_unit_test(standard_descriptors_may_lack),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,7 +1,10 @@
 /* The memory that answers are received into: how much is taken, which buffer and which result are used
  * again, which are kept, and that the others go back to the system. */
+#include "client/address.h"
 #include "client/store.h"
+#include "fault.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <setjmp.h>
@@ -313,6 +316,56 @@ static void nothing_is_left_of_them(void **state)
     gp_client_destroy(calling);
 }
 
+/* From making the client to what nobody answers. */
+static enum gp_status ask_nobody(void *arg, struct gp_error *err)
+{
+    const struct gp_metadata *metadata;
+    const struct gp_call call = {.n_inputs = 0};
+    struct gp_result *result;
+    (void)arg;
+    struct gp_client *client =
+        gp_client_create("unix:/nowhere/to/be.found:/path", NULL, err);
+    if (!client)
+        return err->status;
+    enum gp_status status = gp_client_metadata(client, &metadata, &result, err);
+    assert_null(result);
+    if (status == GP_IO)
+        status = gp_client_infer(client, &call, &result, err);
+    assert_null(result);
+    gp_client_destroy(client);
+    return status == GP_IO ? GP_OK : status;
+}
+
+static void memory_may_be_short(void **state)
+{
+    (void)state;
+    assert_true(fault_each_allocation(ask_nobody, NULL) >= 6);
+}
+
+/* The name of a server is looked up on a thread. */
+static void a_lookup_may_have_no_thread_or_memory(void **state)
+{
+    (void)state;
+    static const struct fault faults[] = {
+        {.calls = FAULT_PTHREAD_CREATE, .error = EAGAIN},
+        {.calls = FAULT_MEM, .error = ENOMEM}};
+    struct client_address address;
+    assert_int_equal(client_address_init(&address, "example:9000", NULL), GP_OK);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        struct addrinfo *list;
+        struct gp_error err;
+        const long n_live = fault_n_live();
+        fault_begin(&faults[i]);
+        const enum gp_status status = client_resolve(&address, INT64_MAX, &list, &err);
+        assert_int_equal(fault_end(), 1);
+        assert_int_equal(status, GP_NO_MEMORY);
+        assert_string_equal(err.message,
+                            "http://example:9000: no memory to look the host up");
+        assert_int_equal(fault_n_live(), n_live);
+    }
+    client_address_finish(&address);
+}
+
 static void no_result_has_no_outputs(void **state)
 {
     (void)state;
@@ -334,6 +387,8 @@ int main(void)
         cmocka_unit_test(a_few_results_are_kept),
         cmocka_unit_test(the_last_holder_frees_everything),
         cmocka_unit_test(nothing_is_left_of_them),
+        cmocka_unit_test(memory_may_be_short),
+        cmocka_unit_test(a_lookup_may_have_no_thread_or_memory),
         cmocka_unit_test(no_result_has_no_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
