@@ -24,6 +24,8 @@ static const struct refused {
     {"GET / HTTP/0.9\r\n" H "\r\n", GP_MALFORMED, ""},
     {"GET / HTTP/1.2\r\n" H "\r\n", GP_MALFORMED, ""},
     {"GET / HTTP/2.0\r\n" H "\r\n", GP_MALFORMED, ""},
+    {"OPTIONS / RTSP/1.0\r\n" H "\r\n", GP_MALFORMED, "the protocol is not HTTP"},
+    {"SOURCE / ICE/1.0\r\n" H "\r\n", GP_MALFORMED, "the protocol is not HTTP"},
     {"GET /\r\n\r\n", GP_MALFORMED, ""},
     {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", GP_MALFORMED, "HTTP/2"},
     {"BREW / HTTP/1.1\r\n" H "\r\n", GP_METHOD, "method"},

@@ -55,6 +55,9 @@ static void statuses_have_reasons(void **state)
     assert_string_not_equal(http_reason(http), "Unknown");
     GP_STATUS_MAP(ASSERT_REASON)
 #undef ASSERT_REASON
+    static const int others[] = {100, 204, 304, 411, 415, 417, 421, 502, 505};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_string_not_equal(http_reason(others[i]), "Unknown");
     assert_string_equal(http_reason(404), "Not Found");
     assert_string_equal(http_reason(0), "Unknown");
 }
@@ -110,6 +113,10 @@ static void tokens(void **state)
         {"x;a/b", false},
         {"a/*", false},
         {"a /b", false},
+        {"a/b\x01", false},
+        {"\xffx, \xff"
+         "a/b",
+         false},
         {",", false},
         {";", false},
     };

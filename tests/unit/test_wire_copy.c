@@ -122,6 +122,9 @@ static void stand_ins(void **state)
     static const unsigned char truths[] = {0, 1, 2, 255}, clean[] = {0, 1, 1, 0};
     static const float floats[] = {1.0f, -0.0f, 3.14159274f, 65536.0f};
     static const uint16_t halves[] = {0x3f80, 0x8000, 0x4049, 0x4780};
+    /* two infinities, and two that are no numbers: the first by its last bit */
+    static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7f800001, 0xffc00000};
+    static const uint16_t special_halves[] = {0x7f80, 0xff80, 0x7fc0, 0xffc0};
     const int64_t shape[] = {4};
     const struct {
         struct gp_tensor from;
@@ -133,6 +136,8 @@ static void stand_ins(void **state)
         {gp_tensor_view(GP_UINT8, shape, 1, truths), GP_BOOL, "\0\1\1\1", 4, true},
         {gp_tensor_view(GP_UINT8, shape, 1, clean), GP_BOOL, clean, 4, false},
         {gp_tensor_view(GP_FLOAT32, shape, 1, floats), GP_BFLOAT16, halves, 8, true},
+        {gp_tensor_view(GP_FLOAT32, shape, 1, special), GP_BFLOAT16, special_halves, 8,
+         true},
         {gp_tensor_view(GP_BOOL, shape, 1, truths), GP_BOOL, truths, 4,
          false}, /* itself */
     };

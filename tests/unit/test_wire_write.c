@@ -274,6 +274,62 @@ static void metadata(void **state)
     assert_string_equal(err.message, "input 0: dimension 0 is -2");
 }
 
+/* The name of a model may be that of a file, which may have any bytes. */
+static void what_tells_of_a_model_is_escaped(void **state)
+{
+    (void)state;
+    const struct gp_io inputs[] = {{.name = "x", .description = ""},
+                                   {.name = "y", .description = "bad \xff byte"}};
+    const struct gp_metadata said = {.name = "cut in gr\xc3",
+                                     .version = "\xfe\n\xfe",
+                                     .server = "größe",
+                                     .description = "\x80",
+                                     .inputs = inputs,
+                                     .n_inputs = 2};
+    struct gp_metadata heard;
+    assert_int_equal(gp_metadata_encode(arena, &said, 0, &encoding, &err), GP_OK);
+    struct bytes message = bytes_of(&encoding);
+    assert_int_equal(gp_metadata_decode(arena, message.data, message.size, &heard, &err),
+                     GP_OK);
+    assert_string_equal(heard.name, "cut in gr\\xc3");
+    assert_string_equal(heard.version, "\\xfe\\n\\xfe");
+    assert_string_equal(heard.server, "größe");
+    assert_string_equal(heard.description, "\\x80");
+    assert_string_equal(heard.inputs[1].description, "bad \\xff byte");
+    free(message.data);
+}
+
+static void names_have_a_limit(void **state)
+{
+    (void)state;
+    static char name[GP_MAX_NAME_BYTES + 2];
+    static const float data[1];
+    const char *names[] = {name};
+    struct gp_tensor input = gp_tensor_view(GP_FLOAT32, NULL, 0, data);
+    const struct gp_io io = {.name = name};
+    const struct gp_metadata metadata = {.outputs = &io, .n_outputs = 1};
+    struct gp_call call = {.inputs = &input, .n_inputs = 1};
+    char message[100];
+    for (size_t size = GP_MAX_NAME_BYTES; size <= GP_MAX_NAME_BYTES + 1; size++) {
+        memset(name, 'n', size);
+        const enum gp_status wanted = size > GP_MAX_NAME_BYTES ? GP_INVALID : GP_OK;
+        const char *const things[] = {"the name of input", "output name", "output"};
+        for (int i = 0; i < 3; i++) {
+            input.name = i == 0 ? name : NULL;
+            call.output_names = names;
+            call.n_outputs = i == 1;
+            assert_int_equal(
+                i < 2 ? gp_request_encode(arena, &call, &encoding, &err)
+                      : gp_metadata_encode(arena, &metadata, 0, &encoding, &err),
+                wanted);
+            snprintf(message, sizeof message, "%s 0 has %zu bytes; the limit is %u",
+                     things[i], size, GP_MAX_NAME_BYTES);
+            if (wanted != GP_OK)
+                assert_string_equal(err.message, message);
+        }
+    }
+}
+
 static void shape_texts(void **state)
 {
     (void)state;
@@ -306,6 +362,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(types_of_2018, setup, teardown),
         cmocka_unit_test_setup_teardown(errors, setup, teardown),
         cmocka_unit_test_setup_teardown(metadata, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_tells_of_a_model_is_escaped, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(names_have_a_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(shape_texts, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
