@@ -78,6 +78,16 @@ static void the_newest_is_taken(void **state)
     assert_non_null(engine_library_open(&wanted, NULL, NULL, 0, &err));
 }
 
+static void a_path_may_have_any_letters(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(tree_path("/100%d"), 0700), 0);
+    write_library(tree_path("/100%d/libgpsearch.so"));
+    setenv("GRAPHPIPE_ENGINE_PATH", tree_path("/100%d"), 1);
+    assert_non_null(open_library(NULL));
+    assert_string_equal(found, tree_path("/100%d/libgpsearch.so"));
+}
+
 /* The first folder that has one that can be used. */
 static void unusable_ones_are_passed_over(void **state)
 {
@@ -241,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_A_TREE(the_newest_is_taken),
+        IN_A_TREE(a_path_may_have_any_letters),
         IN_A_TREE(unusable_ones_are_passed_over),
         IN_A_TREE(what_set_up_has_fetched_is_found),
         IN_A_TREE(the_systems_libraries_are_known),

@@ -2,7 +2,9 @@
 #include "engine_fixture.h"
 
 #include "base/arena.h"
+#include "fault.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -142,6 +144,8 @@ static enum gp_status adopt_what_cannot_be(void *model, uint32_t slot,
     (void)model, (void)slot, (void)call;
     assert_int_equal(gp_outputs_adopt(outputs, 3, &tensor, NULL, NULL, err), GP_INTERNAL);
     assert_string_equal(err->message, "the engine sets output 3 of 3");
+    assert_int_equal(gp_outputs_adopt(outputs, 4, &tensor, NULL, NULL, err), GP_INTERNAL);
+    assert_string_equal(err->message, "the engine sets output 4 of 3");
     tensor.data = NULL;
     assert_int_equal(gp_outputs_adopt(outputs, 0, &tensor, NULL, NULL, err), GP_INTERNAL);
     assert_string_equal(err->message,
@@ -178,6 +182,32 @@ static void a_full_pool_is_told(void **state)
     assert_true(pool_take(f->pool, NULL, 64 * MIB, NULL, &all));
     assert_int_equal(engine_execute(f, ask_in_vain, NULL, 0), GP_OK);
     pool_give(f->pool, &all);
+}
+
+static enum gp_status ask_for_pages(void *model, uint32_t slot,
+                                    const struct gp_call *call,
+                                    struct gp_outputs *outputs, struct gp_error *err)
+{
+    const int64_t shape[] = {MIB};
+    (void)model, (void)slot, (void)call;
+    assert_null(gp_outputs_alloc(outputs, 0, GP_UINT8, shape, 1, err));
+    assert_int_equal(err->status, GP_NO_MEMORY);
+    assert_string_equal(err->message, "no memory for output 0: 1048576 bytes");
+    assert_int_equal(used_bytes(outputs), 0);
+    return GP_OK;
+}
+
+/* Under a limit of memory the pages may be refused, of which the pool has enough. */
+static void refused_pages_are_told(void **state)
+{
+    struct engine_fixture *f = *state;
+    for (int i = 0; i < 2; i++) {
+        f->run.writes_outputs = i;
+        fault_begin(&(struct fault){.calls = FAULT_POPULATE, .error = ENOMEM});
+        const enum gp_status status = engine_execute(f, ask_for_pages, NULL, 0);
+        assert_true(fault_end() > 0);
+        assert_int_equal(status, GP_OK);
+    }
 }
 
 /* A buffer moves to the run, if the output can be set. */
@@ -285,6 +315,7 @@ int main(void)
         ENGINE_TEST(shapes_that_cannot_be_are_refused),
         ENGINE_TEST(what_cannot_be_adopted_is_refused),
         ENGINE_TEST(a_full_pool_is_told),
+        ENGINE_TEST(refused_pages_are_told),
         ENGINE_TEST(a_buffer_is_kept_by_its_owner_on_failure),
         ENGINE_TEST(the_promise_pays),
         ENGINE_TEST(an_answer_after_the_outputs_were_dropped_is_the_peers),

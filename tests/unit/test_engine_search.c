@@ -206,6 +206,51 @@ static void test_folders(void **state)
                         wanted);
 }
 
+/* Run elsewhere, where no plug-ins are: prints why some engines cannot be loaded. */
+static int print_refusals(void)
+{
+    static const char *const names[] = {"openvino", "echo", "mine"};
+    const struct gp_engine *engine;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const enum gp_status status = engine_load(names[i], NULL, &engine, &err);
+        printf("%s: %s\n", gp_status_name(status), err.message);
+    }
+    return EXIT_SUCCESS;
+}
+
+/* What comes with GraphPipe, but needs a framework, is told with the way to get it. */
+static void test_load_tells_the_remedy(void **state)
+{
+    char words[4 * PATH_SIZE];
+    (void)state;
+    assert_int_equal(mkdir(in("bin"), 0700), 0);
+    setenv("GRAPHPIPE_ENGINE_PATH", "/nowhere", 1);
+    assert_string_equal(
+        self_copy_run(in("bin/program"), "refusals", words, sizeof words),
+        "not found: engine \"openvino\" is not installed; to install it: tools/setup "
+        "openvino (59 MB), then make (looked in /nowhere)\n"
+        "not found: no engine \"echo\": looked in /nowhere; \"graphpipe engines\" "
+        "lists what is there\n"
+        "not found: no engine \"mine\": looked in /nowhere; \"graphpipe engines\" "
+        "lists what is there");
+}
+
+/* Whatever was in the buffer; one that has no room for the path and its end gets none. */
+static void test_exe_folder(void **state)
+{
+    char exe[PATH_SIZE], wanted[PATH_SIZE], path[PATH_SIZE];
+    (void)state;
+    assert_non_null(realpath("/proc/self/exe", exe));
+    const size_t size = strlen(exe);
+    (void)snprintf(wanted, sizeof wanted, "%.*s", (int)(strrchr(exe, '/') - exe), exe);
+    memset(path, '/', sizeof path);
+    assert_true(engine_exe_folder(path, sizeof path));
+    assert_string_equal(path, wanted);
+    assert_true(engine_exe_folder(path, size + 2));
+    assert_string_equal(path, wanted);
+    assert_false(engine_exe_folder(path, size + 1));
+}
+
 struct seen {
     char names[512];
     char scripts[64];
@@ -345,6 +390,8 @@ int main(int argc, char *argv[])
 {
     if (argc == 2 && strcmp(argv[1], "folders") == 0)
         return print_folders();
+    if (argc == 2 && strcmp(argv[1], "refusals") == 0)
+        return print_refusals();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_refuses, set_up, tear_down),
@@ -352,6 +399,8 @@ int main(int argc, char *argv[])
         cmocka_unit_test_setup_teardown(test_load_incomplete, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folders, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_load_tells_the_remedy, set_up, tear_down),
+        cmocka_unit_test(test_exe_folder),
         cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guess_other, set_up, tear_down),

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -140,6 +141,24 @@ static void test_what_cannot_start(void **state)
     assert_int_equal(err.status, GP_UNAVAILABLE);
     assert_null(open_whole(pool, getenv("GP_BIN"), "nosuch", &err));
     assert_int_equal(err.status, GP_NOT_FOUND);
+    pool_destroy(pool);
+}
+
+/* Under `ulimit -f` the pool is no file, which children could map. */
+static void test_children_need_a_pool_that_is_a_file(void **state)
+{
+    struct rlimit before;
+    struct gp_error err;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){4096, before.rlim_max}), 0);
+    struct pool *pool = pool_create(64 * MIB);
+    struct isolate *isolate = open_whole(pool, getenv("GP_BIN"), "echo", &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_null(isolate);
+    assert_int_equal(err.status, GP_UNAVAILABLE);
+    assert_string_equal(err.message, "cannot open the pool again, for another process: "
+                                     "File too large (ulimit -f is 4: raise it)");
     pool_destroy(pool);
 }
 
@@ -296,6 +315,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_another_program_has_a_worker),
         cmocka_unit_test(test_another_program_has_python),
         cmocka_unit_test(test_what_cannot_start),
+        cmocka_unit_test(test_children_need_a_pool_that_is_a_file),
         cmocka_unit_test(test_children_need_descriptors),
         cmocka_unit_test(test_the_server_is_told),
         cmocka_unit_test(test_inputs_are_for_reading),

@@ -1,5 +1,6 @@
 /* What a real child makes of what it is sent: an engine tells in it what it was told, and gives its
  * outputs in each way; it is stopped, it prints, and it closes its model. */
+#include "descriptors.h"
 #include "isolated.h"
 #include "temp_tree.h"
 #include "turned_clock.h"
@@ -327,6 +328,23 @@ static void test_what_it_prints_is_logged(void **state)
         poll(NULL, 0, 1);
 }
 
+/* What was printed until its end, though the line has none, and somebody else can print still. */
+static void test_its_last_words_are_logged(void **state)
+{
+    struct fixture *f = *state;
+    char path[64];
+    const unsigned n_before = descriptors_count();
+    open_logged(f, "told", NULL);
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/1", (int)f->isolate->children[0].pid);
+    const int end = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(write(end, "last words", 10), 10);
+    isolated_close(f->isolate);
+    f->isolate = NULL;
+    assert_true(has_line("slot 0: last words\n"));
+    assert_int_equal(close(end), 0);
+    assert_int_equal(descriptors_count(), n_before);
+}
+
 /* --- the process ----------------------------------------------------------------------- */
 
 /* Its value in a file of /proc/PID that has "name:\tvalue" lines; in hexadecimal where it is. */
@@ -404,6 +422,7 @@ int main(void)
         WITH_POOL(test_a_run_is_stopped_in_the_child),
         WITH_POOL(test_what_it_logs_cannot_forge_lines),
         WITH_POOL(test_what_it_prints_is_logged),
+        WITH_POOL(test_its_last_words_are_logged),
         WITH_POOL(test_its_process_is_its_own),
         WITH_POOL(test_its_model_is_closed),
     };

@@ -223,6 +223,21 @@ static void test_memory_may_be_short(void **state)
     text_finish(&out);
 }
 
+/* Whatever became of the last one, which may have found no memory. */
+static void test_a_record_begins_anew(void **state)
+{
+    struct text out = {0};
+    (void)state;
+    record_begin(&out, RECORD_RUN, 1);
+    record_put_text(&out, "words");
+    out.is_short = true;
+    assert_false(record_end(&out));
+    record_begin(&out, RECORD_RUN, 2);
+    assert_true(record_end(&out));
+    assert_int_equal(out.size_bytes, HEAD_BYTES);
+    text_finish(&out);
+}
+
 /* One without is none: the engine has failed. */
 static void test_a_failure_has_a_status(void **state)
 {
@@ -426,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_texts_do_not_share_memory),
         cmocka_unit_test(test_a_record_can_be_kept),
         cmocka_unit_test(test_memory_may_be_short),
+        cmocka_unit_test(test_a_record_begins_anew),
         cmocka_unit_test(test_a_failure_has_a_status),
         cmocka_unit_test(test_a_tensor_is_what_its_shape_says),
         cmocka_unit_test(test_records_come_in_pieces),

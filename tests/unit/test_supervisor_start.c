@@ -155,8 +155,10 @@ static void one_that_is_due_is_alive(void **state)
     assert_int_equal(err.status, GP_UNAVAILABLE);
     assert_string_equal(err.message, "all processes of the engine have ended and wait to "
                                      "start again; try again later: signal 9: Killed");
-    turned_clock_add(1);
-    assert_true(isolate_is_alive(&s.isolate, &err));
+    for (int i = 0; i < 2; i++) {
+        turned_clock_add(1);
+        assert_true(isolate_is_alive(&s.isolate, &err));
+    }
     supervised_start(&s);
     supervised_end(&s);
 }
