@@ -1,5 +1,6 @@
-/* Every message written and read with each allocation failing in turn. */
+/* Every message written and read, and data made up for one, with each allocation failing in turn. */
 #include "fault.h"
+#include "wire/fill.h"
 
 #include <graphpipe/message.h>
 
@@ -227,6 +228,19 @@ static enum gp_status read_metadata(void *arg, struct gp_error *err)
     return status;
 }
 
+static enum gp_status make_up(void *arg, struct gp_error *err)
+{
+    struct gp_tensor tensor = {
+        .name = "x", .shape = THREE, .rank = 1, .dtype = *(const enum gp_dtype *)arg};
+    struct random random = {1};
+    struct gp_arena *arena = gp_arena_create();
+    if (!arena)
+        return gp_error_set(err, GP_NO_MEMORY, "no arena");
+    const enum gp_status status = fill_tensor(&tensor, &random, arena, err);
+    gp_arena_destroy(arena);
+    return status;
+}
+
 static void writing(void **state)
 {
     (void)state;
@@ -249,9 +263,18 @@ static void reading(void **state)
     print_message("read: %u allocations, %u failed in all\n", n, fault_n_hits());
 }
 
+static void making_up(void **state)
+{
+    (void)state;
+    enum gp_dtype numbers = GP_FLOAT32, words = GP_STRING;
+    fault_each_allocation(make_up, &numbers);
+    fault_each_allocation(make_up, &words);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(writing),
-                                       cmocka_unit_test(reading)};
+                                       cmocka_unit_test(reading),
+                                       cmocka_unit_test(making_up)};
     return cmocka_run_group_tests(tests, setup, NULL);
 }
