@@ -12,6 +12,20 @@
 
 #include <cmocka.h>
 
+/* How long the supervisor waits at most, by its last call; the linker puts the function in the place of
+ * the C library's. */
+static atomic_int supervisor_timeout_ms;
+
+int __real_poll(struct pollfd *, nfds_t, int);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    if (n == 2 * SUPERVISED + 1)
+        atomic_store(&supervisor_timeout_ms, timeout_ms);
+    return __real_poll(fds, n, timeout_ms);
+}
+
 static int64_t start_of(struct supervised *s, uint32_t slot)
 {
     pthread_mutex_lock(&s->isolate.lock);
@@ -175,6 +189,37 @@ static void begin_starting(struct supervised *s)
     }
 }
 
+/* What an idle server costs nothing by: it is woken by the children, or when something is due. */
+static void it_sleeps_until_something_is_due(void **state)
+{
+    static const struct {
+        enum isolate_state of_child;
+        int timeout_ms;
+    } cases[] = {{ISOLATE_READY, -1},
+                 {ISOLATE_STARTING, -1},
+                 {ISOLATE_LATE, SUPERVISED_HANG_NS / CLOCK_MS},
+                 {ISOLATE_BACKOFF, 7000}};
+    struct supervised s;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        supervised_begin(&s);
+        struct child *child = &s.children[1];
+        child->kill_ns = child->start_ns = SUPERVISED_BEGIN_NS - 1; /* earlier ones */
+        child->backoff_ns = 7 * CLOCK_S;
+        if (cases[i].of_child == ISOLATE_LATE)
+            supervised_make_late(&s, 1);
+        else if (cases[i].of_child == ISOLATE_BACKOFF)
+            supervised_lose(&s, 1);
+        else
+            child->state = cases[i].of_child;
+        child->is_supervised = cases[i].of_child != ISOLATE_READY;
+        supervised_start(&s);
+        supervised_catch_up(&s);
+        assert_int_equal(atomic_load(&supervisor_timeout_ms), cases[i].timeout_ms);
+        supervised_end(&s);
+    }
+}
+
 static void say_opened(struct played_child *peer, const char *name)
 {
     const struct gp_description d = {.flags = GP_ANY_INPUTS | GP_SLOT_THREAD,
@@ -325,6 +370,7 @@ int main(void)
         cmocka_unit_test(an_idle_one_is_lost_once),
         cmocka_unit_test(all_down_is_told_when_all_are),
         cmocka_unit_test(one_that_is_due_is_alive),
+        cmocka_unit_test(it_sleeps_until_something_is_due),
         cmocka_unit_test(the_first_one_describes_the_model),
         cmocka_unit_test(one_that_has_started_again_is_usable),
         cmocka_unit_test(one_that_cannot_open_its_model_fails_all),
