@@ -1,6 +1,6 @@
 /* The memory that answers are received into: how much is taken, which buffer and which result are used
  * again, which are kept, and that the others go back to the system. */
-#include "client/address.h"
+#include "client/link.h"
 #include "client/store.h"
 #include "fault.h"
 
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -366,6 +367,27 @@ static void a_lookup_may_have_no_thread_or_memory(void **state)
     client_address_finish(&address);
 }
 
+static void interrupted_calls_are_repeated(void **state)
+{
+    (void)state;
+    int fds[2];
+    char byte = 0;
+    size_t moved;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    struct client_link link = {.fd = fds[0]}, other = {.fd = fds[1]};
+    fault_begin(&(struct fault){.calls = FAULT_SENDMSG, .n = 2, .error = EINTR});
+    assert_int_equal(link_send(&link, &(struct iovec){"x", 1}, 1, &moved), LINK_MOVED);
+    assert_int_equal(fault_end(), 2);
+    assert_int_equal(moved, 1);
+    fault_begin(&(struct fault){.calls = FAULT_RECV, .n = 2, .error = EINTR});
+    assert_int_equal(link_receive(&other, &byte, 1, &moved), LINK_MOVED);
+    assert_int_equal(fault_end(), 2);
+    assert_int_equal(moved, 1);
+    assert_int_equal(byte, 'x');
+    link_close(&link);
+    link_close(&other);
+}
+
 static void no_result_has_no_outputs(void **state)
 {
     (void)state;
@@ -389,6 +411,7 @@ int main(void)
         cmocka_unit_test(nothing_is_left_of_them),
         cmocka_unit_test(memory_may_be_short),
         cmocka_unit_test(a_lookup_may_have_no_thread_or_memory),
+        cmocka_unit_test(interrupted_calls_are_repeated),
         cmocka_unit_test(no_result_has_no_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

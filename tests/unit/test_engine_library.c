@@ -78,6 +78,24 @@ static void the_newest_is_taken(void **state)
     assert_non_null(engine_library_open(&wanted, NULL, NULL, 0, &err));
 }
 
+/* In whichever order the folder lists them. */
+static void the_newest_may_have_a_shorter_name(void **state)
+{
+    static const char *const paths[] = {"/a/libgpsearch.so.1.10.0", "/a/libgpsearch.so.2",
+                                        "/b/libgpsearch.so.2",
+                                        "/b/libgpsearch.so.1.10.0"};
+    (void)state;
+    assert_int_equal(mkdir(tree_path("/a"), 0700), 0);
+    assert_int_equal(mkdir(tree_path("/b"), 0700), 0);
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        write_library(tree_path(paths[i]));
+    for (size_t i = 1; i < 3; i++) {
+        setenv("GRAPHPIPE_ENGINE_PATH", tree_path(i == 1 ? "/a" : "/b"), 1);
+        assert_non_null(open_library(NULL));
+        assert_string_equal(found, tree_path(paths[i]));
+    }
+}
+
 static void a_path_may_have_any_letters(void **state)
 {
     (void)state;
@@ -251,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_A_TREE(the_newest_is_taken),
+        IN_A_TREE(the_newest_may_have_a_shorter_name),
         IN_A_TREE(a_path_may_have_any_letters),
         IN_A_TREE(unusable_ones_are_passed_over),
         IN_A_TREE(what_set_up_has_fetched_is_found),

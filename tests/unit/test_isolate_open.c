@@ -14,8 +14,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -255,6 +257,36 @@ static void test_inputs_are_for_reading(void **state)
     pool_destroy(pool);
 }
 
+/* Also one that does not see that its socket is closed. */
+static void test_a_child_ends_with_its_server(void **state)
+{
+    int ends[2], status = 0;
+    pid_t child = 0;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1),
+                     0); /* the test waits for it then */
+    const pid_t server = fork();
+    if (server == 0) {
+        struct isolate *isolate = isolated_open_plain(pool_create(64 * MIB), "echo");
+        child = isolate->children[0].pid;
+        if (write(ends[1], &child, sizeof child) == sizeof child)
+            pause();
+        _exit(EXIT_FAILURE);
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &child, sizeof child), sizeof child);
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    assert_int_equal(kill(server, SIGKILL), 0);
+    assert_int_equal(waitpid(server, NULL, 0), server);
+    for (int i = 0; i < 20000 && waitpid(child, &status, WNOHANG) == 0; i++)
+        poll(NULL, 0, 1);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+    close(ends[0]);
+}
+
 /* --- the worker's program -------------------------------------------------------------- */
 
 /* Run as another program: prints which worker it would start. */
@@ -319,6 +351,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_children_need_descriptors),
         cmocka_unit_test(test_the_server_is_told),
         cmocka_unit_test(test_inputs_are_for_reading),
+        cmocka_unit_test(test_a_child_ends_with_its_server),
         cmocka_unit_test_setup_teardown(test_the_worker_is_found, tree_make, tree_remove),
         cmocka_unit_test(test_a_script_has_an_interpreter),
     };

@@ -139,6 +139,10 @@ static void unions(void **state)
     f->message.data[tag] = 0;
     assert_refused(f, GP_MALFORMED, absent);
     f->message.data[tag] = REQ_INFER;
+    const size_t entry = entry_of(f->message, root, REQUEST_REQ_TYPE);
+    store16(f->message, entry, 0); /* it has none */
+    assert_refused(f, GP_MALFORMED, absent);
+    store16(f->message, entry, (uint16_t)(tag - root));
     store16(f->message, entry_of(f->message, root, REQUEST_REQ), 0);
     assert_refused(f, GP_MALFORMED, absent);
     f->message.data[tag] = REQ_METADATA; /* a tag without its table is enough */
