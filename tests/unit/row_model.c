@@ -41,21 +41,28 @@ int row_model_end(void **state)
     return tree_remove(state);
 }
 
-struct model *row_model_open(gp_infer_fn *run, uint32_t max_batch, const int64_t *shape)
+struct model *row_model_try(gp_infer_fn *run, const struct gp_model_options *options,
+                            const int64_t *shape, uint32_t n_outputs)
 {
     static struct gp_io x = {.name = "x", .description = ""},
                         y = {.name = "y", .description = ""};
-    static const struct gp_metadata metadata = {
-        .name = "m", .inputs = &x, .n_inputs = 1, .outputs = &y, .n_outputs = 1};
-    const struct gp_model_options options = {
-        .size_bytes = sizeof options, .n_slots = 1, .max_batch = max_batch};
+    static struct gp_metadata metadata; /* for as long as the model */
     x.dtype = y.dtype = GP_FLOAT32;
     x.rank = y.rank = 2;
     x.shape = shape;
     x.flags = shape ? 0 : GP_IO_ANY_RANK;
     y.shape = shape == row_model_two ? row_model_two : row_model_any;
-    struct model *model = model_open_function(&row_host.host, run, NULL, &options,
-                                              &metadata, &row_host.err);
+    metadata = (struct gp_metadata){
+        .name = "m", .inputs = &x, .n_inputs = 1, .outputs = &y, .n_outputs = n_outputs};
+    return model_open_function(&row_host.host, run, NULL, options, &metadata,
+                               &row_host.err);
+}
+
+struct model *row_model_open(gp_infer_fn *run, uint32_t max_batch, const int64_t *shape)
+{
+    const struct gp_model_options options = {
+        .size_bytes = sizeof options, .n_slots = 1, .max_batch = max_batch};
+    struct model *model = row_model_try(run, &options, shape, 1);
     assert_non_null(model);
     return model;
 }

@@ -27,4 +27,9 @@ int row_model_end(void **state);
 struct model *row_model_open(gp_infer_fn *run, uint32_t max_batch, const int64_t *shape);
 void row_model_close(struct model *model);
 
+/* The same with other options, and perhaps no outputs that it tells of (n_outputs). NULL if it fails:
+ * row_host.err says why. */
+struct model *row_model_try(gp_infer_fn *run, const struct gp_model_options *options,
+                            const int64_t *shape, uint32_t n_outputs);
+
 #endif
