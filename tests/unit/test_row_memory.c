@@ -1,6 +1,8 @@
 /* Memory that runs out while rows are checked, on the thread that runs them and on the one that waits: it
- * is told, or the rows remain unknown, and nothing is left. */
+ * is told, or the rows remain unknown, and nothing is left. Likewise while a model is opened that takes
+ * batches. */
 #include "fault.h"
+#include "model/compare.h"
 #include "model/row_check.h"
 #include "recorded.h"
 #include "row_model.h"
@@ -87,11 +89,55 @@ static void recorded(void **state)
     each_fails(tree_path("/all"));
 }
 
+static enum gp_status copy_strings(void *arg, struct gp_error *err)
+{
+    static const struct gp_string strings[] = {{"a", 1}, {"", 0}, {"bc", 2}};
+    static const int64_t shape[] = {3};
+    const struct gp_tensor tensor = gp_tensor_view(GP_STRING, shape, 1, strings);
+    struct gp_tensor copy;
+    (void)arg;
+    struct gp_arena *arena = gp_arena_create();
+    const bool is_copied = arena && compare_copy(arena, &tensor, &copy);
+    gp_arena_destroy(arena);
+    return is_copied ? GP_OK : gp_error_set(err, GP_NO_MEMORY, "no copy");
+}
+
+static const uint32_t sizes[] = {1, 4};
+
+static const struct opening {
+    struct gp_model_options options;
+    const int64_t *shape;
+} openings[] = {
+    {{.n_slots = 1, .max_batch = GP_MAX_BATCH_AUTO}, row_model_two},
+    {{.n_slots = 1, .max_batch = 2}, row_model_two},
+    {{.n_slots = 1, .max_batch = 8, .batch_sizes = sizes, .n_batch_sizes = 2},
+     row_model_any},
+};
+
+static enum gp_status open_batching(void *arg, struct gp_error *err)
+{
+    const struct opening *opening = arg;
+    struct model *model = row_model_try(twice, &opening->options, opening->shape, 1);
+    if (!model)
+        return gp_error_set(err, row_host.err.status, "%s", row_host.err.message);
+    row_model_close(model);
+    return GP_OK;
+}
+
+static void copied_and_opened(void **state)
+{
+    (void)state;
+    (void)fault_each_allocation(copy_strings, NULL);
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++)
+        (void)fault_each_allocation(open_batching, (void *)(uintptr_t)&openings[i]);
+}
+
 #define TEST(function)                                                                   \
     cmocka_unit_test_setup_teardown(function, row_model_begin, row_model_end)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(generated), TEST(recorded)};
+    const struct CMUnitTest tests[] = {TEST(generated), TEST(recorded),
+                                       TEST(copied_and_opened)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
