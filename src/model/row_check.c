@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "model/compare.h"
+#include "model/run.h"
 #include "model/sample.h"
 #include "model/trial.h"
 #include "model/warm_up_requests.h"
@@ -150,10 +151,15 @@ static bool run_first_again(struct row_checking *c)
     return is_well;
 }
 
+static bool has_time(const struct row_checking *c)
+{
+    return clock_now_ns() <= c->until_ns;
+}
+
 static bool run_each_alone(struct row_checking *c)
 {
     uint32_t n = 0;
-    while (n < c->sample.n_rows && (n < 2 || clock_now_ns() < c->until_ns))
+    while (n < c->sample.n_rows && (n < 2 || has_time(c)))
         if (!run_alone(c, n++))
             return false;
     c->sample.n_rows = n;
@@ -174,8 +180,7 @@ static bool are_all_alike(const struct row_checking *c)
 /* Failures that say nothing of the rows. */
 static bool is_bad_luck(enum gp_status status)
 {
-    return status == GP_NO_MEMORY || status == GP_DEADLINE || status == GP_CANCELLED ||
-           status == GP_UNAVAILABLE || status == GP_BUSY || status == GP_TOO_LARGE;
+    return run_blames_nobody(status) || status == GP_NO_MEMORY || status == GP_TOO_LARGE;
 }
 
 static bool compare_rows(struct row_checking *c, const uint32_t *rows, uint32_t n)
@@ -221,7 +226,7 @@ static bool run_some_together(struct row_checking *c)
                       {2, {3, 4}}};
     for (size_t i = 0; i < sizeof selections / sizeof *selections; i++) {
         uint32_t rows[MOST_ROWS], n = 0;
-        if (i >= 2 && clock_now_ns() > c->until_ns)
+        if (i >= 2 && !has_time(c))
             break;
         for (uint32_t at = 0; at < selections[i].n; at++)
             if (selections[i].rows[at] < c->sample.n_rows)

@@ -90,8 +90,7 @@ static void run_again(const struct slot_turn *turn, struct inference **members,
     }
 }
 
-/* A failure that none of them can be to blame for: halves would not fare better. */
-static bool is_everybodys(enum gp_status status)
+bool run_blames_nobody(enum gp_status status)
 {
     return status == GP_DEADLINE || status == GP_CANCELLED || status == GP_UNAVAILABLE ||
            status == GP_BUSY || status == GP_IO;
@@ -116,7 +115,7 @@ static bool run_together(struct slot_turn *turn, struct inference **members, uns
             run_again(turn, members, n, &err);
             return true;
         }
-        if (status != GP_OK && !is_everybodys(status)) {
+        if (status != GP_OK && !run_blames_nobody(status)) {
             turn->is_misfit |= status != GP_NO_MEMORY;
             return false;
         }

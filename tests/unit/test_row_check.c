@@ -172,11 +172,12 @@ static void bad_luck_tells_nothing(void **state)
     static const struct {
         enum gp_status status;
         enum row_verdict verdict;
-    } failures[] = {{GP_NO_MEMORY, ROWS_UNKNOWN},  {GP_DEADLINE, ROWS_UNKNOWN},
-                    {GP_CANCELLED, ROWS_UNKNOWN},  {GP_UNAVAILABLE, ROWS_UNKNOWN},
-                    {GP_BUSY, ROWS_UNKNOWN},       {GP_TOO_LARGE, ROWS_UNKNOWN},
-                    {GP_ENGINE, ROWS_DEPENDENT},   {GP_INVALID, ROWS_DEPENDENT},
-                    {GP_INTERNAL, ROWS_DEPENDENT}, {GP_UNSUPPORTED, ROWS_DEPENDENT}};
+    } failures[] = {{GP_NO_MEMORY, ROWS_UNKNOWN},    {GP_DEADLINE, ROWS_UNKNOWN},
+                    {GP_CANCELLED, ROWS_UNKNOWN},    {GP_UNAVAILABLE, ROWS_UNKNOWN},
+                    {GP_BUSY, ROWS_UNKNOWN},         {GP_TOO_LARGE, ROWS_UNKNOWN},
+                    {GP_IO, ROWS_UNKNOWN},           {GP_ENGINE, ROWS_DEPENDENT},
+                    {GP_INVALID, ROWS_DEPENDENT},    {GP_INTERNAL, ROWS_DEPENDENT},
+                    {GP_UNSUPPORTED, ROWS_DEPENDENT}};
     (void)state;
     row_checked.engine.answer = unlucky;
     for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
@@ -276,6 +277,24 @@ static void a_slow_model(void **state)
     assert_int_equal(row_checked.check.n_rows, 2);
     assert_int_equal(row_checked.check.n_runs, 5);
     assert_memory_equal(row_checked.engine.n_rows, n_rows, sizeof n_rows);
+}
+
+/* No run begins later than it may, but for those. */
+static void time_that_is_over(void **state)
+{
+    static const struct {
+        int64_t part; /* of the time: what a run takes */
+        unsigned n_rows, n_runs;
+    } cases[] = {{2, 3, 3 + 1 + 2}, {5, 5, 5 + 1 + 2}, {10, 5, 5 + 1 + 5}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        turned_clock_set(CLOCK_S);
+        row_checked.engine.takes_ns = ROW_CHECK_NS / cases[i].part;
+        row_check_it(row_model_any, NULL);
+        row_check_assert_found(ROWS_INDEPENDENT, "");
+        assert_int_equal(row_checked.check.n_rows, cases[i].n_rows);
+        assert_int_equal(row_checked.check.n_runs, cases[i].n_runs);
+    }
 }
 
 /* --- several outputs --- */
@@ -406,6 +425,7 @@ int main(void)
         TEST(a_fixed_number),
         TEST(other_sizes),
         TEST(a_slow_model),
+        TEST(time_that_is_over),
         TEST(each_output_is_compared),
         TEST(there_are_as_many_outputs_in_each_run),
         TEST(recorded),
