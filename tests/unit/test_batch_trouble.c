@@ -138,6 +138,39 @@ static void parts_need_room_for_the_whole_answer(void **state)
     callers_end(&f);
 }
 
+static struct pool_buffer kept;
+
+/* As an engine does whose process goes on with them. */
+static enum gp_status keep_inputs(void *handle, uint32_t slot, const struct gp_call *call,
+                                  struct gp_outputs *outputs, struct gp_error *err)
+{
+    struct engine_run *run = (struct engine_run *)(void *)outputs;
+    (void)handle, (void)slot;
+    assert_ptr_equal(run->body->data, call->inputs[0].data);
+    if (!kept.data) {
+        kept = *run->body;
+        *run->body = (struct pool_buffer){0};
+    }
+    return gp_error_set(err, GP_DEADLINE, "left");
+}
+
+static void an_engine_may_keep_the_rows(void **state)
+{
+    (void)state;
+    callers_begin(&f, 2, NULL, 0);
+    fake_model_run_with(&f.model, keep_inputs, NULL);
+    for (int i = 0; i < 4; i++)
+        callers_send(&f, i, 1);
+    callers_serve(&f); /* two and two */
+    for (int i = 0; i < 4; i++)
+        callers_assert_failed(&f, i, GP_DEADLINE, "left");
+    const float *x = (const float *)(const void *)kept.data;
+    for (int i = 0; i < 2; i++)
+        assert_true(x[i * CALLERS_COLUMNS] == callers_value_of(i, 0));
+    pool_give(f.model.host.pool, &kept);
+    callers_end(&f);
+}
+
 /* --- models that are not made for it --- */
 
 /* So often that the model is known. */
@@ -247,6 +280,7 @@ int main(void)
         cmocka_unit_test(a_run_that_nobody_wants_is_stopped),
         cmocka_unit_test(memory_that_is_short_fails_nobody),
         cmocka_unit_test(parts_need_room_for_the_whole_answer),
+        cmocka_unit_test(an_engine_may_keep_the_rows),
         cmocka_unit_test(a_model_that_cannot_is_left_alone),
         cmocka_unit_test(a_failure_that_is_nobodys_is_everybodys),
         cmocka_unit_test(one_that_can_is_not),

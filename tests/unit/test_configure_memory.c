@@ -84,6 +84,8 @@ static void what_fails_is_made_up_for(void **state)
         print_message("%u allocations\n", from - 1);
         assert_true(from > 1);
     }
+    assert_true(
+        kept_log_has(&following.log, "error: repository: no memory for the model \"m\""));
 }
 
 int main(void)

@@ -3,7 +3,10 @@
 #include "model/load.h"
 #include "recorded.h"
 
+#include <glob.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { PATIENCE_MS = 20000 };
@@ -158,6 +161,46 @@ static void the_last_user_wakes_the_thread(void **state)
         assert_true(i < PATIENCE_MS);
         (void)usleep(1000);
     }
+}
+
+/* Whether the kernel has all threads but this one waiting. */
+static bool others_sleep(void)
+{
+    char own[64], text[256] = "";
+    bool is_so = true;
+    glob_t found;
+    (void)snprintf(own, sizeof own, "/proc/self/task/%ld/stat",
+                   (long)syscall(SYS_gettid));
+    assert_int_equal(glob("/proc/self/task/*/stat", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        FILE *file = fopen(found.gl_pathv[i], "r");
+        if (file && fgets(text, sizeof text, file) && strcmp(found.gl_pathv[i], own) != 0)
+            is_so = is_so && strstr(text, ") S ");
+        if (file)
+            (void)fclose(file);
+    }
+    globfree(&found);
+    return is_so;
+}
+
+/* Without a repository nothing but its own descriptor wakes it, not even what a shell left open. */
+static void the_thread_sleeps(void **state)
+{
+    int ends[2];
+    (void)state;
+    const int input = dup(STDIN_FILENO);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    loading_start();
+    assert_int_equal(loading_order(LOADER_UNLOAD, "a"), GP_NOT_FOUND);
+    for (int i = 0; !others_sleep(); i++) {
+        assert_true(i < PATIENCE_MS);
+        (void)usleep(1000);
+    }
+    stop();
+    assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+    assert_int_equal(close(input) | close(ends[0]) | close(ends[1]), 0);
 }
 
 /* --- reload --- */
@@ -320,6 +363,7 @@ int main(void)
         LOADER_TEST(a_load_that_fails_leaves_it_unloaded),
         LOADER_TEST(all_that_have_left_are_closed),
         LOADER_TEST(the_last_user_wakes_the_thread),
+        LOADER_TEST(the_thread_sleeps),
         LOADER_TEST(only_what_has_changed_is_loaded_anew),
         LOADER_TEST(a_hangup_reloads),
         LOADER_TEST(options_are_taken_or_refused),

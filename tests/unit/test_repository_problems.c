@@ -1,6 +1,7 @@
 /* What cannot be served of a repository: it is said, and the rest goes on. */
 #include "repository_fixture.h"
 
+#include "model/listing.h"
 #include "model/model_name.h"
 #include "skipping.h"
 
@@ -202,6 +203,19 @@ static void links(void **state)
 }
 
 /* A file that lies beside the folders of models does not make the repository one model. */
+/* A whole system may be a repository, but is none of its models. */
+static void the_root_is_not_inside_itself(void **state)
+{
+    const struct listing_root root = {.path = "/", .real = "/"};
+    struct stat info;
+    struct gp_error err;
+    (void)state;
+    tree_link("/all", "/");
+    tree_link("/here", tree_root);
+    assert_int_equal(listing_stat(&root, tree_path("/all"), &info, &err), GP_FORBIDDEN);
+    assert_int_equal(listing_stat(&root, tree_path("/here"), &info, &err), GP_OK);
+}
+
 static void strays(void **state)
 {
     (void)state;
@@ -352,6 +366,7 @@ int main(void)
         REPOSITORY_TEST(names),
         REPOSITORY_TEST(bad_versions),
         REPOSITORY_TEST(links),
+        REPOSITORY_TEST(the_root_is_not_inside_itself),
         REPOSITORY_TEST(strays),
         REPOSITORY_TEST(too_much),
         REPOSITORY_TEST(too_many_files),

@@ -187,14 +187,71 @@ static void sizes_ascend(void **state)
     assert_string_equal(err.message, "--max-delay needs a --max-batch above 1");
 }
 
+/* --- auto --- */
+
+static void auto_takes_what_the_model_takes(void **state)
+{
+    static const struct {
+        int64_t most, wanted;
+    } cases[] = {{0, 32}, {-1, 32}, {1, 1}, {31, 31}, {33, 32}};
+    const struct gp_model_options options = {.max_batch = GP_MAX_BATCH_AUTO,
+                                             .max_delay_us = 1};
+    const struct batch_rules *rules = &fake.model.batch_rules;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fake.model.description.max_batch = cases[i].most;
+        assert_int_equal(model_set_rows(&fake.model, &options, &err), GP_OK);
+        assert_int_equal(rules->max_rows, cases[i].wanted);
+        assert_true(rules->is_auto);
+        assert_false(rules->is_fixed);
+        assert_null(rules->why_none);
+    }
+    static const uint32_t sizes[] = {1};
+    assert_int_equal(set_rows(GP_MAX_BATCH_AUTO, sizes, 1), GP_INVALID);
+    assert_string_equal(err.message, "--batch-sizes needs a --max-batch in rows");
+}
+
+/* Even if only one of its inputs and outputs says so, and whatever it says that it takes. */
+static void auto_takes_a_fixed_number(void **state)
+{
+    const struct batch_rules *rules = &fake.model.batch_rules;
+    (void)state;
+    fake.model.description.max_batch = 2;
+    outputs[0].shape = four;
+    assert_int_equal(set_rows(GP_MAX_BATCH_AUTO, NULL, 0), GP_OK);
+    assert_int_equal(rules->max_rows, 4);
+    assert_int_equal(rules->sizes[0], 4);
+    assert_true(rules->is_fixed);
+    assert_ptr_equal(rules->fixed_inputs, inputs); /* to be told again */
+    assert_ptr_equal(rules->fixed_outputs, outputs);
+    assert_int_equal(fake.model.description.inputs[0].shape[0], -1);
+    assert_int_equal(fake.model.description.outputs[0].shape[0], -1);
+}
+
+static void auto_gives_up_without_rows(void **state)
+{
+    const struct gp_model_options none = {0};
+    (void)state;
+    outputs[0].rank = 0;
+    assert_int_equal(set_rows(GP_MAX_BATCH_AUTO, NULL, 0), GP_OK);
+    assert_string_equal(fake.model.batch_rules.why_none,
+                        "--max-batch wants every input and output to have the same "
+                        "rows, but output \"y\" is float32[]");
+    assert_int_equal(fake.model.batch_rules.max_rows, 0);
+    assert_int_equal(model_make_batches(&fake.model, &none, &err), GP_OK);
+    assert_null(fake.model.slots.all[0].batch);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(none_unless_asked_for),          TEST(as_many_as_asked_for),
-        TEST(a_fixed_number_is_the_only_one), TEST(all_have_the_same_rows),
-        TEST(the_models_limit_holds),         TEST(sizes_ascend),
+        TEST(none_unless_asked_for),           TEST(as_many_as_asked_for),
+        TEST(a_fixed_number_is_the_only_one),  TEST(all_have_the_same_rows),
+        TEST(the_models_limit_holds),          TEST(sizes_ascend),
+        TEST(auto_takes_what_the_model_takes), TEST(auto_takes_a_fixed_number),
+        TEST(auto_gives_up_without_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

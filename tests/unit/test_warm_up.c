@@ -5,11 +5,13 @@
 #include "net/poller.h"
 #include "recorded.h"
 #include "temp_tree.h"
+#include "turned_clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -26,9 +28,11 @@ static struct {
     bool hangs;        /* until it is cancelled */
     atomic_bool is_cancelled;
     atomic_bool ends_host; /* once it runs */
-    /* Of /proc/self/task: slot 1 fails once there are no more, and slot 0 not before slot 1 runs.
-     * 0: neither does. */
+    int64_t takes_ns;      /* by a clock that is turned */
+    /* Of /proc/self/task: both slots run their first at a time, slot 1 fails, and one of them ends it
+     * once there are no more, since the other's thread has gone. 0: none of that. */
     size_t n_entries;
+    uint32_t late_slot;
 } engine;
 
 static struct pool *pool;
@@ -86,13 +90,15 @@ static enum gp_status take_run(void *handle, uint32_t slot, const struct gp_call
     }
     if (engine.hangs)
         return hang(call, e);
-    if (slot == 1 && engine.n_entries) {
-        while (count_entries("/proc/self/task") > engine.n_entries)
-            (void)usleep(1000);
-        return gp_error_set(e, GP_ENGINE, "nor this one");
-    }
-    while (engine.n_entries && !atomic_load(&engine.n_runs[1]))
+    if (engine.takes_ns)
+        turned_clock_add(engine.takes_ns);
+    while (engine.n_entries && !atomic_load(&engine.n_runs[1 - slot]))
         (void)usleep(1000);
+    while (engine.n_entries && slot == engine.late_slot &&
+           count_entries("/proc/self/task") > engine.n_entries)
+        (void)usleep(1000);
+    if (engine.n_entries && slot == 1)
+        return gp_error_set(e, GP_ENGINE, "nor this one");
     if (n == engine.fails_at)
         return gp_error_set(e, GP_ENGINE, "not this one");
     return gp_outputs_alloc(outputs, 0, GP_FLOAT32, shape, 1, e) ? GP_OK : e->status;
@@ -146,6 +152,7 @@ static int set_up(void **state)
 /* All memory has come back, and the watcher has nothing left to do. */
 static int tear_down(void **state)
 {
+    turned_clock_end();
     slots_stop_threads(&model.slots);
     slots_finish(&model.slots);
     const struct pool_counts counts = pool_count(pool);
@@ -318,18 +325,46 @@ static void the_first_failure_is_told(void **state)
     (void)state;
     make_model(&rows, 1, 2);
     engine.fails_at = 1;
+    engine.late_slot = 1;
     engine.n_entries = count_entries("/proc/self/task") + 1;
     assert_fails("3", GP_ENGINE, "warm-up request 1 of 3: not this one");
     assert_int_equal(atomic_load(&engine.n_runs[1]), 1);
+}
+
+/* What runs there goes on to its end, and no more begins. */
+static void a_failure_stops_the_other_slots(void **state)
+{
+    (void)state;
+    make_model(&rows, 1, 2);
+    engine.n_entries = count_entries("/proc/self/task") + 1;
+    assert_fails("3", GP_ENGINE, "warm-up request 1 of 3: nor this one");
+    assert_int_equal(atomic_load(&engine.n_runs[0]), 1);
+}
+
+/* The limit is each request's, not all of theirs. */
+static void each_has_the_whole_time(void **state)
+{
+    (void)state;
+    turned_clock_set(1000000 * CLOCK_S);
+    make_model(&rows, 1, 1);
+    engine.takes_ns = 40 * CLOCK_S;
+    assert_warm("3", 3);
+    assert_int_equal(model.warm_up_ns, 120 * CLOCK_S);
+    engine.takes_ns = 60 * CLOCK_S;
+    assert_fails("1", GP_DEADLINE,
+                 "warm-up request 1 of 1: still running after 60000 ms");
 }
 
 static void hanging_run(void **state)
 {
     (void)state;
     make_model(&rows, 1, N_SLOTS);
+    host.n_cores = 1;
     engine.hangs = true;
     assert_int_equal(warm_up_model(&model, "2", 30 * CLOCK_MS, &err), GP_DEADLINE);
     assert_string_equal(err.message, "warm-up request 1 of 2: still running after 30 ms");
+    assert_int_equal(atomic_load(&engine.n_runs[0]), 1);
+    assert_int_equal(atomic_load(&engine.n_runs[1]), 0); /* a thread for each core */
 }
 
 static void ending_host(void **state)
@@ -387,6 +422,10 @@ static void bad_files(void **state)
     assert_fails(tree_path("/none"), GP_INVALID, "/none\": No such file or directory");
     tree_folder("/empty");
     assert_fails(tree_path("/empty"), GP_INVALID, "warm-up: there is no file in /");
+    assert_int_equal(mkfifo(tree_path("/all"), 0600),
+                     0); /* for whose writer nobody waits */
+    assert_fails(tree_path("/all"), GP_INVALID, "/all: not a file");
+    tree_drop("/all");
     tree_put("/100%d", ""); /* is nobody's format */
     assert_fails(tree_path("/100%d"), GP_INVALID, "/100%d: not a file of 1 to ");
     recorded_put("/all/a", "x", 1.0f, NULL);
@@ -429,6 +468,8 @@ int main(void)
         TEST(without_inputs_and_unchecked),
         TEST(failing_run),
         TEST(the_first_failure_is_told),
+        TEST(a_failure_stops_the_other_slots),
+        TEST(each_has_the_whole_time),
         TEST(hanging_run),
         TEST(ending_host),
         TEST(slot_that_is_lost),
