@@ -218,7 +218,10 @@ static enum gp_status echo_strings(void *handle, uint32_t slot,
     script->rows[script->n_runs++] = (uint64_t)x->shape[0];
     struct gp_string *out =
         gp_outputs_alloc(outputs, 0, GP_STRING, x->shape, x->rank, err);
+    const struct engine_run *run = (const struct engine_run *)(const void *)outputs;
     for (size_t i = 0; i < x->size_bytes / sizeof *in; i++) {
+        assert_true(in[i].data + in[i].size_bytes <=
+                    (const char *)run->body->data + run->body->size_bytes);
         char *bytes = gp_outputs_memory(outputs, in[i].size_bytes + 1, err);
         bytes[0] = '<';
         memcpy(bytes + 1, in[i].data, in[i].size_bytes);
@@ -264,6 +267,39 @@ static void strings_are_run_together(void **state)
     callers_end(&f);
 }
 
+/* Long ones, several in a row, and the rows have room for them. */
+static void long_strings_are_run_together(void **state)
+{
+    static char text[5000];
+    struct gp_string texts[4];
+    (void)state;
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < 4; i++)
+        texts[i] = (struct gp_string){text, sizeof text - (unsigned)i};
+    callers_begin(&f, 8, NULL, 0);
+    fake_model_run_with(&f.model, echo_strings, &f.script);
+    for (int i = 0; i < 2; i++) {
+        struct inference *inference = callers_prepare(&f, i, 1);
+        struct gp_tensor *input = &f.all[i].input;
+        input->dtype = f.all[i].wanted = GP_STRING;
+        input->data = texts + 2 * (size_t)i;
+        input->size_bytes = 2 * sizeof *texts;
+        inference->is_settled = true;
+        assert_true(engine_run_reserve_strings(&inference->run.engine_run, 2, 10000));
+        callers_enter(&f, inference);
+    }
+    callers_serve(&f);
+    CALLERS_ASSERT_RUNS(&f, 2);
+    assert_int_equal(pool_count(f.model.host.pool).reserved_bytes, 0);
+    for (int i = 0; i < 2; i++) {
+        const struct engine_run *run = &f.all[i].fake.inference.run.engine_run;
+        const struct gp_string *y = run->outputs[0].tensor.data;
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(y[k].size_bytes, texts[2 * i + k].size_bytes + 1);
+    }
+    callers_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +313,7 @@ int main(void)
         cmocka_unit_test(inputs_of_different_rows_are_not_cut),
         cmocka_unit_test(the_latest_deadline_counts),
         cmocka_unit_test(strings_are_run_together),
+        cmocka_unit_test(long_strings_are_run_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

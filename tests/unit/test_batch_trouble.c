@@ -138,6 +138,32 @@ static void parts_need_room_for_the_whole_answer(void **state)
     callers_end(&f);
 }
 
+/* Whose first output had room, and the second did not. */
+static void nothing_is_left_of_half_an_answer(void **state)
+{
+    const size_t size = (size_t)3 * 4096; /* of a caller's rows, in pages */
+    struct pool_buffer buffer;
+    (void)state;
+    callers_begin(&f, 2 * CALLERS_LARGE, NULL, 0);
+    struct pool *pool = f.model.host.pool;
+    f.script.adds = true;
+    f.script.n_runs = 1; /* for two outputs */
+    for (int i = 0; i < 2; i++)
+        callers_prepare(&f, i, CALLERS_LARGE)->run.engine_run.call.n_outputs = 0;
+    for (int i = 0; i < 2; i++)
+        callers_enter(&f, &f.all[i].fake.inference);
+    const size_t room = (2 + 4 + 3) * size; /* inputs, outputs, and theirs but for one */
+    assert_true(
+        pool_take(pool, NULL, pool_count(pool).budget_bytes - room, NULL, &buffer));
+    callers_serve(&f);
+    CALLERS_ASSERT_RUNS(&f, 0, 2 * CALLERS_LARGE);
+    assert_int_equal(f.all[0].fake.inference.error.status, GP_OK);
+    assert_int_equal(f.all[0].fake.inference.run.engine_run.n_outputs, 2);
+    callers_assert_failed(&f, 1, GP_NO_MEMORY, "no memory for output 1: 12000 bytes");
+    pool_give(pool, &buffer);
+    callers_end(&f);
+}
+
 static struct pool_buffer kept;
 
 /* As an engine does whose process goes on with them. */
@@ -168,6 +194,44 @@ static void an_engine_may_keep_the_rows(void **state)
     for (int i = 0; i < 2; i++)
         assert_true(x[i * CALLERS_COLUMNS] == callers_value_of(i, 0));
     pool_give(f.model.host.pool, &kept);
+    callers_end(&f);
+}
+
+/* --- a process that ends --- */
+
+static void begin_isolated(unsigned max_waiting)
+{
+    callers_begin(&f, 8, NULL, 0);
+    f.model.model.isolate = (struct isolate *)(void *)&f; /* not looked at here */
+    f.script.fails_together = GP_UNAVAILABLE;
+    for (int i = 0; i < 4; i++)
+        (void)callers_prepare(&f, i, 1);
+    for (int i = 0; i < 4; i++)
+        callers_enter(&f, &f.all[i].fake.inference);
+    f.model.model.slots.max_waiting = max_waiting;
+    callers_serve(&f);
+}
+
+/* One of them may have ended it: each runs alone in the next one. */
+static void a_process_that_ended_is_nobodys_fault(void **state)
+{
+    (void)state;
+    begin_isolated(CALLERS_N);
+    CALLERS_ASSERT_RUNS(&f, 4, 1, 1, 1, 1);
+    for (int i = 0; i < 4; i++)
+        callers_assert_answered(&f, i);
+    assert_int_equal(atomic_load(&f.model.model.n_misfits), 0);
+    callers_end(&f);
+}
+
+static void who_has_no_place_in_the_queue_is_told(void **state)
+{
+    (void)state;
+    begin_isolated(1);
+    CALLERS_ASSERT_RUNS(&f, 4, 1);
+    callers_assert_answered(&f, 0);
+    for (int i = 1; i < 4; i++)
+        callers_assert_failed(&f, i, GP_UNAVAILABLE, "not together");
     callers_end(&f);
 }
 
@@ -280,7 +344,10 @@ int main(void)
         cmocka_unit_test(a_run_that_nobody_wants_is_stopped),
         cmocka_unit_test(memory_that_is_short_fails_nobody),
         cmocka_unit_test(parts_need_room_for_the_whole_answer),
+        cmocka_unit_test(nothing_is_left_of_half_an_answer),
         cmocka_unit_test(an_engine_may_keep_the_rows),
+        cmocka_unit_test(a_process_that_ended_is_nobodys_fault),
+        cmocka_unit_test(who_has_no_place_in_the_queue_is_told),
         cmocka_unit_test(a_model_that_cannot_is_left_alone),
         cmocka_unit_test(a_failure_that_is_nobodys_is_everybodys),
         cmocka_unit_test(one_that_can_is_not),

@@ -274,6 +274,62 @@ static void options_are_taken_or_refused(void **state)
     assert_non_null(loading_find("/c"));
 }
 
+/* --- the queue --- */
+
+struct noted {
+    struct loader_command command; /* first */
+    const char *order;             /* in which they were done */
+};
+
+static char done[8];
+static struct noted all[4];
+
+static void note_done(struct loader_command *command)
+{
+    (void)strcat(done, ((struct noted *)(void *)command)->order);
+}
+
+static void command(struct noted *noted, enum loader_ask ask, const char *order)
+{
+    *noted = (struct noted){.command = {.ask = ask, .name = "a", .done = note_done},
+                            .order = order};
+    loader_command(&loading.loader, &noted->command);
+}
+
+static atomic_int n_done;
+
+/* The first brings two others, and the first of those brings one more. */
+static void do_more(struct loader_command *command)
+{
+    const struct noted *noted = (const struct noted *)(const void *)command;
+    note_done(command);
+    for (int i = 1; noted == &all[0] && i < 3; i++)
+        loader_command(&loading.loader, &all[i].command);
+    if (noted == &all[1])
+        loader_command(&loading.loader, &all[3].command);
+    atomic_fetch_add(&n_done, 1);
+}
+
+/* Also those that come while others wait. */
+static void commands_are_obeyed_in_their_order(void **state)
+{
+    static const char *const orders[] = {"0", "1", "2", "3"};
+    (void)state;
+    done[0] = '\0';
+    atomic_store(&n_done, 0);
+    for (int i = 0; i < 4; i++)
+        all[i] = (struct noted){
+            .command = {.ask = LOADER_UNLOAD, .name = "a", .done = do_more},
+            .order = orders[i]};
+    loading_start();
+    loader_command(&loading.loader, &all[0].command);
+    for (int i = 0; atomic_load(&n_done) < 4; i++) {
+        assert_true(i < PATIENCE_MS);
+        (void)usleep(1000);
+    }
+    assert_string_equal(done, "0123");
+}
+
 /* --- the end --- */
 
 static void without_a_thread_all_is_refused(void **state)
@@ -291,25 +347,6 @@ static void without_a_thread_all_is_refused(void **state)
     }
 }
 
-struct noted {
-    struct loader_command command; /* first */
-    const char *order;             /* in which they were done */
-};
-
-static char done[8];
-
-static void note_done(struct loader_command *command)
-{
-    (void)strcat(done, ((struct noted *)(void *)command)->order);
-}
-
-static void command(struct noted *noted, enum loader_ask ask, const char *order)
-{
-    *noted = (struct noted){.command = {.ask = ask, .name = "a", .done = note_done},
-                            .order = order};
-    loader_command(&loading.loader, &noted->command);
-}
-
 static void await_loading(const char *path)
 {
     for (int i = 0; loading_find(path) || !strstr(loading.err.message, "it is loading");
@@ -317,6 +354,21 @@ static void await_loading(const char *path)
         assert_true(i < PATIENCE_MS);
         (void)usleep(1000);
     }
+}
+
+static void what_has_changed_is_left_at_the_end(void **state)
+{
+    (void)state;
+    tree_put("/a", "1");
+    struct model *model = loading_open("a", tree_path("/a"));
+    assert_true(model_hold(model));
+    tree_put("/a", "another");
+    atomic_store(&loading.loader.is_ending, true);
+    assert_int_equal(load_changed(&loading.f->models, &loading.loader.host,
+                                  models_entry(&loading.f->models, "a"), &loading.err),
+                     GP_OK);
+    assert_ptr_equal(loading_find("/a"), model);
+    model_drop(model);
 }
 
 /* A warm-up that is under way is stopped, and what has not been begun is refused. */
@@ -367,7 +419,9 @@ int main(void)
         LOADER_TEST(only_what_has_changed_is_loaded_anew),
         LOADER_TEST(a_hangup_reloads),
         LOADER_TEST(options_are_taken_or_refused),
+        LOADER_TEST(commands_are_obeyed_in_their_order),
         LOADER_TEST(without_a_thread_all_is_refused),
+        LOADER_TEST(what_has_changed_is_left_at_the_end),
         LOADER_TEST(the_end_waits_for_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
