@@ -50,7 +50,9 @@ static enum gp_status run_script(void *handle, uint32_t slot, const struct gp_ca
 {
     struct callers_script *script = handle;
     const struct gp_tensor *x = &call->inputs[0];
-    (void)slot;
+    const struct run *running = script->f->model.model.slots.all[slot].running;
+    assert_ptr_equal(&running->engine_run.call, call); /* for the watcher */
+    assert_int_equal(running->slot, slot);
     script->rows[script->n_runs++] = (uint64_t)x->shape[0];
     script->deadline_ns = call->deadline_ns;
     for (int i = 1; i <= script->n_then && script->n_runs == 1; i++)
@@ -75,11 +77,17 @@ static enum gp_status run_script(void *handle, uint32_t slot, const struct gp_ca
 void callers_begin(struct callers *f, uint64_t max_rows, const uint32_t *sizes,
                    size_t n_sizes)
 {
+    callers_begin_slots(f, 1, max_rows, sizes, n_sizes);
+}
+
+void callers_begin_slots(struct callers *f, uint32_t n_slots, uint64_t max_rows,
+                         const uint32_t *sizes, size_t n_sizes)
+{
     memset(f, 0, sizeof *f);
     f->script.f = f;
     turned_clock_set(CALLERS_NS);
     still_begin(&f->poller);
-    fake_model_begin(&f->model, &f->poller, 1, CALLERS_N);
+    fake_model_begin(&f->model, &f->poller, n_slots, CALLERS_N);
     fake_model_run_with(&f->model, run_script, &f->script);
     fake_model_batch(&f->model, max_rows, sizes, n_sizes);
     f->model.model.metadata.name = "twice";

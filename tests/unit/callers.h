@@ -53,6 +53,9 @@ struct callers {
 /* As fake_model_batch has them. */
 void callers_begin(struct callers *f, uint64_t max_rows, const uint32_t *sizes,
                    size_t n_sizes);
+/* The same with more slots. */
+void callers_begin_slots(struct callers *f, uint32_t n_slots, uint64_t max_rows,
+                         const uint32_t *sizes, size_t n_sizes);
 void callers_end(struct callers *f);
 
 /* The i-th caller's value in a row. */

@@ -32,6 +32,26 @@ static void one_that_is_bad_fails_alone(void **state)
     }
 }
 
+/* On the slot that they had together. */
+static void those_that_fail_together_run_apart(void **state)
+{
+    (void)state;
+    callers_begin_slots(&f, 2, 8, NULL, 0);
+    struct slots *slots = &f.model.model.slots;
+    const uint32_t busy = slots->first_free;
+    slots->first_free = slots->all[busy].next_free;
+    f.script.fails_together = GP_ENGINE;
+    for (int i = 0; i < 2; i++)
+        callers_send(&f, i, 1);
+    callers_serve(&f);
+    CALLERS_ASSERT_RUNS(&f, 2, 1, 1);
+    for (int i = 0; i < 2; i++)
+        callers_assert_answered(&f, i);
+    slots->all[busy].next_free = slots->first_free;
+    slots->first_free = busy;
+    callers_end(&f);
+}
+
 static void who_left_or_is_late_is_not_run(void **state)
 {
     (void)state;
@@ -339,6 +359,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_that_is_bad_fails_alone),
+        cmocka_unit_test(those_that_fail_together_run_apart),
         cmocka_unit_test(who_left_or_is_late_is_not_run),
         cmocka_unit_test(a_run_goes_on_for_one_that_wants_it),
         cmocka_unit_test(a_run_that_nobody_wants_is_stopped),

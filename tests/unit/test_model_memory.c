@@ -231,6 +231,7 @@ static void a_warm_up_fails_whole(void **state)
 {
     char recorded[600];
     (void)state;
+    loading.loader.host.n_cores = 2;
     recorded_put("/many/a", "input0", 1, NULL);
     recorded_put("/many/b", "input0", 1, NULL);
     (void)snprintf(recorded, sizeof recorded, "%s", tree_path("/many"));
