@@ -58,7 +58,6 @@ static void run_alone(const struct slot_turn *turn, struct inference *inference)
 {
     struct model *model = turn->model;
     struct run *run = &inference->run;
-    run->inference = inference;
     run->slot = turn->slot;
     inference->next_member = NULL;
     slots_run_begin(&model->slots, run);
@@ -80,7 +79,6 @@ static void run_again(const struct slot_turn *turn, struct inference **members,
 {
     for (unsigned i = 0; i < n; i++) {
         struct inference *member = members[i];
-        member->run.inference = member;
         member->next_member = NULL;
         member->may_join = false;
         if (slots_enter(&turn->model->slots, turn->worker, &member->run))
