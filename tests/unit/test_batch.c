@@ -186,6 +186,53 @@ static void inputs_of_different_rows_are_not_cut(void **state)
         }
 }
 
+/* Gives the second input back. */
+static enum gp_status take_two(void *handle, uint32_t slot, const struct gp_call *call,
+                               struct gp_outputs *outputs, struct gp_error *err)
+{
+    struct callers_script *script = handle;
+    const struct gp_tensor *x = call->inputs;
+    (void)slot;
+    script->rows[script->n_runs++] = (uint64_t)x[0].shape[0];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal((uintptr_t)x[i].data % 64, 0);
+    float *y = gp_outputs_alloc(outputs, 0, GP_FLOAT32, x[1].shape, 2, err);
+    memcpy(y, x[1].data, x[1].size_bytes);
+    return GP_OK;
+}
+
+/* As those of a single request are. */
+static void inputs_of_a_run_are_aligned(void **state)
+{
+    struct gp_tensor inputs[2][2];
+    enum gp_dtype wanted[2] = {GP_FLOAT32, GP_FLOAT32};
+    (void)state;
+    callers_begin(&f, 100, NULL, 0);
+    fake_model_run_with(&f.model, take_two, &f.script);
+    for (uint64_t n_rows = 1; n_rows < 20; n_rows++) {
+        f.script.n_runs = 0;
+        for (int i = 0; i < 2; i++) {
+            struct inference *inference = callers_prepare(&f, i, n_rows);
+            inputs[i][0] = inputs[i][1] = f.all[i].input;
+            inference->inputs = inputs[i];
+            inference->wanted = wanted;
+            inference->is_settled = true;
+            inference->run.engine_run.call.inputs = inputs[i];
+            inference->run.engine_run.call.n_inputs = 2;
+            callers_enter(&f, inference);
+        }
+        callers_serve(&f);
+        CALLERS_ASSERT_RUNS(&f, 2 * n_rows);
+        for (int i = 0; i < 2; i++) {
+            const struct gp_tensor *y =
+                &f.all[i].fake.inference.run.engine_run.outputs[0].tensor;
+            assert_int_equal(y->size_bytes, f.all[i].input.size_bytes);
+            assert_memory_equal(y->data, f.all[i].x, y->size_bytes);
+        }
+    }
+    callers_end(&f);
+}
+
 static void the_latest_deadline_counts(void **state)
 {
     (void)state;
@@ -311,6 +358,7 @@ int main(void)
         cmocka_unit_test(runs_are_padded),
         cmocka_unit_test(no_rows_are_padded_too),
         cmocka_unit_test(inputs_of_different_rows_are_not_cut),
+        cmocka_unit_test(inputs_of_a_run_are_aligned),
         cmocka_unit_test(the_latest_deadline_counts),
         cmocka_unit_test(strings_are_run_together),
         cmocka_unit_test(long_strings_are_run_together),

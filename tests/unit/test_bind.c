@@ -174,6 +174,12 @@ static void what_does_not_fit_is_refused(void **state)
     give_b("b");
     give_b("d");
     assert_refuses("no input is named \"d\"; the model has: " HAS);
+    request.call.config = "d=1"; /* for an engine that takes no others for it */
+    give_a("a");
+    give_b("b");
+    give_b("d");
+    assert_refuses("no input is named \"d\"; the model has: " HAS);
+    request.call.config = NULL;
     give_a("a");
     give_b("b");
     give_a("a");

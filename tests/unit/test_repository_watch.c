@@ -103,6 +103,27 @@ static void time_alone(void **state)
     assert_int_equal(wait_ms(), 10);
 }
 
+/* Whatever is written, but not another folder of that name. */
+static void one_repository_has_one_instance(void **state)
+{
+    (void)state;
+    tree_folder("/r/m/1");
+    begin(tree_path("/r"));
+    assert_int_equal(fcntl(watch.fd, F_SETFD, 0), 0); /* to tell it from others */
+    tree_put("/r/m/1/model.onnx", "1");
+    assert_news();
+    assert_int_equal(fcntl(watch.fd, F_GETFD), 0);
+    tree_put("/r/m/2/model.onnx", "1");
+    assert_news();
+    assert_int_equal(fcntl(watch.fd, F_GETFD), 0);
+    tree_folder("/s/m/1");
+    tree_move("/r", "/old");
+    tree_move("/s", "/r");
+    pass(POLL_MS);
+    assert_int_equal(wait_ms(), 0);
+    assert_int_equal(fcntl(watch.fd, F_GETFD), FD_CLOEXEC);
+}
+
 static void folders_and_files(void **state)
 {
     (void)state;
@@ -313,17 +334,12 @@ static void too_many_folders(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(time_alone),
-        TEST(folders_and_files),
-        TEST(reading_and_writing),
-        TEST(config_map),
-        TEST(replaced),
-        TEST(link_is_turned),
-        TEST(no_descriptor_is_left),
-        TEST(moved_out),
-        TEST(not_there_yet),
-        TEST(overflow),
-        TEST(too_many_folders),
+        TEST(time_alone),        TEST(one_repository_has_one_instance),
+        TEST(folders_and_files), TEST(reading_and_writing),
+        TEST(config_map),        TEST(replaced),
+        TEST(link_is_turned),    TEST(no_descriptor_is_left),
+        TEST(moved_out),         TEST(not_there_yet),
+        TEST(overflow),          TEST(too_many_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
