@@ -224,6 +224,7 @@ static void outputs_are_asked_for_once(void **state)
     give_a("a");
     give_b("b");
     assert_binds("a float32[4,2], b int64[3] ->");
+    assert_null(asking.inference.output_order); /* all that it gives are answered */
     tear_down();
 }
 

@@ -47,6 +47,11 @@ static void why_a_model_failed_is_told(void **state)
     gp_error_set(&why, GP_IO, "no such file");
     models_set_state(&f->models, version, MODEL_FAILED, &why);
     assert_refuses(f, "/a", GP_UNAVAILABLE, "model \"a\" is not ready: no such file");
+    gp_error_set(&why, GP_IO, "%0200d", 0);
+    models_set_state(&f->models, version, MODEL_FAILED, &why);
+    char wanted[256]; /* as much as there is room for */
+    (void)snprintf(wanted, sizeof wanted, "model \"a\" is not ready: %0180d", 0);
+    assert_refuses(f, "/a", GP_UNAVAILABLE, wanted);
     models_set_state(&f->models, version, MODEL_LOADING, NULL);
     assert_refuses(f, "/a", GP_UNAVAILABLE, "model \"a\" is not ready: it is loading");
 }

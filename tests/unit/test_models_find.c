@@ -234,6 +234,13 @@ static void a_refusal_lists_what_there_is(void **state)
     fixture_add(f, "c");
     assert_refuses(f, "/x", GP_NOT_FOUND,
                    "no model is named \"x\"; there are: " A_60 ", " B_60 ", ...");
+    models_remove(&f->models, models_entry(&f->models, "c"));
+    models_remove(&f->models, models_entry(&f->models, B_60));
+    fixture_add(f, "b23456789012345678901234567890123456789012345678901234567"); /* 119 */
+    fixture_add(f, "c");
+    fixture_add(f, "d");
+    assert_null(models_find(&f->models, "/x", &err));
+    assert_non_null(strstr(err.message, "567, c, ..."));
     for (uint64_t i = 0; i < 6; i++) /* of 20 digits, and a comma */
         fixture_version(f, a, UINT64_MAX - i);
     assert_null(models_find(&f->models, "/" A_60 "/versions/1", &err));

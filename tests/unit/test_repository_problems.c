@@ -176,6 +176,7 @@ static void links(void **state)
     tree_put("/r/ring/1/model.onnx", "");
     tree_link("/r/ring/1/up", "..");
     tree_link("/r/good/docs/out", "../../../.out"); /* is no version */
+    tree_link("/r/good/latest", "none");            /* nor is this */
     tree_put("/r/net/net.onnx", ""); /* is a model, whatever lies beside it */
     tree_link("/r/net/out", "../../.out");
     tree_put("/r/called/model.onnx", "");
