@@ -407,7 +407,7 @@ static void recorded(void **state)
     assert_string_equal(engine.inputs, "float32[1,3]=0");
     slots_finish(&model.slots);
     for (int i = 0; i < 9; i++) {
-        char path[16];
+        char path[24];
         (void)snprintf(path, sizeof path, "/many/%d", i);
         recorded_put(path, "x", 1.0f, NULL);
     }
