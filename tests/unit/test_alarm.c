@@ -5,6 +5,7 @@
 #include "turned_clock.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -79,7 +80,7 @@ static void serve_at(int64_t ms)
     poller.alarm.serve(still_worker(&poller), &poller.alarm);
 }
 
-enum { HOUR = 3600000 };
+enum { HOUR = 3600000, WAIT_MS = 20000 };
 
 static void the_earliest_sets_the_timer(void **state)
 {
@@ -148,6 +149,22 @@ static void the_timer_is_our_own(void **state)
     assert_true(fcntl(poller.alarm.fd, F_GETFL) & O_NONBLOCK);
 }
 
+/* At once, and each time that it is set; no thread is kept busy by one that has rung. */
+static void the_timer_wakes_a_thread_that_polls(void **state)
+{
+    (void)state;
+    turned_clock_end();
+    for (unsigned n = 1; n <= 3; n++) {
+        alarm_set(&poller, &a.alarm, clock_now_ns());
+        for (int n_ms = 0; !still_serve_one(&poller); n_ms++) {
+            assert_true(n_ms < WAIT_MS);
+            poll(NULL, 0, 1);
+        }
+        assert_int_equal(a.n_rung, n);
+        assert_false(still_serve_one(&poller));
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -155,7 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_earliest_sets_the_timer), TEST(each_rings_once_when_it_is_due),
         TEST(it_says_when_it_rings_again), TEST(one_that_was_removed_does_not_ring),
-        TEST(the_timer_is_our_own),
+        TEST(the_timer_is_our_own),        TEST(the_timer_wakes_a_thread_that_polls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

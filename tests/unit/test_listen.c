@@ -3,6 +3,8 @@
 #include "net/listen.h"
 #include "temp_tree.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -135,6 +137,9 @@ static void test_v6(void **state)
     struct listener *list = NULL;
     (void)state;
     if (listen_open("[::1]:0", &list, &err) != GP_OK) {
+        /* but the address is understood */
+        assert_true(strstr(err.message, strerror(EADDRNOTAVAIL)) ||
+                    strstr(err.message, strerror(EAFNOSUPPORT)));
         print_message("skipped: the machine has no IPv6\n");
         skip();
     }
@@ -240,6 +245,63 @@ static void test_stale(void **state)
     assert_int_equal(info.st_size, 8);
 }
 
+/* One with so many waiting clients that it takes no more is alive. */
+static void test_busy(void **state)
+{
+    enum { MOST = 100 };
+    char where[96];
+    int clients[MOST], n = 0;
+    (void)state;
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    const char *path = tree_path("/socket");
+    (void)snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+    (void)snprintf(where, sizeof where, "unix:%s", path);
+    const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (void *)&to, sizeof to), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    do {
+        clients[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(clients[n] >= 0);
+    } while (connect(clients[n++], (void *)&to, sizeof to) == 0 && n < MOST);
+    assert_true(n < MOST);
+    const int before = free_descriptor();
+    assert_refused(where, GP_IO, "; another program has it");
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(free_descriptor(), before);
+    while (n)
+        close(clients[--n]);
+    close(fd);
+}
+
+/* Many clients may come at once, before a thread accepts them; no thread waits for one, and no child has
+ * the socket. */
+static void test_sockets(void **state)
+{
+    enum { MANY = 200 };
+    char where[96];
+    int clients[MANY];
+    (void)state;
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    const char *path = tree_path("/socket");
+    (void)snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+    (void)snprintf(where, sizeof where, "unix:%s", path);
+    struct listener *at_path = open_one(where), *at_port = open_one("127.0.0.1:0");
+    for (int i = 0; i < MANY; i++) {
+        clients[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(clients[i] >= 0);
+        assert_int_equal(connect(clients[i], (void *)&to, sizeof to), 0);
+    }
+    const int fds[] = {at_path->source.fd, at_port->source.fd};
+    for (int i = 0; i < 2; i++) {
+        assert_true(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
+        assert_true(fcntl(fds[i], F_GETFL) & O_NONBLOCK);
+    }
+    for (int i = 0; i < MANY; i++)
+        close(clients[i]);
+    listen_close(at_path);
+    listen_close(at_port);
+}
+
 static void test_unix_refused(void **state)
 {
     char where[5 + sizeof((struct sockaddr_un *)0)->sun_path + 1];
@@ -302,6 +364,8 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test_setup_teardown(test_unix, tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(test_stale, tree_make, tree_remove),
+        cmocka_unit_test_setup_teardown(test_busy, tree_make, tree_remove),
+        cmocka_unit_test_setup_teardown(test_sockets, tree_make, tree_remove),
         cmocka_unit_test(test_unix_refused),
         cmocka_unit_test(test_rearm),
     };

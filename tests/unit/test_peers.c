@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -73,6 +75,34 @@ static void who_is_one_peer(void **state)
         for (int b = 0; b < PEERS_N_BUCKETS; b++)
             assert_null(peers.buckets[b]);
     }
+}
+
+/* Those at a unix socket, whose addresses say nothing; all that are unknown are one. */
+static void users_of_this_machine(void **state)
+{
+    const struct sockaddr_un from = {.sun_family = AF_UNIX};
+    struct peers peers = {0};
+    int ends[2];
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    const struct peer_name user = peers_name(ends[0], (const void *)&from);
+    const struct peer_name unknown = peers_name(-1, (const void *)&from);
+    assert_int_equal(user.family, AF_UNIX);
+    assert_int_equal(user.value, getuid());
+    assert_int_equal(unknown.value, UINT32_MAX);
+    struct peer_record *peer = peers_join(&peers, user);
+    assert_non_null(peer);
+    assert_ptr_equal(peers_join(&peers, user), peer);
+    assert_null(peer->site); /* as an IPv4 address */
+    struct peer_record *other = peers_join(&peers, unknown);
+    assert_ptr_not_equal(other, peer);
+    assert_int_equal(peers.n, 2);
+    peers_leave(&peers, other);
+    peers_leave(&peers, peer);
+    peers_leave(&peers, peer);
+    assert_int_equal(peers.n, 0);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static void what_is_local(void **state)
@@ -175,6 +205,9 @@ static void places_in_the_queue_have_shares(void **state)
     struct peer_record *neighbour = join(&peers, "2001:db8:1:2::1");
     struct peer_record *other = join(&peers, "10.0.0.1");
     unsigned n_waiting = 0;
+    assert_null(other->site);
+    assert_ptr_equal(greedy->memory.site, &greedy->site->memory);
+    assert_ptr_equal(greedy->waiting.site, &greedy->site->waiting);
     assert_int_equal(wait_all(greedy, 16, &n_waiting), 12);
     assert_int_equal(wait_all(neighbour, 16, &n_waiting), 2);
     assert_int_equal(wait_all(other, 16, &n_waiting), 2);
@@ -209,6 +242,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_is_one_peer),
+        cmocka_unit_test(users_of_this_machine),
         cmocka_unit_test(what_is_local),
         cmocka_unit_test(connections_have_shares),
         cmocka_unit_test(places_in_the_queue_have_shares),

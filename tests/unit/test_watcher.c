@@ -25,7 +25,8 @@ struct fixture {
     struct poller poller;
     atomic_int n_looks;
     atomic_uint n_long;              /* what the looks find */
-    atomic_bool is_over;             /* no more short runs */
+    atomic_bool is_over;             /* no more runs of what is busy */
+    atomic_int run_us, wait_us;      /* how long each computes, and waits */
     struct source held, other, busy; /* eventfds */
     sem_t is_held, may_go, is_served;
     struct task task;
@@ -89,15 +90,18 @@ static void serve(struct worker *worker, struct source *source)
     }
 }
 
-/* Short runs that compute, one after the other. */
-static void run_shortly(struct worker *worker, struct source *source)
+/* One run after the other. */
+static void run_again(struct worker *worker, struct source *source)
 {
     struct fixture *f =
         (struct fixture *)(void *)((char *)source - offsetof(struct fixture, busy));
-    const int64_t end_ns = clock_now_ns() + 20000;
+    const struct timespec wait = {0, 1000L * atomic_load(&f->wait_us)};
     worker_engage(worker);
+    const int64_t end_ns = clock_now_ns() + 1000L * atomic_load(&f->run_us);
     while (clock_now_ns() < end_ns)
         continue;
+    if (wait.tv_nsec)
+        nanosleep(&wait, NULL);
     worker_disengage(worker);
     if (atomic_load(&f->is_over))
         sem_post(&f->is_served);
@@ -109,7 +113,8 @@ static void begin(struct fixture *f, unsigned n_needed)
 {
     *f = (struct fixture){.held.serve = hold,
                           .other.serve = serve,
-                          .busy.serve = run_shortly,
+                          .busy.serve = run_again,
+                          .run_us = 20,
                           .task.go = serve_task};
     assert_int_equal(poller_init(&f->poller, NULL, 1, NULL), GP_OK);
     assert_int_equal(poller_need(&f->poller, n_needed, NULL), GP_OK);
@@ -212,6 +217,40 @@ static void short_runs_beside_a_long_one_keep_their_thread(void **state)
     atomic_store(&f.is_over, true);
     await(&f.is_served);
     sem_post(&f.may_go);
+    end(&f);
+}
+
+/* Until so many looks in a row have found that runs are not short. */
+static void await_runs_that_are_not_short(const struct fixture *f)
+{
+    int from = atomic_load(&f->n_looks);
+    for (int n_ms = 0; atomic_load(&f->n_looks) - from < 5; n_ms++) {
+        assert_true(n_ms < WAIT_MS);
+        if (atomic_load(&f->poller.has_short_runs))
+            from = atomic_load(&f->n_looks);
+        poll(NULL, 0, 1);
+    }
+}
+
+/* Threads beyond the cores cost nothing where runs are long, or wait for a device. */
+static void runs_are_short_when_they_compute_for_a_moment(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f, 1);
+    await_rest(&f);
+    await_pace(&f, WATCHER_ASLEEP);
+    signal_source(&f.busy);
+    for (int i = 0; i < 2; i++) {
+        AWAIT(atomic_load(&f.poller.has_short_runs))
+        atomic_store(&f.run_us, i ? 20 : 2000);
+        atomic_store(&f.wait_us, i ? 200 : 0);
+        await_runs_that_are_not_short(&f);
+        atomic_store(&f.run_us, 20);
+        atomic_store(&f.wait_us, 0);
+    }
+    atomic_store(&f.is_over, true);
+    await(&f.is_served);
     end(&f);
 }
 
@@ -418,6 +457,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stand_in_is_found),
         cmocka_unit_test(short_runs_beside_a_long_one_keep_their_thread),
+        cmocka_unit_test(runs_are_short_when_they_compute_for_a_moment),
         cmocka_unit_test(it_looks_while_something_is_expected),
         cmocka_unit_test(it_looks_while_something_runs),
         cmocka_unit_test(it_looks_fast_while_nobody_polls),

@@ -3,6 +3,7 @@
 #include "still_poller.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -203,8 +204,10 @@ static void who_polls_and_who_runs_is_counted(void **state)
     assert_counts(&f.poller, 1, 0, 0);
     worker_engage(f.worker);
     assert_counts(&f.poller, 0, 1, 0);
+    assert_int_equal(worker_n_engaged(own), 1); /* it will be itself */
     worker_engage(own);
     assert_counts(&f.poller, 0, 2, 0);
+    assert_int_equal(worker_n_engaged(own), 2);
     worker_disengage(f.worker);
     assert_counts(&f.poller, 1, 1, 1);
     worker_disengage(own);
@@ -258,6 +261,24 @@ static void the_watcher_is_woken(void **state)
     assert_int_equal(pace_after(&f, WATCHER_SLOW, engage_beside_another), WATCHER_SLOW);
     assert_int_equal(pace_after(&f, WATCHER_SLOW, expect), WATCHER_SLOW);
     end(&f);
+}
+
+/* Those of earlier answers do not wait for a run that may be long. */
+static void lines_do_not_wait_for_a_run(void **state)
+{
+    struct fixture f;
+    struct log silent = {0};
+    (void)state;
+    for (int are_short = 0; are_short < 2; are_short++) {
+        begin(&f);
+        f.poller.log = &silent;
+        atomic_store(&f.poller.has_short_runs, are_short);
+        text_puts(&f.worker->lines.text, "a line\n");
+        worker_engage(f.worker);
+        assert_int_equal(f.worker->lines.text.size_bytes, are_short ? 7 : 0);
+        worker_disengage(f.worker);
+        end(&f);
+    }
 }
 
 /* --- one too many --- */
@@ -321,6 +342,20 @@ static int count_descriptors(void)
     return n;
 }
 
+/* No child has them, and none of the threads that are told of an event waits for it. */
+static void descriptors_are_our_own(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    const int fds[] = {f.poller.epoll_fd, f.poller.end_fd, f.poller.ready.fd};
+    for (int i = 0; i < 3; i++) {
+        assert_true(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
+        assert_true(i == 0 || fcntl(fds[i], F_GETFL) & O_NONBLOCK);
+    }
+    end(&f);
+}
+
 static void a_poller_leaves_no_descriptors(void **state)
 {
     (void)state;
@@ -342,7 +377,9 @@ int main(void)
         cmocka_unit_test(one_is_woken_when_the_last_poller_goes),
         cmocka_unit_test(who_polls_and_who_runs_is_counted),
         cmocka_unit_test(the_watcher_is_woken),
+        cmocka_unit_test(lines_do_not_wait_for_a_run),
         cmocka_unit_test(a_thread_too_many_leaves),
+        cmocka_unit_test(descriptors_are_our_own),
         cmocka_unit_test(a_poller_leaves_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
