@@ -20,7 +20,6 @@ bool counters_init(struct counters *counters, unsigned n, unsigned n_threads)
 void counters_finish(struct counters *counters)
 {
     mem_free(counters->rows);
-    counters->rows = NULL;
 }
 
 uint64_t counters_sum(const struct counters *counters, unsigned index)

@@ -66,7 +66,8 @@ void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
     va_end(args);
     message.size_bytes = gp_text_cut(message.data, message.size_bytes, MAX_MESSAGE_BYTES);
 
-    struct log_lines line = {0};
+    /* without the whole message there is no line */
+    struct log_lines line = {.text.is_short = message.is_short};
     struct text *text = &line.text;
     if (log->format == GP_LOG_JSON) {
         text_puts(text, "{\"time\":\"");
@@ -82,7 +83,6 @@ void log_line(struct log *log, enum gp_log_level level, const char *format, ...)
         text_show(text, message.data, message.size_bytes);
         text_puts(text, "\n");
     }
-    text->is_short |= message.is_short;
     text_finish(&message);
     log_write(log, &line);
     log_lines_finish(&line);

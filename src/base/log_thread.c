@@ -99,27 +99,28 @@ static void write_lines(struct log *log)
         text_finish(&log->writing);
 }
 
+/* Waits for lines to write, once those before are written; false at the end. */
+static bool take_lines(struct log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    log->is_writing = false;
+    pthread_cond_broadcast(&log->written);
+    while (!log->pending.size_bytes && !log->is_ending)
+        pthread_cond_wait(&log->added, &log->lock);
+    const struct text lines = log->pending;
+    log->pending = log->writing;
+    log->writing = lines;
+    log->is_writing = lines.size_bytes;
+    pthread_mutex_unlock(&log->lock);
+    return lines.size_bytes;
+}
+
 static void *log_main(void *arg)
 {
     struct log *log = arg;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    pthread_mutex_lock(&log->lock);
-    for (;;) {
-        while (!log->pending.size_bytes && !log->is_ending)
-            pthread_cond_wait(&log->added, &log->lock);
-        if (!log->pending.size_bytes)
-            break;
-        const struct text lines = log->pending;
-        log->pending = log->writing;
-        log->writing = lines;
-        log->is_writing = true;
-        pthread_mutex_unlock(&log->lock);
+    while (take_lines(log))
         write_lines(log);
-        pthread_mutex_lock(&log->lock);
-        log->is_writing = false;
-        pthread_cond_broadcast(&log->written);
-    }
-    pthread_mutex_unlock(&log->lock);
     return NULL;
 }
 

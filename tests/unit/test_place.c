@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -281,11 +282,15 @@ static void set_limit(unsigned resource, rlim_t value, struct rlimit *before)
 static void of_this_machine(void **state)
 {
     struct place place;
+    struct sysinfo machine;
     char words[PLACE_WORDS_BYTES];
     (void)state;
     place_find(&place);
     assert_in_range(place.n_cores, 1, place.n_machine_cores);
-    assert_true(place.memory_bytes > 0);
+    assert_int_equal(sysinfo(&machine), 0); /* less where a group has less */
+    struct place wanted = {.memory_bytes = (uint64_t)machine.totalram * machine.mem_unit};
+    place_apply_cgroups(&wanted, "");
+    assert_int_equal(place.memory_bytes, wanted.memory_bytes);
     struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
     if (before.rlim_cur != RLIM_INFINITY)
