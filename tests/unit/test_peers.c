@@ -122,6 +122,37 @@ static void what_is_local(void **state)
     assert_false(is_local("::127.0.0.1"));
 }
 
+/* More than there are buckets: each is found again, whoever else is there or has left. */
+static void many_peers(void **state)
+{
+    enum { MANY = 2 * PEERS_N_BUCKETS };
+    static struct peer_record *records[MANY];
+    struct peers peers = {0};
+    (void)state;
+    for (uint64_t i = 0; i < 2 * MANY; i++) {
+        const struct peer_name name = {.family = AF_INET, .value = i / 2};
+        struct peer_record *peer = peers_join(&peers, name);
+        assert_non_null(peer);
+        assert_true(i % 2 == 0 || peer == records[i / 2]);
+        records[i / 2] = peer;
+    }
+    assert_int_equal(peers.n, MANY);
+    for (unsigned i = 0; i < MANY; i += 2)
+        for (int n = 0; n < 2; n++)
+            peers_leave(&peers, records[i]);
+    assert_int_equal(peers.n, MANY / 2);
+    for (unsigned i = 1; i < MANY; i += 2) {
+        const struct peer_name name = {.family = AF_INET, .value = i};
+        assert_ptr_equal(peers_join(&peers, name), records[i]);
+        assert_int_equal(records[i]->n_connections, 3);
+        for (int n = 0; n < 3; n++)
+            peers_leave(&peers, records[i]);
+    }
+    assert_int_equal(peers.n, 0);
+    for (int b = 0; b < PEERS_N_BUCKETS; b++)
+        assert_null(peers.buckets[b]);
+}
+
 /* A record that has connections. */
 static struct peer_record *named_record(struct peers *peers, const char *text)
 {
@@ -244,6 +275,7 @@ int main(void)
         cmocka_unit_test(who_is_one_peer),
         cmocka_unit_test(users_of_this_machine),
         cmocka_unit_test(what_is_local),
+        cmocka_unit_test(many_peers),
         cmocka_unit_test(connections_have_shares),
         cmocka_unit_test(places_in_the_queue_have_shares),
         cmocka_unit_test(little_is_not_shared),

@@ -4,14 +4,16 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-enum { N = 6 };
+enum { N = 6, WAIT_MS = 20000 };
 
 struct letter {
     struct task task; /* first */
@@ -331,6 +333,49 @@ static void a_thread_too_many_leaves(void **state)
     }
 }
 
+static void *park_if_too_many(void *worker)
+{
+    return worker_park_if_too_many(worker) ? worker : NULL;
+}
+
+/* It has looked, and hands over its lines before it looks again with the lock: in between the other one
+ * has entered an engine. */
+static void one_that_has_become_the_only_poller_stays(void **state)
+{
+    struct fixture f;
+    struct log stuck = {.fd = STDOUT_FILENO}; /* whose thread never comes */
+    pthread_t thread;
+    void *stays;
+    bool has_looked = false;
+    (void)state;
+    begin(&f);
+    pthread_mutex_init(&stuck.lock, NULL);
+    pthread_cond_init(&stuck.added, NULL);
+    f.poller.log = &stuck;
+    text_puts(&f.worker->lines.text, "a line\n");
+    atomic_store(&f.poller.n_polling, 2);
+    atomic_store(&f.poller.n_awake, 2);
+    pthread_mutex_lock(&f.poller.lock);
+    assert_int_equal(pthread_create(&thread, NULL, park_if_too_many, f.worker), 0);
+    for (int n_ms = 0; !has_looked; n_ms++) {
+        assert_true(n_ms < WAIT_MS);
+        poll(NULL, 0, 1);
+        pthread_mutex_lock(&stuck.lock);
+        has_looked = stuck.pending.size_bytes > 0;
+        pthread_mutex_unlock(&stuck.lock);
+    }
+    atomic_store(&f.poller.n_polling, 1);
+    pthread_mutex_unlock(&f.poller.lock);
+    assert_int_equal(pthread_join(thread, &stays), 0);
+    assert_non_null(stays);
+    assert_int_equal(atomic_load(&f.poller.n_polling), 1);
+    assert_int_equal(atomic_load(&f.poller.n_awake), 2);
+    text_finish(&stuck.pending);
+    pthread_cond_destroy(&stuck.added);
+    pthread_mutex_destroy(&stuck.lock);
+    end(&f);
+}
+
 static int count_descriptors(void)
 {
     int n = 0;
@@ -379,6 +424,7 @@ int main(void)
         cmocka_unit_test(the_watcher_is_woken),
         cmocka_unit_test(lines_do_not_wait_for_a_run),
         cmocka_unit_test(a_thread_too_many_leaves),
+        cmocka_unit_test(one_that_has_become_the_only_poller_stays),
         cmocka_unit_test(descriptors_are_our_own),
         cmocka_unit_test(a_poller_leaves_no_descriptors),
     };
