@@ -339,6 +339,33 @@ static void addresses(void **state)
     assert_in_range(left, GIB, 2 * GIB - 1);
 }
 
+/* A thread needs addresses for its stack; what is short of them all says the same as what is short of
+ * threads. */
+static void a_thread_without_addresses(void **state)
+{
+    char words[2][PLACE_WORDS_BYTES], wanted[PLACE_WORDS_BYTES];
+    struct rlimit before, stack;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_STACK, &stack), 0);
+    if (stack.rlim_cur == RLIM_INFINITY || stack.rlim_cur > GIB / 2)
+        SKIP_BECAUSE("stacks are as large as they like");
+    set_limit(RLIMIT_AS, 2 * GIB, &before);
+    const uint64_t mapped = 2 * GIB - place_addresses_left();
+    const rlim_t few = mapped + stack.rlim_cur / 2;
+    for (int i = 0; i < 2 && mapped < 2 * GIB; i++) {
+        const struct rlimit limit = {i ? 2 * GIB : few, before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+        (void)place_explain(EAGAIN, words[i]);
+    }
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    if (mapped >= 2 * GIB)
+        SKIP_BECAUSE("sanitizers map terabytes");
+    (void)snprintf(wanted, sizeof wanted, "%s (ulimit -v is %llu: raise it)",
+                   strerror(EAGAIN), (unsigned long long)few / 1024);
+    assert_string_equal(words[0], wanted);
+    assert_null(strstr(words[1], "ulimit -v"));
+}
+
 static void explains(void **state)
 {
     static const struct {
@@ -396,6 +423,7 @@ int main(void)
         BELOW_A_ROOT(full_groups_of_version_1),
         cmocka_unit_test(of_this_machine),
         cmocka_unit_test(affinity),
+        cmocka_unit_test(a_thread_without_addresses),
         cmocka_unit_test(explains),
         cmocka_unit_test(addresses),
     };
