@@ -255,6 +255,7 @@ static void lines_that_are_interrupted(void **state)
     struct log log = {0};
     int ends[2];
     (void)state;
+    const long n_live = fault_n_live();
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(log_begin(&log, ends[1], GP_LOG_DEBUG, GP_LOG_TEXT, NULL), GP_OK);
     for (int i = 0; i < 2; i++) {
@@ -268,6 +269,7 @@ static void lines_that_are_interrupted(void **state)
     }
     assert_int_equal(atomic_load(&log.n_lost), 0);
     log_end(&log);
+    assert_int_equal(fault_n_live(), n_live);
     close(ends[0]);
     close(ends[1]);
 }

@@ -81,6 +81,7 @@ static void version_2(void **state)
     tree_put("/sys/fs/cgroup/a.slice/b.service/memory.high", "268435456\n");
     assert_found(1, GIB / 4, "memory.high");
     tree_put("/sys/fs/cgroup/other/memory.max", "4096\n"); /* not on the way */
+    tree_put("/sys/fs/cgroup/a.slice/b.servic/memory.max", "4096\n");
     assert_found(1, GIB / 4, "memory.high");
 }
 

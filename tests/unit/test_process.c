@@ -2,6 +2,7 @@
 #include "base/fds.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "descriptors.h"
 #include "skipping.h"
 
 #include <errno.h>
@@ -65,6 +66,7 @@ static void what_it_uses(void **state)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         assert_int_equal(prctl(PR_SET_NAME, names[i]), 0);
         const struct process_usage before = usage_now();
+        assert_int_equal(before.n_fds, descriptors_count());
         assert_int_equal(before.max_fds, limit.rlim_cur);
         assert_int_equal(pipe(ends), 0);
         assert_int_equal(usage_now().n_fds, before.n_fds + 2);
