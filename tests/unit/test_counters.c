@@ -60,6 +60,7 @@ static void test_rows_share_no_line(void **state)
     const size_t last = (size_t)&counters.rows[2],
                  next = (size_t)&counters.rows[counters.row_size];
     assert_true(next / 64 > last / 64);
+    assert_true(next - last <= 128 + sizeof *counters.rows); /* nor do they waste any */
     assert_int_equal(counters.last_row, 3);
     counters_finish(&counters);
 }

@@ -184,6 +184,29 @@ static void several_mounts(void **state)
     assert_found(32, GIB, "memory.max");
 }
 
+/* A backslash that begins no character is one. */
+static void names_that_are_escaped(void **state)
+{
+    static const struct {
+        const char *written, *file;
+    } cases[] = {
+        {"/a\\040b\\011\\134", "/a b\t\\/memory.max"},
+        {"/a\\377", "/a\xff/memory.max"},
+        {"/a\\400b", "/a\\400b/memory.max"},
+        {"/a\\000b", "/a\\000b/memory.max"},
+        {"/a\\x", "/a\\x/memory.max"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char mountinfo[96];
+        (void)snprintf(mountinfo, sizeof mountinfo,
+                       "31 23 0:28 / %s rw - cgroup2 cgroup2 rw\n", cases[i].written);
+        put_group("0::/\n", mountinfo);
+        tree_put(cases[i].file, "1073741824\n");
+        assert_found(32, GIB, "memory.max");
+    }
+}
+
 static void garbage(void **state)
 {
     static const char *const words[] = {
@@ -418,6 +441,7 @@ int main(void)
         BELOW_A_ROOT(hybrid),
         BELOW_A_ROOT(namespaces),
         BELOW_A_ROOT(several_mounts),
+        BELOW_A_ROOT(names_that_are_escaped),
         BELOW_A_ROOT(garbage),
         BELOW_A_ROOT(strange_lines),
         BELOW_A_ROOT(full_groups),

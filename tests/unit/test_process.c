@@ -125,6 +125,15 @@ static int hold_and_look(void)
     return wrong;
 }
 
+/* Likewise. */
+static int look_at_nothing(void)
+{
+    const struct rlimit none = {0, 0};
+    struct process_usage usage;
+    return setrlimit(RLIMIT_NOFILE, &none) != 0 || process_usage(&usage) ||
+           process_started_s() != 0;
+}
+
 static int in_a_process(int (*run)(void))
 {
     int status;
@@ -144,6 +153,13 @@ static void standard_descriptors_are_held(void **state)
     (void)state;
     assert_int_equal(in_a_process(hold_and_look), 0);
     assert_int_equal(in_a_process(hold_none), 0);
+}
+
+/* What there is no descriptor to look with is unknown. */
+static void nothing_is_known(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_process(look_at_nothing), 0);
 }
 
 static void those_that_are_there_stay(void **state)
@@ -188,6 +204,7 @@ int main(void)
         cmocka_unit_test(when_it_started),
         cmocka_unit_test(freed_memory_is_given_back),
         cmocka_unit_test(standard_descriptors_are_held),
+        cmocka_unit_test(nothing_is_known),
         cmocka_unit_test(those_that_are_there_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
