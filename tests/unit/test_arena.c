@@ -152,6 +152,20 @@ static void shared(void **state)
     pool_close(f->pool, &other);
 }
 
+/* What comes from the heap is nobody's, and no pool is asked about it. */
+static void nothing_to_disown(void **state)
+{
+    struct fixture *f = *state;
+    struct gp_arena *arena = gp_arena_create();
+    assert_non_null(gp_arena_alloc(arena, 1));
+    arena_disown(arena);
+    gp_arena_destroy(arena);
+    assert_non_null(gp_arena_alloc(f->arena, 1));
+    assert_non_null(gp_arena_alloc(f->arena, MIB));
+    arena_disown(f->arena);
+    assert_int_equal(f->peer.held_bytes, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -162,6 +176,7 @@ int main(void)
         TEST(within_the_share),
         TEST(promised),
         TEST(shared),
+        TEST(nothing_to_disown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

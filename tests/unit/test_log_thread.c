@@ -1,13 +1,17 @@
 /* What the log's thread writes at a time, and what becomes of a line that is cut. */
 #include "base/log_thread.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -132,12 +136,108 @@ static void memory_of_many_lines(void **state)
     close(fd);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    assert_int_equal(clock_gettime(CLOCK_REALTIME, &now), 0);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* In UTC to the millisecond, of the moment that the line is written and not of one before it. */
+static void the_time_of_a_line(void **state)
+{
+    struct log_lines lines = {.stamp = "of a line before"};
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct tm utc = {0};
+        int ms = -1;
+        lines.text.size_bytes = 0;
+        if (i % 2) /* it was written a second ago */
+            lines.second--;
+        const int64_t before_ms = now_ms();
+        log_put_time(&lines);
+        const int64_t after_ms = now_ms();
+        const char *rest = strptime(lines.text.data, "%Y-%m-%dT%H:%M:%S", &utc);
+        assert_non_null(rest);
+        assert_int_equal(sscanf(rest, ".%3dZ", &ms), 1);
+        assert_in_range((int64_t)timegm(&utc) * 1000 + ms, before_ms, after_ms);
+        poll(NULL, 0, 7);
+    }
+    log_lines_finish(&lines);
+}
+
+/* No line is longer than that, whatever it quotes. */
+static void a_message_that_is_too_long(void **state)
+{
+    enum { MOST_BYTES = 2048 };
+    struct log log;
+    char bytes[2 * MOST_BYTES];
+    int ends[2];
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    begin(&log, ends[1]);
+    for (int n = MOST_BYTES - 1; n <= MOST_BYTES + 1; n++) {
+        log_line(&log, GP_LOG_INFO, "%0*d", n, 0);
+        const ssize_t n_read = read(ends[0], bytes, sizeof bytes);
+        assert_int_equal(n_read, (n < MOST_BYTES ? n : MOST_BYTES) + 1);
+        assert_int_equal(bytes[n_read - 1], '\n');
+    }
+    log_end(&log);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* The copy is no child's, and no standard descriptor; one that is open for looking only is refused. */
+static void the_descriptor(void **state)
+{
+    struct log log;
+    struct gp_error err;
+    int ends[2];
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    begin(&log, ends[1]);
+    assert_true(log.fd > STDERR_FILENO && log.fd != ends[1]);
+    assert_true(fcntl(log.fd, F_GETFD) & FD_CLOEXEC);
+    const int copy = log.fd;
+    log_end(&log);
+    assert_int_equal(fcntl(copy, F_GETFD), -1);
+    close(ends[0]);
+    close(ends[1]);
+    const int path = open("/dev/null", O_PATH | O_CLOEXEC);
+    assert_true(path >= 0);
+    assert_int_equal(log_begin(&log, path, GP_LOG_DEBUG, GP_LOG_TEXT, &err), GP_INVALID);
+    assert_non_null(strstr(err.message, "which is not open for writing"));
+    close(path);
+}
+
+/* Whoever began the log has the same ones blocked as before. */
+static void signals_are_for_others(void **state)
+{
+    sigset_t usual, now;
+    struct log log;
+    int ends[2];
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &usual), 0);
+    begin(&log, ends[1]);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &now), 0);
+    for (int signal = 1; signal < 32; signal++)
+        assert_int_equal(sigismember(&now, signal), sigismember(&usual, signal));
+    log_end(&log);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_that_is_cut),
         cmocka_unit_test(whole_lines_at_a_time),
         cmocka_unit_test(memory_of_many_lines),
+        cmocka_unit_test(the_time_of_a_line),
+        cmocka_unit_test(a_message_that_is_too_long),
+        cmocka_unit_test(the_descriptor),
+        cmocka_unit_test(signals_are_for_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
