@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -149,6 +150,32 @@ static void a_file_that_is_refused(void **state)
     assert_int_equal(range.fd, -1);
     assert_null(range.base);
     assert_int_equal(fault_n_live_here(), n_live);
+}
+
+/* Up to the byte that `ulimit -f` allows it is a file; all of it can be used, one way or the other, and
+ * huge pages would fit. */
+static void a_file_as_large_as_it_may_be(void **state)
+{
+    struct rlimit before, limit;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    for (int more = -1; more <= 1; more++) {
+        struct pool_range range;
+        limit = before;
+        limit.rlim_cur = (rlim_t)(MIB + more);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        const bool is_mapped = pool_range_map(&range, MIB);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_true(is_mapped);
+        assert_int_equal(range.fd >= 0, more >= 0);
+        assert_int_equal((uintptr_t)range.base % HUGE_BYTES, 0);
+        range.base[0] = range.base[MIB - 1] = 1;
+        assert_true(pool_range_punch(&range, range.base, MIB));
+        assert_int_equal(range.base[0] + range.base[MIB - 1], 0);
+        pool_range_unmap(&range);
+        assert_null(range.base);
+        assert_int_equal(range.fd, -1);
+    }
 }
 
 /* --- arenas of messages --- */
@@ -348,6 +375,7 @@ int main(void)
         cmocka_unit_test(pages_that_there_are_not),
         cmocka_unit_test(pools_without_memory),
         cmocka_unit_test(a_file_that_is_refused),
+        cmocka_unit_test(a_file_as_large_as_it_may_be),
         cmocka_unit_test(blocks_without_memory),
         cmocka_unit_test(text_without_memory),
         cmocka_unit_test(lines_without_memory),
