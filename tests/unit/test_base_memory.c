@@ -345,6 +345,22 @@ static void work_without_threads(void **state)
     }
 }
 
+/* The caller is one of them, and what there is to do may be less than they are. */
+static void no_more_threads_than_wanted(void **state)
+{
+    static const struct {
+        unsigned n_threads, n, n_made;
+    } cases[] = {{0, 9, 0}, {1, 9, 0}, {2, 9, 1}, {4, 9, 3},
+                 {4, 4, 3}, {4, 2, 1}, {4, 1, 0}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        atomic_int counts[9] = {0};
+        fail_calls(FAULT_PTHREAD_CREATE, cases[i].n_made, 0, EAGAIN);
+        parallel_each(cases[i].n_threads, cases[i].n, count_one, counts);
+        assert_int_equal(fault_end(), 0);
+    }
+}
+
 static void names_without_memory(void **state)
 {
     static const char *const names[] = {"a", "b"};
@@ -382,6 +398,7 @@ int main(void)
         cmocka_unit_test(lines_that_are_interrupted),
         cmocka_unit_test(a_log_without_a_thread),
         cmocka_unit_test(work_without_threads),
+        cmocka_unit_test(no_more_threads_than_wanted),
         cmocka_unit_test(names_without_memory),
         cmocka_unit_test(counters_without_memory),
     };

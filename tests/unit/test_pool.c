@@ -76,6 +76,25 @@ static void reuses(void **state)
     pool_destroy(pool);
 }
 
+/* What an earlier taker left is cleared as far as it is asked for, and pages that are new have nothing. */
+static void clears_what_was_left(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(16 * MIB);
+    struct pool_buffer buffer;
+    assert_true(pool_take(pool, NULL, 8 * MIB, NULL, &buffer));
+    assert_true(pool_touch(pool, &buffer, 1)); /* 4 MiB of it */
+    memset(buffer.data, 'x', 4 * MIB);
+    assert_true(pool_touch_zeroed(pool, &buffer, 1000));
+    assert_int_equal(buffer.data[0] + buffer.data[999], 0);
+    assert_int_equal(buffer.data[1000], 'x');
+    assert_true(pool_touch_zeroed(pool, &buffer, 5 * MIB));
+    for (size_t i = 0; i < 5 * MIB; i += 100)
+        assert_int_equal(buffer.data[i], 0);
+    pool_give(pool, &buffer);
+    pool_destroy(pool);
+}
+
 /* Used, reserved and idle memory together stay within the budget; idle memory goes first. */
 static void keeps_to_its_budget(void **state)
 {
@@ -415,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes),
         cmocka_unit_test(reuses),
+        cmocka_unit_test(clears_what_was_left),
         cmocka_unit_test(keeps_to_its_budget),
         cmocka_unit_test(is_shared_memory),
         cmocka_unit_test(disowned),
