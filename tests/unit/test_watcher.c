@@ -25,10 +25,11 @@ struct fixture {
     struct poller poller;
     atomic_int n_looks;
     atomic_llong looked_ns, least_gap_ns; /* between two looks, since it was reset */
-    atomic_uint n_long;                   /* what the looks find */
-    atomic_bool is_over;                  /* no more runs of what is busy */
-    atomic_int run_us, wait_us;           /* how long each computes, and waits */
-    struct source held, other, busy;      /* eventfds */
+    atomic_int n_not_short;          /* looks in a row before which runs were not short */
+    atomic_uint n_long;              /* what the looks find */
+    atomic_bool is_over;             /* no more runs of what is busy */
+    atomic_int run_us, wait_us;      /* how long each computes, and waits */
+    struct source held, other, busy; /* eventfds */
     sem_t is_held, may_go, is_served;
     struct task task;
     atomic_bool is_late; /* the looks wait until it is false */
@@ -43,6 +44,9 @@ static unsigned look(void *arg)
         atomic_store(&f->least_gap_ns, gap_ns);
     atomic_store(&f->looked_ns, now_ns);
     atomic_fetch_add(&f->n_looks, 1);
+    atomic_fetch_add(&f->n_not_short, 1);
+    if (atomic_load(&f->poller.has_short_runs))
+        atomic_store(&f->n_not_short, 0);
     while (atomic_load(&f->is_late)) {
         atomic_store(&f->waits, true);
         poll(NULL, 0, 1);
@@ -225,18 +229,6 @@ static void short_runs_beside_a_long_one_keep_their_thread(void **state)
     end(&f);
 }
 
-/* Until so many looks in a row have found that runs are not short. */
-static void await_runs_that_are_not_short(const struct fixture *f)
-{
-    int from = atomic_load(&f->n_looks);
-    for (int n_ms = 0; atomic_load(&f->n_looks) - from < 5; n_ms++) {
-        assert_true(n_ms < WAIT_MS);
-        if (atomic_load(&f->poller.has_short_runs))
-            from = atomic_load(&f->n_looks);
-        poll(NULL, 0, 1);
-    }
-}
-
 /* Threads beyond the cores cost nothing where runs are long, or wait for a device. */
 static void runs_are_short_when_they_compute_for_a_moment(void **state)
 {
@@ -248,9 +240,10 @@ static void runs_are_short_when_they_compute_for_a_moment(void **state)
     signal_source(&f.busy);
     for (int i = 0; i < 2; i++) {
         AWAIT(atomic_load(&f.poller.has_short_runs))
-        atomic_store(&f.run_us, i ? 20 : 2000);
+        atomic_store(&f.run_us, i ? 20 : 700);
         atomic_store(&f.wait_us, i ? 200 : 0);
-        await_runs_that_are_not_short(&f);
+        atomic_store(&f.n_not_short, 0);
+        AWAIT(atomic_load(&f.n_not_short) > 10)
         atomic_store(&f.run_us, 20);
         atomic_store(&f.wait_us, 0);
     }
