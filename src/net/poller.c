@@ -181,7 +181,6 @@ enum gp_status poller_init(struct poller *poller, struct log *log, unsigned n_co
 {
     char words[PLACE_WORDS_BYTES];
     poller->log = log;
-    poller->epoll_fd = poller->end_fd = poller->ready.fd = -1;
     poller->ready_end = &poller->ready_tasks;
     poller->n_cores = (int)n_cores;
     pthread_mutex_init(&poller->lock, NULL);
