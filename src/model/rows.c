@@ -133,7 +133,10 @@ static enum gp_status set_auto_rows(struct model *model, struct gp_error *err)
     int64_t fixed;
     struct gp_error why;
     rules->is_auto = true;
-    if (find_rows(model, &fixed, &why) != GP_OK) {
+    enum gp_status status = find_rows(model, &fixed, &why);
+    if (status == GP_OK && fixed == 0)
+        status = gp_error_set(&why, GP_INVALID, "the model takes no rows at all");
+    if (status != GP_OK) {
         char *words = gp_arena_alloc(model->arena, sizeof why.message);
         if (!words)
             return gp_error_set(err, GP_NO_MEMORY, "no memory for a message");

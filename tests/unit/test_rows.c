@@ -240,6 +240,11 @@ static void auto_gives_up_without_rows(void **state)
     assert_int_equal(fake.model.batch_rules.max_rows, 0);
     assert_int_equal(model_make_batches(&fake.model, &none, &err), GP_OK);
     assert_null(fake.model.slots.all[0].batch);
+    outputs[0].rank = 1;
+    outputs[0].shape = (const int64_t[]){0};
+    assert_int_equal(set_rows(GP_MAX_BATCH_AUTO, NULL, 0), GP_OK);
+    assert_string_equal(fake.model.batch_rules.why_none,
+                        "the model takes no rows at all");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
