@@ -32,8 +32,7 @@ static uint16_t load_u16(const struct flat_message *message, size_t at)
 struct flat_place flat_place_of(const struct flat_table *table, const char *field)
 {
     struct flat_place place = table->place;
-    place.field = field;
-    place.element = FLAT_WHOLE;
+    place.field = field; /* its element is FLAT_WHOLE, as that of every table */
     return place;
 }
 

@@ -56,6 +56,9 @@ static void sizes(void **state)
     assert_refused(f, GP_MALFORMED, "request: 0 bytes are too few for a message");
     f->message.size = 7;
     assert_refused(f, GP_MALFORMED, "request: 7 bytes are too few for a message");
+    f->message.size = 8; /* enough to be looked at */
+    assert_refused(f, GP_MALFORMED,
+                   "request: root table offset 12 lies outside of the 8 bytes");
     f->message.size = (size_t)1 << 31; /* refused before any of it is read */
     assert_refused(f, GP_TOO_LARGE,
                    "request: 2147483648 bytes, but a message ends at 2147483647");

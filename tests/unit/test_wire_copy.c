@@ -125,6 +125,9 @@ static void stand_ins(void **state)
     /* two infinities, and two that are no numbers: the first by its last bit */
     static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7f800001, 0xffc00000};
     static const uint16_t special_halves[] = {0x7f80, 0xff80, 0x7fc0, 0xffc0};
+    /* halfway between two, down and up to the even one, and a little more */
+    static const uint32_t ties[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x3f807fff};
+    static const uint16_t even[] = {0x3f80, 0x3f82, 0x3f81, 0x3f80};
     const int64_t shape[] = {4};
     const struct {
         struct gp_tensor from;
@@ -138,6 +141,7 @@ static void stand_ins(void **state)
         {gp_tensor_view(GP_FLOAT32, shape, 1, floats), GP_BFLOAT16, halves, 8, true},
         {gp_tensor_view(GP_FLOAT32, shape, 1, special), GP_BFLOAT16, special_halves, 8,
          true},
+        {gp_tensor_view(GP_FLOAT32, shape, 1, ties), GP_BFLOAT16, even, 8, true},
         {gp_tensor_view(GP_BOOL, shape, 1, truths), GP_BOOL, truths, 4,
          false}, /* itself */
     };

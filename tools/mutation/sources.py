@@ -7,7 +7,7 @@ from . import sandbox
 # a comment, or a text or character, in which no comment can begin
 TOKEN = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.S)
 # ThreadSanitizer judges whether locks are taken, AddressSanitizer whether memory is freed
-SANITIZED = re.compile(r"\b(pthread_mutex_lock|mem_free)\(")
+SANITIZED = re.compile(r"\b(pthread_mutex_lock|mem_free|text_finish)\(")
 # glibc's mutexes and conditions are made by zeroed memory, and hold nothing that is to be freed
 PTHREAD = re.compile(r"\bpthread_(mutex_init|condattr_init|(mutex|cond|condattr)_destroy)\(")
 # a character more or less of a text's room: whether it is enough is for AddressSanitizer
