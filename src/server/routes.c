@@ -114,7 +114,8 @@ static enum served order_loader(struct exchange *x, enum loader_ask ask)
     char *name = name_in(x);
     struct order *order = name ? gp_arena_alloc(x->arena, sizeof *order) : NULL;
     if (!order) {
-        gp_error_set(&x->error, GP_NO_MEMORY, "no memory for an order to the loader");
+        if (name)
+            gp_error_set(&x->error, GP_NO_MEMORY, "no memory for an order to the loader");
         exchange_answer_error(x);
         return SERVED_ANSWER;
     }

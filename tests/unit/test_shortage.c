@@ -168,6 +168,25 @@ static void no_memory_for_an_error(void **state)
     scene_end(f);
 }
 
+static void no_memory_for_an_order(void **state)
+{
+    static const char *const texts[] = {"no memory for the model's name\n",
+                                        "no memory for an order to the loader\n"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct scene *f = scene_begin(NULL);
+        struct visitor *client = scene_connect(f, 0, NULL);
+        now.n_arena = 1 + i; /* behind the target */
+        scene_say(f, client,
+                  "POST /control/models/one/load HTTP/1.1\r\nHost: localhost\r\n"
+                  "Content-Length: 0\r\n\r\n");
+        now = none;
+        scene_hear_text(f, client, "503 Service Unavailable", "Retry-After: 1\r\n",
+                        texts[i]);
+        scene_end(f);
+    }
+}
+
 /* Whichever allocation fails, the client reads a 503 that says so, and nothing is left of its request. */
 static void what_an_inference_needs(void **state)
 {
@@ -206,6 +225,7 @@ int main(void)
         cmocka_unit_test(no_memory_for_a_request_that_waits),
         cmocka_unit_test(what_memory_is_short_for),
         cmocka_unit_test(no_memory_for_an_error),
+        cmocka_unit_test(no_memory_for_an_order),
         cmocka_unit_test(what_an_inference_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
