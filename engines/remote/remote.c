@@ -152,13 +152,13 @@ static enum gp_status open_parts(struct remote_model *remote,
 {
     const char *inputs = NULL, *outputs = NULL;
     struct gp_description *d = &remote->description;
-    if (read_options(remote, options, &inputs, &outputs, err) != GP_OK)
+    if (read_options(remote, options, &inputs, &outputs, err) != GP_OK || !remote->url)
         return err->status;
     remote->url = plugin_keep_bytes(&remote->kept, remote->url, strlen(remote->url), err);
     if (!remote->url || open_clients(remote, err) != GP_OK)
         return err->status;
     d->version = d->description = "";
-    if (!inputs)
+    if (!inputs || !outputs) /* neither is there then */
         return ask_metadata(remote, err);
     d->flags = GP_OPEN_INPUTS | GP_ANY_OUTPUT;
     if (describe_names(remote, inputs, &d->inputs, &d->n_inputs, err) != GP_OK)
