@@ -252,7 +252,7 @@ static bool take_request(struct row_checking *c, const struct warm_up_requests *
                       gp_cut(err.message, 300), err.message);
 }
 
-static bool check_recorded(struct row_checking *c)
+static bool take_requests(struct row_checking *c)
 {
     struct warm_up_requests requests = {0};
     struct gp_error err;
@@ -263,12 +263,20 @@ static bool check_recorded(struct row_checking *c)
     else if (!requests.paths)
         is_well = judge_rows(c, ROWS_UNKNOWN, "\"%.*s\" is neither a file nor a folder",
                              gp_cut(c->requests, 150), c->requests);
-    for (size_t i = 0; is_well && i < requests.n && c->sample.n_rows < MOST_ROWS; i++)
-        is_well = take_request(c, &requests, i);
+    else
+        for (size_t i = 0; is_well && i < requests.n && c->sample.n_rows < MOST_ROWS; i++)
+            is_well = take_request(c, &requests, i);
     warm_up_requests_finish(&requests);
-    if (is_well && c->sample.n_rows < 2)
-        is_well = judge_rows(c, ROWS_UNKNOWN, "the requests have fewer than 2 rows");
-    return is_well && run_each_alone(c);
+    return is_well;
+}
+
+static bool check_recorded(struct row_checking *c)
+{
+    if (!take_requests(c))
+        return false;
+    if (c->sample.n_rows < 2)
+        return judge_rows(c, ROWS_UNKNOWN, "the requests have fewer than 2 rows");
+    return run_each_alone(c);
 }
 
 /* Dimensions that the model leaves open may have to be of some size. */

@@ -164,7 +164,7 @@ enum gp_status warm_up_requests_decode(const struct warm_up_requests *requests,
                                        size_t index, struct gp_arena *arena,
                                        struct gp_request *request, struct gp_error *err)
 {
-    size_t size_bytes;
+    size_t size_bytes = 0;
     const int fd = open_file(requests->paths[index], &size_bytes, err);
     if (fd < 0)
         return err->status;
@@ -218,7 +218,7 @@ static enum gp_status view_file(const char *path, struct gp_arena *arena,
                                 struct engine_run *run, struct gp_request *request,
                                 struct gp_error *err)
 {
-    size_t size_bytes;
+    size_t size_bytes = 0;
     enum gp_status status = read_file(path, run, &size_bytes, err);
     if (status == GP_OK)
         status = wire_view_request(arena, run->body->data, size_bytes, 0, request, err);
