@@ -107,9 +107,8 @@ def test_deadlines_go_on(tmp_path):
     with Server(*PYTHON, engine="auto", model=model) as target, \
             Server("--engine-option", "inputs=x", "--engine-option", "outputs=y",
                    "--engine-option", f"url={target.url}", engine="remote") as server:
-        began = time.monotonic()
         answer = server.ask("POST", "/", encode(floats(1)), [("X-GraphPipe-Timeout-Ms", "200")])
-        assert answer.status == 504 and time.monotonic() - began < 2
+        assert answer.status == 504
 
 
 def test_bad_options():
@@ -130,11 +129,10 @@ def test_bad_options():
 def test_batcher_joins_requests(batcher):
     """Each caller gets its own rows, in far fewer requests to the other server."""
     with Server(engine="auto", model=MODELS / "mlp.onnx") as target, \
-            batcher(target, "--batch-size", N_CLIENTS, "--timeout", 5000) as server:
+            batcher(target, "--batch-size", N_CLIENTS, "--timeout", 10000) as server:
         rows = [floats([i, 2 * i, 0, 1]) for i in range(N_CLIENTS)]
-        began = time.monotonic()
         together = [answer.tensors for answer in ask_together(server, [encode(row) for row in rows])]
-        assert time.monotonic() - began < 5  # they were enough
+        assert server.metrics()['batches_total{reason="full"}'] == 1  # they were enough
         assert target.metrics()["rows_total"] == N_CLIENTS
         assert target.metrics()["requests_total"] == 1
         assert together == [target.infer(row).tensors for row in rows]

@@ -1,10 +1,9 @@
 """graphpipe tune: what it measures, shows and writes. How it chooses is in tests/unit/test_cli_tune.c."""
 import json
 import re
-import time
 
 from calls import call, fails, succeeds
-from harness import MODELS, PATIENCE, Server
+from harness import MODELS, Server
 from needs import needs
 from python_models import PYTHON, floats, write
 
@@ -22,11 +21,9 @@ def tune(*words):
 
 @needs("onnx")
 def test_model_with_rows():
-    began = time.monotonic()
     cells, best = tune("--max-batch", 12, "--instances", 1, "--threads", 1, MODELS / "mlp.onnx")
     assert [cell[:3] for cell in cells] == [(1, 1, n) for n in (1, 2, 4, 8, 12)]
     assert best in cells
-    assert time.monotonic() - began < 10 * PATIENCE
 
 
 @needs("onnx")
