@@ -1,6 +1,7 @@
 """What the end-to-end tests share: the real program as a context manager, raw connections that
 send exact bytes and read one answer at a time, messages as plain values, and waiting that polls.
 Only loopback and sockets in temporary folders are used."""
+import contextlib
 import os
 import pathlib
 import re
@@ -46,6 +47,16 @@ def eventually(condition, within=5.0, what="the condition"):
             return value
         assert time.monotonic() < end, f"{what} did not come within {within * PATIENCE} s"
         time.sleep(0.005)
+
+
+def read_all(paths):
+    """{path: its text} of those that are still there when their turn comes: a file of another process, or
+    a thread's, may go between the listing and the reading."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[path] = path.read_text(errors="surrogateescape")
+    return found
 
 
 # --- messages ---------------------------------------------------------------------------
@@ -377,6 +388,14 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def of_threads(self, name):
+        """The texts of /proc/PID/task/*/NAME."""
+        return read_all(pathlib.Path(f"/proc/{self.pid}/task").glob(f"*/{name}")).values()
+
+    def children(self):
+        """The ids of its processes, whichever of its threads has started them."""
+        return sorted(int(pid) for pids in self.of_threads("children") for pid in pids.split())
+
     def cpu_ticks(self):
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(") ", 1)[1].split()
         return int(fields[11]) + int(fields[12])
@@ -384,12 +403,13 @@ class Server:
     def activity(self):
         """How often its threads have gone to sleep, each time after something had woken them, and for how
         many nanoseconds they have run: one that spins does not sleep."""
-        n_sleeps = run_ns = 0
-        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            status = (task / "status").read_text()
-            n_sleeps += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
-            run_ns += int((task / "schedstat").read_text().split()[0])
-        return n_sleeps, run_ns
+        sleeps = (re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1]
+                  for status in self.of_threads("status"))
+        return sum(map(int, sleeps)), self.run_ns()
+
+    def run_ns(self):
+        """The processor time of its threads."""
+        return sum(int(times.split()[0]) for times in self.of_threads("schedstat"))
 
     def fall_asleep(self):
         """Waits until nothing has woken it for a while."""

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from harness import (PATIENCE, PROGRAM, SMALL, Connection, Server, begun, echoed, encode,
-                     eventually, http, plugin, serve_slow, slow, uint8)
+                     eventually, http, plugin, read_all, serve_slow, slow, uint8)
 from python_models import PYTHON, refused, serve, strings, words, write  # noqa: F401
 
 LONG = "/?" + "x" * 1500  # a line of the log that is cut, at a KiB of it
@@ -344,11 +344,8 @@ def become_subreaper():
 def pids_of_parent(parent):
     """{pid: state}"""
     found = {}
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, its_parent = path.read_text().rsplit(") ", 1)[1].split()[:2]
-        except OSError:
-            continue
+    for path, stat in read_all(pathlib.Path("/proc").glob("[0-9]*/stat")).items():
+        state, its_parent = stat.rsplit(") ", 1)[1].split()[:2]
         if int(its_parent) == parent:
             found[int(path.parent.name)] = state
     return found

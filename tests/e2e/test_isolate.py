@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness import (REPORT, SANITIZE, SMALL, Server, Tensor, assert_serves, chunked, echoed, encode,
-                     eventually, http, plugin, settle, slow, start_fails, uint8)
+                     eventually, http, plugin, read_all, settle, slow, start_fails, uint8)
 
 pytestmark = pytest.mark.tsan
 MIB = 1 << 20
@@ -21,14 +21,9 @@ def wild(*arguments, n=2, **keywords):
                   engine=plugin("wild"), **keywords)
 
 
-def children(server):
-    path = pathlib.Path(f"/proc/{server.pid}/task")
-    found = [pid for task in path.iterdir() for pid in (task / "children").read_text().split()]
-    return sorted(map(int, found))
-
-
 def is_zombie(pid):
-    return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] == "Z"
+    stats = read_all([pathlib.Path(f"/proc/{pid}/stat")]).values()
+    return any(stat.rsplit(") ", 1)[1][0] == "Z" for stat in stats)
 
 
 def ended(server, reason):
@@ -174,7 +169,7 @@ def test_only_its_request_fails(config, gate):
         assert m[f'child_ended_total{{reason="{reason}"}}'] == 1
         assert m["child_restarts_total"] == 1
         assert_serves(server)
-        assert not any(map(is_zombie, children(server)))
+        assert not any(map(is_zombie, server.children()))
         forget_reports(server)
 
 
@@ -206,13 +201,13 @@ def test_scribbling_over_the_outputs_harms_no_server():
 
 def test_killed_while_idle_it_starts_again_before_anybody_asks():
     with wild() as server:
-        before = children(server)
+        before = server.children()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: server.metrics()["child_restarts_total"] == 2)
         all_ready(server)
         assert ended(server, "signal") == 2
-        assert not set(children(server)) & set(before)
+        assert not set(server.children()) & set(before)
         for _ in range(10):
             assert_serves(server)
         assert server.metrics().get('requests_total{code="503"}', 0) == 0
@@ -232,7 +227,7 @@ def test_many_ends_leave_nothing_behind():
         settle(server)
         assert ended(server, "exit") == 5 and m['pool_bytes{state="reserved"}'] == 0
         eventually(lambda: server.descriptors() <= descriptors)
-        assert len(children(server)) == 2 and not any(map(is_zombie, children(server)))
+        assert len(server.children()) == 2 and not any(map(is_zombie, server.children()))
 
 
 def test_back_off(tmp_path):
@@ -263,7 +258,7 @@ def test_who_waits_is_told_when_none_can_start(tmp_path, gate):
             second.send(slow("x"))
             eventually(lambda: server.metrics()["waiting"] == 1)
             mark.touch()
-            os.kill(children(server)[0], signal.SIGKILL)
+            os.kill(server.children()[0], signal.SIGKILL)
             assert first.answer().status == 503
             answer = second.answer()
             assert answer.status == 503 and "signal 6" in answer.text
@@ -295,26 +290,26 @@ def test_a_child_that_does_not_read_misses_no_deadline(then):
     """Its request is over what the socket holds. It is stopped as soon as it is read at last."""
     arguments = () if then == "goes on" else ("--hang-timeout", "200ms")
     with wild(*arguments, n=1) as server:
-        (child,) = children(server)
+        (child,) = server.children()
         os.kill(child, signal.SIGSTOP)
         answer = ask(server, "until /nowhere/" + "x" * 900_000, timeout_ms=1000)
         assert answer.status == 504 and "deadline" in answer.text
         if then == "goes on":
             os.kill(child, signal.SIGCONT)
         all_ready(server, 1)
-        assert (children(server) == [child]) == (then == "goes on")
+        assert (server.children() == [child]) == (then == "goes on")
         assert_serves(server)
         assert ended(server, "hang") == (then == "hangs")
 
 
 def test_a_child_that_hangs_is_ended():
     with wild("--hang-timeout", "300ms", n=2) as server:
-        pids = children(server)
+        pids = server.children()
         assert ask(server, "hang", bytes(MIB), timeout_ms=1000).status == 504
         assert_serves(server)
         m = all_ready(server)
         assert m['child_ended_total{reason="hang"}'] == 1 and m["child_restarts_total"] == 1
-        assert len(set(children(server)) & set(pids)) == 1
+        assert len(set(server.children()) & set(pids)) == 1
         assert "--hang-timeout" in server.stderr
 
 
@@ -322,11 +317,11 @@ def test_a_stop_that_was_not_read_is_not_the_next_childs():
     """Which counts its runs from 1 again."""
     with Server("--isolate", "--instances", 1, "--hang-timeout", "200ms",
                 engine=plugin("slow")) as server:
-        (child,) = children(server)
+        (child,) = server.children()
         os.kill(child, signal.SIGSTOP)
         assert ask(server, "", timeout_ms=500).status == 504
         all_ready(server, 1)
-        assert children(server) != [child] and ended(server, "hang") == 1
+        assert server.children() != [child] and ended(server, "hang") == 1
         for _ in range(3):
             assert echoed(ask(server, "")) == b"small"
 
@@ -362,7 +357,7 @@ def test_a_model_that_cannot_be_opened(tmp_path):
 def test_drain(gate, limit, status):
     """What is in flight is finished within the limit, and a hung child is not waited for after."""
     with wild("--drain-timeout", limit) as server, server.connect() as connection:
-        pids = children(server)
+        pids = server.children()
         connection.send(slow(f"until {gate}"))
         eventually(lambda: server.metrics()["in_flight"] >= 2)
         server.signal()
@@ -377,7 +372,7 @@ def test_drain(gate, limit, status):
 
 def test_no_child_outlives_the_server():
     with wild(n=3) as server:
-        pids = children(server)
+        pids = server.children()
         with server.connect() as connection:
             connection.send(slow("hang"))
             eventually(lambda: server.metrics()["in_flight"] >= 2)
@@ -390,10 +385,10 @@ def test_no_child_outlives_the_server():
 def test_a_child_has_no_descriptor_that_it_should_not():
     with wild() as server, server.connect() as connection:
         connection.send(http("POST", "/", b"", {"Content-Length": 5}))
-        os.kill(children(server)[0], signal.SIGKILL)
+        os.kill(server.children()[0], signal.SIGKILL)
         eventually(lambda: (m := server.metrics())['children{state="ready"}'] == 2
                    and m["child_restarts_total"] == 1)
-        for pid in children(server):
+        for pid in server.children():
             assert sorted(map(int, os.listdir(f"/proc/{pid}/fd"))) == [0, 1, 2, 3, 4, 5, 6]
             flags = pathlib.Path(f"/proc/{pid}/fdinfo/4").read_text().split()[3]
             assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY  # the inputs

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from harness import (MESSAGE, MODELS, SANITIZE, Closed, Server, Tensor, Truncated, encode,
-                     eventually, http, plugin, settle, uint8)
+                     eventually, http, plugin, read_all, settle, uint8)
 from messages import Modules2018, finish
 from needs import need
 
@@ -133,37 +133,29 @@ CORPUS = {
 
 # --- the server beside which they are asked -----------------------------------------------
 
-def processes_of(pid):
-    """The server's process and its children's."""
-    tasks = pathlib.Path(f"/proc/{pid}/task")
-    children = " ".join((task / "children").read_text() for task in tasks.iterdir()).split()
-    return [pid, *map(int, children)]
-
-
-def resident(pid):
+def resident(server):
     """Bytes that the server and its children hold, what they share counted once."""
+    own, *others = [pathlib.Path(f"/proc/{pid}/status") for pid in [server.pid, *server.children()]]
     total = 0
-    for process in processes_of(pid):
-        with contextlib.suppress(OSError):
-            status = pathlib.Path(f"/proc/{process}/status").read_text()
-            sizes = dict(line.split(":", 1) for line in status.splitlines())
-            for name in ["RssAnon", "RssFile"] + ["RssShmem"] * (process == pid):
-                total += int(sizes[name].split()[0]) * 1024
+    for path, status in read_all([own, *others]).items():
+        sizes = dict(line.split(":", 1) for line in status.splitlines())
+        for name in ["RssAnon", "RssFile"] + ["RssShmem"] * (path == own):
+            total += int(sizes[name].split()[0]) * 1024
     return total
 
 
 class Watch:
     """Looks at the resident memory until it is left."""
 
-    def __init__(self, pid):
-        self.pid = pid
+    def __init__(self, server):
+        self.server = server
         self.most = 0
         self.is_over = threading.Event()
         self.thread = threading.Thread(target=self._look)
 
     def _look(self):
         while not self.is_over.is_set():
-            self.most = max(self.most, resident(self.pid))
+            self.most = max(self.most, resident(self.server))
             time.sleep(0.002)
 
     def __enter__(self):
@@ -198,11 +190,11 @@ def ask_all(server, bodies, n_clients, rounds, statuses):
 def stay_bounded(server, bodies, n_clients=6, rounds=2):
     """Asks for the bodies, watching; the statuses of the answers."""
     statuses = []
-    before = resident(server.pid)
-    with Watch(server.pid) as watch:
+    before = resident(server)
+    with Watch(server) as watch:
         ask_all(server, bodies, n_clients, rounds, statuses)
     print(f"{before / MIB:.0f} MiB before, at most {watch.most / MIB:.0f}, "
-          f"{resident(server.pid) / MIB:.0f} after; "
+          f"{resident(server) / MIB:.0f} after; "
           f"{ {s: statuses.count(s) for s in set(statuses)} }")
     assert watch.most <= before + POOL + BESIDE
     assert set(statuses) <= {200, 400, 413, 503}, statuses
@@ -210,7 +202,7 @@ def stay_bounded(server, bodies, n_clients=6, rounds=2):
     assert metrics['pool_bytes{state="used"}'] == metrics['pool_bytes{state="reserved"}'] == 0
     # what the pool keeps warm for a while goes back then; the rest is back now
     idle = metrics['pool_bytes{state="idle"}']
-    assert resident(server.pid) - idle <= 1.1 * before + 8 * MIB
+    assert resident(server) - idle <= 1.1 * before + 8 * MIB
     return statuses
 
 
@@ -269,19 +261,15 @@ def test_bodies_of_2018():
 def work_ns(server, body, n=10):
     """The processor time of the server for one request with this body, on average: what a thread is kept
     busy with, whatever else the machine does."""
-    def used():
-        tasks = pathlib.Path(f"/proc/{server.pid}/task").glob("*/schedstat")
-        return sum(int(path.read_text().split()[0]) for path in tasks)
-
     with server.connect(timeout=60) as connection:
         connection.ask("GET", "/control/is_alive")
-        before = used()
+        before = server.run_ns()
         for _ in range(n):
             with contextlib.suppress(Closed, Truncated, ConnectionError), \
                     server.connect(timeout=60) as other:
                 other.send(http("POST", "/", body))
                 other.answer()
-        return (used() - before) / n
+        return (server.run_ns() - before) / n
 
 
 def test_no_message_is_much_work():
@@ -297,13 +285,13 @@ def test_no_message_is_much_work():
 def test_long_targets():
     """Requests that wait hold their targets, in the pool."""
     with warm("--max-waiting", 2000, engine=plugin("slow")) as server:
-        before = resident(server.pid)
+        before = resident(server)
         body = encode(uint8(b"x"), config="sleep-ms=20000")
         clients = [server.connect() for _ in range(600)]
         for client in clients:
             client.send(http("POST", "/?" + "t" * 60_000, body))
         eventually(lambda: server.metrics()["in_flight"] > 300)
-        assert resident(server.pid) - server.metrics()['pool_bytes{state="used"}'] < \
+        assert resident(server) - server.metrics()['pool_bytes{state="used"}'] < \
             before + 600 * 32_000
         for client in clients:
             client.close()

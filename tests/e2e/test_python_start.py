@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from harness import encode, eventually, http, start_fails
+from harness import encode, eventually, http, read_all, start_fails
 from python_models import (ECHO, PYTHON, floats, refused, run, serve, strings,  # noqa: F401
                            words, write)
 
@@ -198,25 +198,17 @@ def test_processes_of_the_models_have_no_descriptors_and_end_with_it(serve):
     """
     with serve(source) as server:
         assert words(server.infer()) == "0 False False"
-        group = children(server)[0]
+        group = server.children()[0]
         assert running(group)
         refused(server.infer(floats(1), input_names=["x"]), 503, "signal 9")
         eventually(lambda: not running(group))
 
 
-def children(server):
-    path = pathlib.Path(f"/proc/{server.pid}/task")
-    return [int(pid) for task in path.iterdir() for pid in (task / "children").read_text().split()]
-
-
 def running(group):
     """The processes of a group, without those that only wait to be waited for."""
     found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, its_group = path.read_text().rsplit(") ", 1)[1].split()[:3]
-        except OSError:  # it has ended
-            continue
+    for path, stat in read_all(pathlib.Path("/proc").glob("[0-9]*/stat")).items():
+        state, _, its_group = stat.rsplit(") ", 1)[1].split()[:3]
         if int(its_group) == group and state != "Z":
             found.append(path.parent.name)
     return found
@@ -225,7 +217,7 @@ def running(group):
 def test_no_process_outlives_the_server(serve):
     """Neither one that waits nor one that is busy."""
     with serve(BREAKS, n=2) as server, server.connect() as connection:
-        pids = children(server)
+        pids = server.children()
         connection.send(http("POST", "/", encode(strings(b"hang"))))
         eventually(lambda: server.metrics()["in_flight"] >= 2)
         os.kill(server.pid, signal.SIGKILL)

@@ -304,20 +304,9 @@ def test_what_is_replaced_is_closed_before_the_next_is_loaded(tmp_path):
         assert all(ask(server, f"/{name}") == 2 for name in paths)
 
 
-def children(server):
-    """Its processes, whichever of its threads has started them."""
-    found = []
-    for path in pathlib.Path(f"/proc/{server.pid}/task").glob("*/children"):
-        try:
-            found += map(int, path.read_text().split())
-        except OSError:  # that thread has ended
-            pass
-    return found
-
-
 def measures(server):
     status = open(f"/proc/{server.pid}/status").read()
-    return {"descriptors": server.descriptors(), "processes": len(children(server)),
+    return {"descriptors": server.descriptors(), "processes": len(server.children()),
             "threads": int(status.split("Threads:")[1].split()[0]),
             "memory": int(status.split("RssAnon:")[1].split()[0])}
 
@@ -422,7 +411,7 @@ def test_threads_that_come_and_go_touch_little():
 def test_child_that_is_killed_while_a_version_loads(repository):
     with serve(repository, n=2) as server, Traffic(server, "/m", 4) as traffic:
         version(repository, "m", 2)
-        os.kill(children(server)[0], signal.SIGKILL)
+        os.kill(server.children()[0], signal.SIGKILL)
         says(server, 2)
     assert len(traffic.wrong) <= 1  # what ran in that child
     assert "ended: signal 9" in server.stderr

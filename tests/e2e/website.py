@@ -1,5 +1,6 @@
 """A small server on the loopback that models are fetched from, and what is kept of them: the
 fixtures `site` and `cache` of the tests that fetch. The echo engine takes any file as a model."""
+import contextlib
 import http.server
 import threading
 
@@ -83,9 +84,13 @@ def cache(tmp_path, monkeypatch):
 
 
 def kept(cache):
-    """{file: bytes} of the only model's folder."""
+    """{file: bytes} of the only model's folder. A file that is renamed or removed just then is left out."""
     (folder,) = cache.iterdir()
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    found = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = path.read_bytes()
+    return found
 
 
 def model_in(cache):
