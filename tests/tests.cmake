@@ -37,11 +37,13 @@ set_target_properties(driver PROPERTIES PREFIX "" OUTPUT_NAME libcuda SUFFIX .so
 # a plug-in as release 0.1 built it, for tests/unit/test_engine_abi.c
 gp_plugin(abi_0_1 lib/graphpipe-test tests/abi/engine_0_1.c)
 
-# gp_test_program(<name> <sources and objects>...): sees src/, llhttp and yyjson
+# gp_test_program(<name> <sources and objects>...): sees src/ and the third parties
 function(gp_test_program name)
-    add_executable(${name} ${ARGN} ${LLHTTP_OBJECTS} ${YYJSON_OBJECTS})
+    add_executable(${name} ${ARGN} ${LLHTTP_OBJECTS} ${YYJSON_OBJECTS} ${LMDB_OBJECTS}
+        ${BLAKE3_OBJECTS})
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
-    target_link_libraries(${name} PRIVATE gp_options gp_llhttp gp_yyjson ${CMAKE_DL_LIBS})
+    target_link_libraries(${name} PRIVATE gp_options gp_llhttp gp_yyjson gp_lmdb gp_blake3
+        ${CMAKE_DL_LIBS})
     set_target_properties(${name} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endfunction()
