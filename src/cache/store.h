@@ -46,6 +46,7 @@ struct store_look {
     struct store *store;
     void *young, *old; /* transactions */
     void *generation;
+    uint64_t n_written;
 };
 
 /* False if there is nothing to look at, for whatever reason. */

@@ -1,0 +1,113 @@
+#include "store_fixture.h"
+
+#include "temp_tree.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 60000 };
+
+const char *store_file(const char *name)
+{
+    char path[300];
+    snprintf(path, sizeof path, "/cache%s%s", *name ? "/" : "", name);
+    return tree_path(path);
+}
+
+struct store *store_make_with(const struct store_options *options)
+{
+    struct gp_error err = {0};
+    struct store *store = store_open(options, &err);
+    if (!store)
+        fail_msg("%s", err.message);
+    return store;
+}
+
+struct store *store_make(size_t size_bytes, struct log *log)
+{
+    return store_make_with(&(struct store_options){
+        .dir = store_file(""), .size_bytes = size_bytes, .log = log});
+}
+
+struct digest row_key(unsigned number)
+{
+    struct digester digester;
+    struct digest key;
+    digest_begin(&digester);
+    digest_add_number(&digester, number);
+    digest_end(&digester, &key);
+    return key;
+}
+
+void row_fill(unsigned number, unsigned char *bytes, size_t size_bytes)
+{
+    for (size_t i = 0; i < size_bytes; i++)
+        bytes[i] = (unsigned char)(number * 31 + i * (number % 7 + 1));
+}
+
+bool row_is(unsigned number, const unsigned char *bytes, size_t size_bytes)
+{
+    for (size_t i = 0; i < size_bytes; i++)
+        if (bytes[i] != (unsigned char)(number * 31 + i * (number % 7 + 1)))
+            return false;
+    return true;
+}
+
+void row_put(struct store *store, unsigned number, size_t size_bytes)
+{
+    const struct digest key = row_key(number);
+    struct cache_row *row = cache_row_create(&key, size_bytes);
+    assert_non_null(row);
+    row_fill(number, row->bytes, size_bytes);
+    store_put(store, row);
+}
+
+bool row_found(struct store *store, unsigned number, size_t size_bytes)
+{
+    const struct digest key = row_key(number);
+    struct store_look look;
+    struct store_found found;
+    assert_true(store_look_begin(store, &look));
+    const bool is_found = store_get(&look, &key, &found);
+    const bool is_right = !is_found || (found.size_bytes == size_bytes &&
+                                        row_is(number, found.bytes, size_bytes));
+    cache_row_drop(found.row);
+    store_look_end(&look);
+    if (!is_right)
+        fail_msg("row %u has other bytes", number);
+    return is_found;
+}
+
+void store_await(struct store *store, uint64_t n_rows)
+{
+    for (int waited_ms = 0;; waited_ms++) {
+        const struct store_counts counts = store_count(store);
+        if (counts.n_stored + counts.n_dropped >= n_rows)
+            return;
+        assert_true(waited_ms < PATIENCE_MS);
+        (void)poll(NULL, 0, 1);
+    }
+}
+
+uint64_t store_size(void)
+{
+    uint64_t sum = 0;
+    DIR *dir = opendir(store_file(""));
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        struct stat stat_;
+        if (!strstr(entry->d_name, ".damaged") && entry->d_name[0] != '.' &&
+            stat(store_file(entry->d_name), &stat_) == 0)
+            sum += (uint64_t)stat_.st_size;
+    }
+    closedir(dir);
+    return sum;
+}
