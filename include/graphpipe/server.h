@@ -126,6 +126,13 @@ struct gp_server_options {
     const uint32_t *batch_sizes;
     size_t n_batch_sizes;
     uint32_t max_delay_us;
+
+    int cache; /* likewise */
+    /* The folder of the rows that models with a cache keep. It must be on a local disk, is made
+     * if it is missing, and servers may share it. Needed if there is such a model. */
+    const char *cache_dir;
+    uint64_t cache_size_bytes; /* of all rows in it; default 1 GiB, at least 1 MiB */
+    uint32_t cache_ttl_s; /* rows are forgotten after it; default: only to make room */
 };
 
 #define GP_MAX_BATCH_AUTO UINT32_MAX
@@ -191,6 +198,12 @@ struct gp_model_options {
     size_t n_batch_sizes;
     /* How long a request waits for others although there is a slot; default: not at all. */
     uint32_t max_delay_us;
+
+    /* Keeps what was computed, in the server's cache_dir, and answers the same rows from there:
+     * those of the same model with the same files, engine, engine options, inputs, output and
+     * config. Only whole requests if its rows depend on each other, which is found out when it
+     * is loaded, unless max_batch says that they do not. Default: no. */
+    int cache;
 };
 
 /* Opens the model and the listeners; gp_server_run answers requests. On failure NULL and

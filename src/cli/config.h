@@ -30,9 +30,11 @@ enum gp_status config_read(struct config *config, const char *path, struct gp_er
 enum gp_status config_gather(struct config *config, const struct options *options,
                              struct gp_error *err);
 
-/* What the server has of the settings; models are not among them. */
-void config_fill_server(const struct serve_values *values,
-                        struct gp_server_options *server);
+/* What the server has of the settings; models are not among them. What it points at beyond the values
+ * is in the arena. */
+enum gp_status config_fill_server(const struct serve_values *values,
+                                  struct gp_arena *arena,
+                                  struct gp_server_options *server, struct gp_error *err);
 
 /* As the server takes them; what they point at is in the arena. */
 enum gp_status config_fill(struct config *config, struct gp_server_options *server,

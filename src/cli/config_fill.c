@@ -1,6 +1,10 @@
 /* All sources in one, and that as struct gp_server_options. */
 #include "cli/config.h"
 
+#include "cli/cache_dir.h"
+
+#include <limits.h>
+#include <string.h>
 #include <unistd.h>
 
 enum gp_status config_gather(struct config *config, const struct options *options,
@@ -14,8 +18,25 @@ enum gp_status config_gather(struct config *config, const struct options *option
     return models_choose(&config->models, &options->words, &config->options, err);
 }
 
-void config_fill_server(const struct serve_values *values,
-                        struct gp_server_options *server)
+/* --cache-dir may be there for models that URLs name alone. */
+static enum gp_status fill_cache_dir(const struct serve_values *values,
+                                     struct gp_arena *arena,
+                                     struct gp_server_options *server,
+                                     struct gp_error *err)
+{
+    char path[PATH_MAX];
+    if (!cache_dir_rows(values->fetch.cache_dir, path, sizeof path))
+        return GP_OK; /* there is no HOME, which matters to models with a cache only */
+    char *kept = gp_arena_alloc(arena, strlen(path) + 1);
+    if (!kept)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    server->cache_dir = strcpy(kept, path);
+    return GP_OK;
+}
+
+enum gp_status config_fill_server(const struct serve_values *values,
+                                  struct gp_arena *arena,
+                                  struct gp_server_options *server, struct gp_error *err)
 {
     *server = (struct gp_server_options){
         .size_bytes = sizeof *server,
@@ -43,7 +64,10 @@ void config_fill_server(const struct serve_values *values,
         .hang_timeout_ms = values->hang_timeout_ms,
         .repository = values->repository,
         .default_model = values->default_model,
+        .cache_size_bytes = values->cache_size_bytes,
+        .cache_ttl_s = values->cache_ttl_ms / 1000 + (values->cache_ttl_ms % 1000 > 0),
     };
+    return fill_cache_dir(values, arena, server, err);
 }
 
 /* The settings at the top of the file are for no model if the only one has its own. */
@@ -54,7 +78,8 @@ enum gp_status config_fill(struct config *config, struct gp_server_options *serv
     const bool is_alone = models->n == 1 && !config->values.repository;
     if (!is_alone && options_join(&config->options, err) != GP_OK)
         return err->status;
-    config_fill_server(&config->values, server);
+    if (config_fill_server(&config->values, config->options.arena, server, err) != GP_OK)
+        return err->status;
     if (server->repository &&
         models_fill_defaults(&config->options, config->options.arena, server, err) !=
             GP_OK)

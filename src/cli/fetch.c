@@ -10,6 +10,7 @@
  * cut short. */
 #include "cli/fetch.h"
 
+#include "cli/cache_dir.h"
 #include "cli/download.h"
 #include "cli/file.h"
 
@@ -17,7 +18,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -145,25 +145,13 @@ static bool make_folders(char *path)
     }
 }
 
-/* Writes the folder of all models into the path; returns its length, or 0. */
-static size_t write_cache(struct fetched *entry, const char *wanted)
-{
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n = 0;
-    if (wanted && *wanted)
-        n = snprintf(entry->path, sizeof entry->path, "%s", wanted);
-    else if (xdg && *xdg == '/')
-        n = snprintf(entry->path, sizeof entry->path, "%s/graphpipe", xdg);
-    else if (home && *home)
-        n = snprintf(entry->path, sizeof entry->path, "%s/.cache/graphpipe", home);
-    return n > 0 ? (size_t)n : 0;
-}
-
 /* CACHE/NAME-HASH, and into the path CACHE/NAME-HASH/FILE. */
 static enum gp_status open_folder(struct fetched *entry, const char *cache_dir,
                                   struct gp_error *err)
 {
-    const size_t cache = write_cache(entry, cache_dir);
+    entry->path[0] = '\0';
+    (void)cache_dir_find(cache_dir, entry->path, sizeof entry->path);
+    const size_t cache = strlen(entry->path);
     if (!cache)
         return gp_error_set(err, GP_INVALID,
                             "%s: there is no HOME to keep it in: name a folder with "

@@ -14,7 +14,7 @@ struct legacy_values {
     struct serve_values serve; /* what today's flags set */
     const char *model;
     bool wants_version;
-    bool use_cache;
+    bool wants_cache; /* of the batcher, which has none */
     bool disable_cuda;
     const char *profile;
     const char *value_inputs;
@@ -73,17 +73,17 @@ static const struct option program_options[] = {
      AT(serve.n_instances),
      .max = 4096,
      .help = "runs at a time"},
+    {.name = "cache",
+     .letter = 'c',
+     .env = "GP_CACHE",
+     .kind = OPTION_FLAG,
+     AT(serve.is_cached),
+     .help = "answer rows that were computed before without the model"},
     {CACHE_DIR_ROW, .letter = 'd', AT(serve.fetch.cache_dir)},
     VERBOSE,
     VERSION,
     {.group = "Accepted without effect",
-     .name = "cache",
-     .letter = 'c',
-     .env = "GP_CACHE",
-     .kind = OPTION_FLAG,
-     AT(use_cache),
-     .help = "this release has no row cache"},
-    {.name = "disable-cuda",
+     .name = "disable-cuda",
      .kind = OPTION_FLAG,
      AT(disable_cuda),
      .help = "models run on the processor anyway"},
@@ -166,8 +166,8 @@ static const struct option batcher_options[] = {
      .name = "cache",
      .letter = 'c',
      .kind = OPTION_FLAG,
-     AT(use_cache),
-     .help = "this release has no row cache"},
+     AT(wants_cache),
+     .help = "that server may have a cache: graphpipe serve --cache"},
     {.name = "cache-dir",
      .letter = 'd',
      .argument = "DIR",
@@ -180,14 +180,17 @@ static const struct option batcher_options[] = {
 #undef LISTEN
 #undef AT
 
-static int serve(const char *engine, struct legacy_values *values)
+static int serve(const char *engine, const struct options *options)
 {
+    struct legacy_values *values = options->values;
     struct gp_model_options model;
     struct gp_server_options server;
+    struct gp_error err;
     values->serve.engine = engine;
     models_fill_settings(&values->serve, &model);
     model.path = values->model;
-    config_fill_server(&values->serve, &server);
+    if (config_fill_server(&values->serve, options->arena, &server, &err) != GP_OK)
+        return cli_fail("%s", err.message);
     server.models = &model;
     server.n_models = 1;
     server.takes_any_path = 1;
@@ -201,8 +204,9 @@ static int print_version(void)
 }
 
 static int serve_model(const char *program, const char *engine,
-                       struct legacy_values *values)
+                       const struct options *options)
 {
+    const struct legacy_values *values = options->values;
     if (values->wants_version)
         return print_version();
     if (values->init_net || values->predict_net)
@@ -213,21 +217,19 @@ static int serve_model(const char *program, const char *engine,
         return cli_misuse("which model? Set --model PATH or GP_MODEL\n"
                           "Try: %s --help",
                           program);
-    if (values->use_cache)
-        serve_warn_of_cache();
     if (values->profile)
         cli_warn("--profile does nothing: use a profiler such as perf");
-    return serve(engine, values);
+    return serve(engine, options);
 }
 
 static int onnx_run(struct options *options)
 {
-    return serve_model("graphpipe-onnx", "onnx", options->values);
+    return serve_model("graphpipe-onnx", "onnx", options);
 }
 
 static int tf_run(struct options *options)
 {
-    return serve_model("graphpipe-tf", "tensorflow", options->values);
+    return serve_model("graphpipe-tf", "tensorflow", options);
 }
 
 /* "KEY=VALUE" among the options of the engine; true if there is no value. */
@@ -255,17 +257,18 @@ static int batcher_run(struct options *options)
         !pass_on(options, "inputs", values->target_inputs) ||
         !pass_on(options, "outputs", values->target_outputs))
         return cli_fail("out of memory");
-    if (values->use_cache)
-        serve_warn_of_cache();
+    if (values->wants_cache)
+        cli_warn("--cache does nothing: rows are cached by the server of the model, with "
+                 "graphpipe serve --cache");
     values->serve.max_batch = values->batch_size;
     if (values->batch_size > 1)
         values->serve.max_delay_us = values->timeout_ms * 1000;
-    return serve("remote", values);
+    return serve("remote", options);
 }
 
 static int echo_run(struct options *options)
 {
-    return serve("echo", options->values);
+    return serve("echo", options);
 }
 
 const struct command legacy_onnx_command = {

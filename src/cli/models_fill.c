@@ -143,6 +143,7 @@ void models_fill_settings(const struct serve_values *values,
         .warm_up = values->warm_up,
         .max_batch = values->max_batch,
         .max_delay_us = values->max_delay_us,
+        .cache = values->is_cached,
     };
 }
 

@@ -7,8 +7,6 @@
 #include "server/signals.h"
 
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -64,11 +62,6 @@ int serve_until_stopped(const struct gp_server_options *options,
     return status == GP_OK ? CLI_OK : CLI_FAILED;
 }
 
-void serve_warn_of_cache(void)
-{
-    cli_warn("this release has no cache of rows: --cache and GP_CACHE do nothing");
-}
-
 static int print_config(const struct config *config)
 {
     struct text text = {0};
@@ -96,9 +89,6 @@ static int serve_run(struct options *options)
                           "Try: graphpipe serve --help");
     if (config_fill(config, &server, &err) != GP_OK)
         return cli_misuse("%s", err.message);
-    const char *cache = getenv("GP_CACHE");
-    if (cache && *cache && strcmp(cache, "0") != 0 && strcasecmp(cache, "false") != 0)
-        serve_warn_of_cache();
     const struct serve_start start = {options, config};
     return serve_until_stopped(&server, &values->fetch, values->config ? &start : NULL);
 }

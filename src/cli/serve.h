@@ -17,7 +17,9 @@ struct serve_values {
     const char *warm_up;
     struct option_list inputs;
     struct option_list outputs;
-    struct fetch fetch;
+    struct fetch fetch; /* has the cache_dir */
+    uint64_t cache_size_bytes;
+    uint32_t cache_ttl_ms;
 
     const char *engine;
     const char *engine_dir;
@@ -28,6 +30,7 @@ struct serve_values {
     uint32_t max_batch;
     struct option_list batch_sizes;
     uint32_t max_delay_us;
+    bool is_cached;
     bool is_isolated;
     uint32_t hang_timeout_ms;
 
@@ -58,10 +61,10 @@ struct config;
 /* A row without braces and offset. */
 #define CACHE_DIR_ROW                                                                    \
     .name = "cache-dir", .env = "GP_CACHE_DIR", .argument = "DIR", .kind = OPTION_TEXT,  \
-    .help = "where models that are named by a URL are kept\n"                            \
+    .help = "where rows are kept, in DIR/rows, and models that URLs name\n"              \
             "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"
 
-enum { SERVE_N_OPTIONS = 42 };
+enum { SERVE_N_OPTIONS = 45 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* gp_server_create with models that URLs name, which are fetched before. */
@@ -86,8 +89,5 @@ bool serve_reread(const struct serve_start *start, struct gp_server *server);
  * SIGHUP; NULL: there is no file. */
 int serve_until_stopped(const struct gp_server_options *options,
                         const struct fetch *fetch, const struct serve_start *start);
-
-/* The row cache of 2018 is asked for, and not there. */
-void serve_warn_of_cache(void);
 
 #endif

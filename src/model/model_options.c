@@ -109,6 +109,7 @@ static struct gp_model_options options_of(const struct gp_server_options *server
         .batch_sizes = server->batch_sizes,
         .n_batch_sizes = server->n_batch_sizes,
         .max_delay_us = server->max_delay_us,
+        .cache = server->cache,
     };
 }
 
@@ -165,7 +166,7 @@ bool model_options_need_opening(const struct gp_model_options *was,
            !a->isolate != !b->isolate || a->hang_timeout_ms != b->hang_timeout_ms ||
            a->max_body_bytes != b->max_body_bytes || a->max_waiting != b->max_waiting ||
            a->timeout_ms != b->timeout_ms || a->max_batch != b->max_batch ||
-           a->max_delay_us != b->max_delay_us ||
+           a->max_delay_us != b->max_delay_us || !a->cache != !b->cache ||
            !are_equal_sizes(a->batch_sizes, a->n_batch_sizes, b->batch_sizes,
                             b->n_batch_sizes);
 }

@@ -101,9 +101,13 @@ enum gp_status defaults_set(struct gp_server *server,
     o->drain_timeout_ms = or_default(o->drain_timeout_ms, DEFAULT_DRAIN_TIMEOUT_S * 1000);
     o->n_pollers = or_default(o->n_pollers, server->place.n_cores);
     o->hang_timeout_ms = or_default(o->hang_timeout_ms, DEFAULT_HANG_TIMEOUT_S * 1000);
+    if (!o->cache_size_bytes)
+        o->cache_size_bytes = (uint64_t)DEFAULT_CACHE_SIZE_GIB << 30;
     o->engine_dir = o->engine_dir ? copy_text(server, o->engine_dir) : NULL;
     o->worker = o->worker ? copy_text(server, o->worker) : NULL;
-    if ((given->engine_dir && !o->engine_dir) || (given->worker && !o->worker))
+    o->cache_dir = o->cache_dir ? copy_text(server, o->cache_dir) : NULL;
+    if ((given->engine_dir && !o->engine_dir) || (given->worker && !o->worker) ||
+        (given->cache_dir && !o->cache_dir))
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the server's options");
     return keep_hosts(server, err);
 }

@@ -13,6 +13,7 @@
 #define DEFAULT_IDLE_TIMEOUT_S 75
 #define DEFAULT_DRAIN_TIMEOUT_S 30
 #define DEFAULT_HANG_TIMEOUT_S 30
+#define DEFAULT_CACHE_SIZE_GIB 1
 
 /* One of these numbers as text. */
 #define DEFAULT_TEXT(number) DEFAULT_TEXT_OF(number)

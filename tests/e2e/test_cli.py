@@ -216,7 +216,7 @@ def test_old_onnx_flags(old):
                   "--cache", "-d", "/tmp", "-v", "--disable-cuda", "--profile", "p",
                   "--value_inputs", "v.json", "--engine-count", "2"]
     text = fails(1, *everything, program=onnx)
-    assert text.count("graphpipe: warning: ") == 2  # of the cache and the profile
+    assert text.count("graphpipe: warning: ") == 1  # of the profile
     assert re.search("missing.onnx|onnxruntime", text.splitlines()[-1])
     assert fails(1, program=onnx, env={"GP_MODEL": "gone.onnx"})
     assert "unknown option" in fails(2, "--target-url", "x", program=onnx)

@@ -31,6 +31,7 @@ static void *short_resize(void *block, size_t size_bytes)
 #define gp_arena_alloc short_arena_alloc
 #define mem_alloc short_alloc
 #define mem_resize short_resize
+#include "cli/cache_dir.c"
 #include "cli/config.c"
 #include "cli/config_fill.c"
 #include "cli/file.c"
@@ -272,6 +273,46 @@ static void test_what_the_server_gets(void **state)
     assert_int_equal(c->n_newest, 1);
 }
 
+/* Where rows are kept, for how long, and of which models. */
+static void test_cache(void **state)
+{
+    static const struct {
+        const char *given, *xdg, *home, *wanted;
+    } folders[] = {{"/given", "/xdg", "/home", "/given/rows"},
+                   {NULL, "/xdg", "/home", "/xdg/graphpipe/rows"},
+                   {NULL, "not/whole", "/home", "/home/.cache/graphpipe/rows"},
+                   {NULL, "", "/home", "/home/.cache/graphpipe/rows"},
+                   {NULL, "", "", NULL}};
+    (void)state;
+    assert_int_equal(read_config("{\"cache\": true, \"cache-size\": \"5MiB\",\n"
+                                 "\"cache-ttl\": \"1001ms\", \"cache-dir\": \"/c\",\n"
+                                 "\"models\": {\"a\": {\"path\": \"/a\"},\n"
+                                 "\"b\": {\"path\": \"/b\", \"cache\": false}}}"),
+                     GP_OK);
+    assert_string_equal(server.cache_dir, "/c/rows");
+    assert_int_equal(server.cache_size_bytes, 5 << 20);
+    assert_int_equal(server.cache_ttl_s, 2); /* not less than was asked for */
+    assert_true(server.models[0].cache && !server.models[1].cache);
+    assert_int_equal(read_config("{\"engine\": \"echo\"}"), GP_OK);
+    assert_int_equal(server.cache_size_bytes, 1 << 30);
+    assert_int_equal(server.cache_ttl_s, 0);
+    assert_false(server.models[0].cache);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        struct serve_values given = {.fetch.cache_dir = folders[i].given};
+        (void)setenv("XDG_CACHE_HOME", folders[i].xdg, 1);
+        (void)setenv("HOME", folders[i].home, 1);
+        assert_int_equal(config_fill_server(&given, arena, &server, &err), GP_OK);
+        if (folders[i].wanted)
+            assert_string_equal(server.cache_dir, folders[i].wanted);
+        else
+            assert_null(server.cache_dir);
+    }
+    char room[16];
+    assert_true(cache_dir_rows("0123456789", room, sizeof room)); /* just fits */
+    assert_false(cache_dir_rows("01234567890", room, sizeof room));
+    assert_false(cache_dir_find("0123456789012345", room, sizeof room));
+}
+
 /* The command line says which models there are; their tables stay, and those of the repository. */
 static void test_words(void **state)
 {
@@ -361,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_too_many), cmocka_unit_test(test_what_the_server_gets),
         cmocka_unit_test(test_words),    cmocka_unit_test(test_short_memory),
         cmocka_unit_test(test_print),    cmocka_unit_test(test_engine_alone),
+        cmocka_unit_test(test_cache),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -47,6 +47,8 @@ static void equal_ones_are_left_alone(void **state)
     b.isolate = 1;
     struct gp_model_options c = b;
     c.isolate = 2; /* which is as true */
+    b.cache = 2;
+    c.cache = 1;
     assert_false(model_options_need_opening(&b, &c));
 }
 
@@ -105,10 +107,10 @@ static void all_else_does(void **state)
     DIFFERS(n_batch_sizes, 1);
     DIFFERS(n_batch_sizes, 0);
     DIFFERS(max_delay_us, 1);
+    DIFFERS(cache, 1);
     /* A new field has to be compared, and stand in one of these tests. */
     assert_int_equal(sizeof(struct gp_model_options),
-                     offsetof(struct gp_model_options, max_delay_us) +
-                         2 * sizeof(uint32_t));
+                     offsetof(struct gp_model_options, cache) + sizeof(int));
 }
 
 /* A caller of an earlier release has shorter structs, one behind the other. */
@@ -153,11 +155,13 @@ static void one_may_be_in_the_fields_of_the_server(void **state)
                                        .max_batch = 8,
                                        .batch_sizes = sizes,
                                        .n_batch_sizes = 2,
-                                       .max_delay_us = 5};
+                                       .max_delay_us = 5,
+                                       .cache = 1};
     wanted.n_slots = 3;
     wanted.n_threads = 4;
     wanted.isolate = 1;
     wanted.max_delay_us = 5;
+    wanted.cache = 1;
     assert_int_equal(model_options_count(&server), 1);
     const struct gp_model_options lone = model_options_at(&server, 0);
     assert_string_equal(lone.name, "m");
