@@ -248,7 +248,7 @@ static enum gp_status fail_at(const struct store_folder *folder, const char *wha
                               struct gp_error *err)
 {
     return gp_error_set(
-        err, GP_UNAVAILABLE,
+        err, errno == ENOMEM ? GP_NO_MEMORY : GP_UNAVAILABLE,
         "--cache-dir %.*s: %s: %s; rows are cached in a folder that this user "
         "may write to, on a local disk with room",
         gp_cut(folder->path, 200), folder->path, what, strerror(errno));

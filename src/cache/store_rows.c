@@ -283,14 +283,17 @@ int rows_put_whole(struct rows_file *file, MDB_txn *txn, const struct digest *ke
     return result == MDB_KEYEXIST ? 0 : result;
 }
 
-/* LMDB does not write pages that it took and gave back in one transaction: the last of the file may be
- * missing, and it would seem to be cut. */
+/* LMDB does not write pages that it took and gave back in one transaction, so the last of the file may be
+ * missing, and it would seem to be cut. And a damaged page may point behind itself, but not further than 16
+ * bits reach: that is still in the file, where it would be SIGBUS. */
 static void fill_up(struct rows_file *file)
 {
     uint64_t n_rows, size_bytes;
     struct stat stat;
     int fd;
     rows_measure(file, &n_rows, &size_bytes);
+    size_bytes += UINT16_MAX + 1;
+    size_bytes = size_bytes < file->map_bytes ? size_bytes : file->map_bytes;
     if (mdb_env_get_fd(file->env, &fd) == 0 && fstat(fd, &stat) == 0 &&
         (uint64_t)stat.st_size < size_bytes)
         (void)!ftruncate(fd, (off_t)size_bytes);
