@@ -19,7 +19,7 @@ struct store;
 
 struct store_options {
     const char *dir;   /* made if it is missing, with its parents */
-    size_t size_bytes; /* of all files in it, at most */
+    size_t size_bytes; /* of all files in it, at most; 0: as the last server had it */
     uint32_t ttl_s;    /* rows are forgotten after that; 0: only for want of room */
     struct log *log;   /* may be NULL */
 };
@@ -28,6 +28,7 @@ struct store_options {
 struct store_counts {
     uint64_t n_rows; /* on disk */
     uint64_t size_bytes;
+    uint64_t max_bytes;
     uint64_t n_stored;
     uint64_t n_dropped; /* put, but never written */
     uint64_t n_damaged; /* found to be other than what was stored, and not answered */

@@ -19,7 +19,8 @@ struct folder_shared {
     char magic[8];
     uint64_t format;
     _Atomic uint64_t number;
-    _Atomic uint64_t n_flushes; /* grows before the number does */
+    _Atomic uint64_t n_flushes;  /* grows before the number does */
+    _Atomic uint64_t size_bytes; /* that the last server gave */
 };
 
 struct store_folder {

@@ -17,17 +17,32 @@ enum {
 
 /* --- opening and closing --- */
 
-static enum gp_status check_size(struct store *store, size_t size_bytes,
-                                 struct gp_error *err)
+static bool is_sane_size(uint64_t size_bytes)
 {
-    if (size_bytes < LEAST_BYTES || size_bytes > 2 * ROWS_MAX_MAP_BYTES)
-        return gp_error_set(err, GP_INVALID,
-                            "--cache-size is %zu bytes; wanted 1 MiB to 64 TiB",
-                            size_bytes);
+    return size_bytes >= LEAST_BYTES && size_bytes <= 2 * ROWS_MAX_MAP_BYTES;
+}
+
+static enum gp_status check_size(size_t size_bytes, struct gp_error *err)
+{
+    if (size_bytes == 0 || is_sane_size(size_bytes))
+        return GP_OK;
+    return gp_error_set(err, GP_INVALID,
+                        "--cache-size is %zu bytes; wanted 1 MiB to 64 TiB", size_bytes);
+}
+
+static void set_size(struct store *store, uint64_t size_bytes)
+{
+    struct folder_shared *shared = store->folder.shared;
+    if (size_bytes > 0)
+        shared->size_bytes = size_bytes;
+    else
+        size_bytes = shared->size_bytes;
+    if (!is_sane_size(size_bytes))
+        size_bytes = LEAST_BYTES;
+    store->max_bytes = size_bytes;
     store->file_bytes =
         (size_bytes - 2 * LOCK_FILE_BYTES - 2 * PAGE_BYTES) / 2 / PAGE_BYTES * PAGE_BYTES;
     store->row_bytes = store->file_bytes / 8;
-    return GP_OK;
 }
 
 static void init_locks(struct store *store)
@@ -65,9 +80,11 @@ static bool fit_files(struct store *store, int *result)
     return true;
 }
 
-static enum gp_status open_files(struct store *store, struct gp_error *err)
+static enum gp_status open_files(struct store *store, size_t size_bytes,
+                                 struct gp_error *err)
 {
     int result;
+    set_size(store, size_bytes);
     store->n_flushes = store->folder.shared->n_flushes;
     if (folder_lock(&store->folder)) {
         const uint64_t young = store->folder.shared->number;
@@ -95,13 +112,13 @@ struct store *store_open(const struct store_options *options, struct gp_error *e
     store->folder = (struct store_folder){.fd = -1, .lock_fd = -1, .pid_fd = -1};
     store->log = options->log;
     store->ttl_s = options->ttl_s;
-    enum gp_status status = check_size(store, options->size_bytes, err);
+    enum gp_status status = check_size(options->size_bytes, err);
     if (status == GP_OK && !init_tables(store))
         status = gp_error_set(err, GP_NO_MEMORY, "no memory for the row cache");
     if (status == GP_OK)
         status = folder_open(&store->folder, options->dir, options->log, err);
     if (status == GP_OK)
-        status = open_files(store, err);
+        status = open_files(store, options->size_bytes, err);
     if (status == GP_OK)
         status = store_start_writer(store, err);
     if (status == GP_OK)
@@ -132,7 +149,8 @@ void store_close(struct store *store)
 struct store_counts store_count(struct store *store)
 {
     struct store_look look;
-    struct store_counts counts = {.n_stored = atomic_load(&store->n_stored),
+    struct store_counts counts = {.max_bytes = store->max_bytes,
+                                  .n_stored = atomic_load(&store->n_stored),
                                   .n_dropped = atomic_load(&store->n_dropped),
                                   .n_damaged = atomic_load(&store->n_damaged),
                                   .n_turns = atomic_load(&store->n_turns)};

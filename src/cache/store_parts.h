@@ -35,7 +35,8 @@ struct store_pair {
 struct store {
     struct store_folder folder;
     struct log *log;
-    size_t file_bytes; /* of one file of rows, at most */
+    size_t max_bytes;  /* of all files */
+    size_t file_bytes; /* of one file of rows */
     size_t row_bytes;
     uint32_t ttl_s;
     pthread_t thread;

@@ -35,6 +35,7 @@ extern const struct command engines_command;
 extern const struct command check_config_command;
 extern const struct command check_rows_command;
 extern const struct command tune_command;
+extern const struct command cache_command;
 extern const struct command legacy_onnx_command;
 extern const struct command legacy_tf_command;
 extern const struct command legacy_echo_command;

@@ -15,9 +15,9 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &serve_command,        &infer_command,      &bench_command,
-    &inspect_command,      &decode_command,     &engines_command,
-    &check_config_command, &check_rows_command, &tune_command,
+    &serve_command,  &infer_command,   &bench_command,        &inspect_command,
+    &decode_command, &engines_command, &check_config_command, &check_rows_command,
+    &tune_command,   &cache_command,
 };
 
 /* Programs of 2018, under their own names. */

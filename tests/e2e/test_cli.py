@@ -12,7 +12,7 @@ from calls import call, fails, serving, succeeds
 from harness import PROGRAM, SOURCE, Server, begun, eventually, plugin
 
 COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines", "check-config",
-            "check-rows", "tune"]
+            "check-rows", "tune", "cache"]
 
 
 @pytest.fixture(scope="module")

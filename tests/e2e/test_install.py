@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(bool(SANITIZE), reason="another project is not i
 CONSUMER = SOURCE / "examples/consumer"
 VERSION = re.search(r'GP_VERSION "(.*)"', (SOURCE / "include/graphpipe/version.h").read_text())[1]
 ANSWER = f"graphpipe {VERSION}: twice 1 2 3 is 2 4 6\n"
-COMMANDS = "serve infer bench inspect decode engines check-config check-rows tune".split()
+COMMANDS = "serve infer bench inspect decode engines check-config check-rows tune cache".split()
 
 
 def run(*command, **keywords):

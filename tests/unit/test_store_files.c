@@ -87,6 +87,13 @@ static void files_keep_to_their_size(void **state)
     assert_true(store_size() <= STORE_LEAST);
     assert_works(store, N);
     store_close(store);
+
+    /* who only looks leaves it as it is */
+    store = store_make(0, NULL);
+    assert_true(row_found(store, N, 300));
+    assert_int_equal(store_count(store).max_bytes, STORE_LEAST);
+    assert_int_equal(store_count(store).n_turns, 0);
+    store_close(store);
 }
 
 /* --- damage --- */
