@@ -7,13 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-    LEAST_BYTES = 1 << 20,
-    PAGE_BYTES = 4096,
-    LOCK_FILE_BYTES = (ROWS_MAX_READERS + 8) * 64, /* LMDB's, one for each file of rows */
-    FLUSH_WAIT_S = 5,
-    CLOCK_SLACK_S = 60
-};
+enum { LEAST_BYTES = 1 << 20, PAGE_BYTES = 4096, FLUSH_WAIT_S = 5, CLOCK_SLACK_S = 60 };
 
 /* --- opening and closing --- */
 
@@ -41,7 +35,7 @@ static void set_size(struct store *store, uint64_t size_bytes)
         size_bytes = LEAST_BYTES;
     store->max_bytes = size_bytes;
     store->file_bytes =
-        (size_bytes - 2 * LOCK_FILE_BYTES - 2 * PAGE_BYTES) / 2 / PAGE_BYTES * PAGE_BYTES;
+        (size_bytes - 2 * ROWS_LOCK_BYTES - 2 * PAGE_BYTES) / 2 / PAGE_BYTES * PAGE_BYTES;
     store->row_bytes = store->file_bytes / 8;
 }
 

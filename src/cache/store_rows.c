@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -94,6 +96,23 @@ static int check_file(const char *path, off_t *size_bytes)
     return result;
 }
 
+/* LMDB writes to the lock file through a map, where a full disk would be SIGBUS: one that is new gets its room
+ * first. In this process it is not open yet, so that closing it takes no lock of LMDB's away. */
+static int make_lock_file(const char *path)
+{
+    char lock[PATH_MAX + 64];
+    struct stat stat;
+    (void)snprintf(lock, sizeof lock, "%s-lock", path);
+    const int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return errno;
+    int result = fstat(fd, &stat) == 0 ? 0 : errno;
+    if (result == 0 && stat.st_size < ROWS_LOCK_BYTES)
+        result = posix_fallocate(fd, 0, ROWS_LOCK_BYTES);
+    (void)close(fd);
+    return result;
+}
+
 static int open_env(struct rows_file *file, const char *path, size_t map_bytes)
 {
     off_t size_bytes;
@@ -106,7 +125,8 @@ static int open_env(struct rows_file *file, const char *path, size_t map_bytes)
         (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         result = check_file(path, &size_bytes);
     }
-    if (result || (result = mdb_env_create(&file->env)))
+    if (result || (result = make_lock_file(path)) ||
+        (result = mdb_env_create(&file->env)))
         return result;
     (void)mdb_env_set_assert(file->env, leave_assertion);
     (void)mdb_env_set_maxreaders(file->env, ROWS_MAX_READERS);
@@ -294,9 +314,10 @@ static void fill_up(struct rows_file *file)
     rows_measure(file, &n_rows, &size_bytes);
     size_bytes += UINT16_MAX + 1;
     size_bytes = size_bytes < file->map_bytes ? size_bytes : file->map_bytes;
+    /* another process may write meanwhile: not ftruncate, which could take its pages away */
     if (mdb_env_get_fd(file->env, &fd) == 0 && fstat(fd, &stat) == 0 &&
         (uint64_t)stat.st_size < size_bytes)
-        (void)!ftruncate(fd, (off_t)size_bytes);
+        (void)!fallocate(fd, 0, stat.st_size, (off_t)size_bytes - stat.st_size);
 }
 
 int rows_end(struct rows_file *file, MDB_txn *txn, int result)

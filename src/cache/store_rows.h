@@ -15,7 +15,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-enum { ROWS_CHECK_BYTES = 16, ROWS_MAX_READERS = 1000, ROWS_MAX_IDLE = 64 };
+enum {
+    ROWS_CHECK_BYTES = 16,
+    ROWS_MAX_READERS = 1000,
+    ROWS_MAX_IDLE = 64,
+    ROWS_LOCK_BYTES = (ROWS_MAX_READERS + 8) * 64 /* of the file that LMDB adds */
+};
 
 #define ROWS_MAX_MAP_BYTES (UINT64_C(32) << 40)
 
