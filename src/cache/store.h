@@ -39,7 +39,7 @@ struct store_counts {
  * cache of this release, or a damaged one, is set aside, which is logged, and begun anew. */
 struct store *store_open(const struct store_options *options, struct gp_error *err);
 
-/* Writes what was put, and closes. Takes NULL. */
+/* Writes what was put, for seconds at most, and closes. Takes NULL. */
 void store_close(struct store *store);
 
 /* A look at the store: what is found in it stays in place until its end. */

@@ -102,11 +102,12 @@ static void turn_files(struct store *store)
     atomic_fetch_add(&store->n_turns, 1);
 }
 
-/* The lock is held. The young file, made if need be, and the old one, if there is one. */
+/* The lock is held. The young file, made if need be, and the old one, if there is one: without room for a
+ * young one, what there was is still found. */
 static int open_pair(struct store *store, struct store_pair *pair)
 {
     struct folder_shared *shared = store->folder.shared;
-    int result;
+    int result, of_old;
     pair->n_flushes = shared->n_flushes;
     pair->young = open_file(store, shared->number, &result);
     if (!pair->young && rows_is_damage(result)) {
@@ -115,15 +116,12 @@ static int open_pair(struct store *store, struct store_pair *pair)
         pair->young = open_file(store, shared->number, &result);
     }
     pair->number = shared->number;
-    if (!pair->young)
+    if (!folder_has(&store->folder, pair->number - 1))
         return result;
-    if (folder_has(&store->folder, pair->number - 1)) {
-        int of_old;
-        pair->old = open_file(store, pair->number - 1, &of_old);
-        if (rows_is_damage(of_old))
-            folder_set_aside(&store->folder, pair->number - 1, mdb_strerror(of_old));
-    }
-    return 0;
+    pair->old = open_file(store, pair->number - 1, &of_old);
+    if (!pair->old && rows_is_damage(of_old))
+        folder_set_aside(&store->folder, pair->number - 1, mdb_strerror(of_old));
+    return result;
 }
 
 static void install_pair(struct store *store, struct store_pair *pair)

@@ -73,8 +73,9 @@ void folder_remove(const struct store_folder *folder, uint64_t number)
 static void tell_set_aside(const struct store_folder *folder, const char *what,
                            const char *why)
 {
-    if (folder->log)
-        log_line(folder->log, GP_LOG_WARNING,
+    struct log *log = folder->log;
+    if (log)
+        log_line(log, GP_LOG_WARNING,
                  "the row cache in %s begins anew: %s; it was set aside as *.damaged, "
                  "which may be "
                  "removed",

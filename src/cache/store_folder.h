@@ -29,7 +29,7 @@ struct store_folder {
     int lock_fd; /* for flock */
     int pid_fd;  /* holds the byte */
     struct folder_shared *shared;
-    struct log *log; /* may be NULL */
+    struct log *_Atomic log; /* NULL: there is none, or it may have ended */
 };
 
 enum { FOLDER_FILE_BYTES = PATH_MAX + 32 };

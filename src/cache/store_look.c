@@ -110,12 +110,13 @@ static bool is_fresh(const struct store *store, uint64_t stored_s)
 static void tell_damage(struct store *store)
 {
     const int64_t now_ns = clock_now_ns();
+    struct log *log = store->folder.log;
     int64_t told_ns = atomic_load(&store->damage_told_ns);
     atomic_fetch_add(&store->n_damaged, 1);
-    if (!store->log || (told_ns > 0 && now_ns - told_ns < 60 * CLOCK_S) ||
+    if (!log || (told_ns > 0 && now_ns - told_ns < 60 * CLOCK_S) ||
         !atomic_compare_exchange_strong(&store->damage_told_ns, &told_ns, now_ns))
         return;
-    log_line(store->log, GP_LOG_WARNING,
+    log_line(log, GP_LOG_WARNING,
              "a row in %s is not what was stored, and is computed again; %" PRIu64
              " so far: check the disk and the memory",
              store->folder.path, atomic_load(&store->n_damaged));

@@ -104,7 +104,6 @@ struct store *store_open(const struct store_options *options, struct gp_error *e
     }
     init_locks(store);
     store->folder = (struct store_folder){.fd = -1, .lock_fd = -1, .pid_fd = -1};
-    store->log = options->log;
     store->ttl_s = options->ttl_s;
     enum gp_status status = check_size(options->size_bytes, err);
     if (status == GP_OK && !init_tables(store))
@@ -125,7 +124,16 @@ void store_close(struct store *store)
 {
     if (!store)
         return;
-    store_end_writer(store);
+    if (!store_end_writer(store)) {
+        if (store->folder.log)
+            log_line(store->folder.log, GP_LOG_WARNING,
+                     "the row cache in %s cannot be closed: its disk, or another process "
+                     "that uses "
+                     "it, does not answer",
+                     store->folder.path);
+        store->folder.log = NULL;
+        return;
+    }
     store_close_files(store);
     folder_close(&store->folder);
     pending_finish(&store->filling);

@@ -34,7 +34,6 @@ struct store_pair {
 
 struct store {
     struct store_folder folder;
-    struct log *log;
     size_t max_bytes;  /* of all files */
     size_t file_bytes; /* of one file of rows */
     size_t row_bytes;
@@ -51,6 +50,7 @@ struct store {
     bool is_writing_void; /* its rows were flushed */
     bool is_poked;
     bool is_ending;
+    bool has_ended;     /* the thread */
     int64_t give_up_ns; /* when it ends with rows that are not written */
     uint64_t n_flushes; /* that the pending rows came after */
 
@@ -74,7 +74,7 @@ void store_close_files(struct store *store);
 
 /* store_writer.c */
 enum gp_status store_start_writer(struct store *store, struct gp_error *err);
-void store_end_writer(struct store *store);
+bool store_end_writer(struct store *store); /* false: it hangs, and keeps the store */
 
 /* store_put.c, with the lock held. The thread looks after the files at once. */
 void store_poke(struct store *store);

@@ -13,10 +13,11 @@
 static void tell_failure(struct store *store, int result, unsigned n_rows)
 {
     atomic_fetch_add(&store->n_dropped, n_rows);
-    if (store->has_told_full || !store->log)
+    struct log *log = store->folder.log;
+    if (store->has_told_full || !log)
         return;
     store->has_told_full = true;
-    log_line(store->log, GP_LOG_WARNING,
+    log_line(log, GP_LOG_WARNING,
              "the row cache in %s cannot be written: %s; rows are dropped until it can",
              store->folder.path, mdb_strerror(result));
 }
@@ -25,8 +26,9 @@ static void tell_success(struct store *store, unsigned n_rows)
 {
     atomic_fetch_add(&store->n_stored, n_rows);
     atomic_fetch_add(&store->n_written, 1);
-    if (store->has_told_full && store->log)
-        log_line(store->log, GP_LOG_INFO, "the row cache in %s is written again",
+    struct log *log = store->folder.log;
+    if (store->has_told_full && log)
+        log_line(log, GP_LOG_INFO, "the row cache in %s is written again",
                  store->folder.path);
     store->has_told_full = false;
 }
@@ -224,6 +226,10 @@ static void *write_main(void *arg)
         bring_renewed(store);
         forget_written(store);
     }
+    pthread_mutex_lock(&store->lock);
+    store->has_ended = true;
+    pthread_cond_broadcast(&store->done);
+    pthread_mutex_unlock(&store->lock);
     return NULL;
 }
 
@@ -243,15 +249,28 @@ enum gp_status store_start_writer(struct store *store, struct gp_error *err)
                                      strerror(error));
 }
 
-void store_end_writer(struct store *store)
+/* A disk that does not answer, or another process that was stopped while it wrote, may keep the thread for
+ * any time. */
+bool store_end_writer(struct store *store)
 {
+    struct timespec end;
     if (!store->has_thread)
-        return;
+        return true;
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += 2 * STORE_CLOSE_MS / 1000;
     pthread_mutex_lock(&store->lock);
     store->is_ending = true;
     store->give_up_ns = clock_now_ns() + STORE_CLOSE_MS * CLOCK_MS;
     pthread_cond_signal(&store->news);
+    while (!store->has_ended &&
+           pthread_cond_timedwait(&store->done, &store->lock, &end) != ETIMEDOUT)
+        ;
+    const bool has_ended = store->has_ended;
     pthread_mutex_unlock(&store->lock);
-    (void)pthread_join(store->thread, NULL);
+    if (has_ended)
+        (void)pthread_join(store->thread, NULL);
+    else
+        (void)pthread_detach(store->thread);
     store->has_thread = false;
+    return has_ended;
 }

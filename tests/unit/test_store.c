@@ -3,6 +3,7 @@
 #include "cache/store.h"
 
 #include "cache/store_folder.h"
+#include "cache/store_rows.h"
 #include "kept_log.h"
 #include "store_fixture.h"
 #include "temp_tree.h"
@@ -222,6 +223,41 @@ static void another_process_finds_it(void **state)
     close(from);
 }
 
+/* Begins to write, says so and never ends. */
+static int stop_while_writing(int in, int out)
+{
+    struct rows_file *file;
+    MDB_txn *txn;
+    char path[300];
+    (void)take_letter(in);
+    snprintf(path, sizeof path, "%s/rows-2.mdb", store_file(""));
+    if (rows_open(path, STORE_LEAST / 2, &file) != 0 || rows_begin(file, &txn) != 0 ||
+        write(out, "w", 1) != 1)
+        return 1;
+    return take_letter(in);
+}
+
+static void a_process_that_stops_holds_up_no_end(void **state)
+{
+    (void)state;
+    int to, from, ended;
+    const pid_t pid = in_child(stop_while_writing, &to, &from);
+    static struct log log;
+    static struct store
+        *store; /* stays with its thread, which a leak checker sees here */
+    kept_log_begin(&log);
+    store = store_make(STORE_LEAST, &log);
+    assert_int_equal(order(to, from, 'w'), 'w');
+    row_put(store, 1, 100);
+    assert_true(row_found(store, 1, 100));
+    store_close(store);
+    assert_logged(&log, "warning: the row cache in * cannot be closed: *\n");
+    close(to);
+    assert_int_equal(waitpid(pid, &ended, 0), pid);
+    close(from);
+    kept_log_end(&log);
+}
+
 /* --- folders that cannot be used --- */
 
 static void assert_refused(const struct store_options *options, enum gp_status status,
@@ -324,6 +360,7 @@ int main(void)
         TEST(rows_that_are_too_much_are_dropped),
         TEST(rows_are_forgotten_when_they_are_old),
         TEST(another_process_finds_it),
+        TEST(a_process_that_stops_holds_up_no_end),
         TEST(sizes_that_are_absurd_are_refused),
         TEST(folders_that_cannot_be_written_are_refused),
         TEST(one_store_in_a_process),
