@@ -145,42 +145,16 @@ enum gp_status contents_find(struct gp_arena *arena, const struct listing_root *
     return status;
 }
 
-/* --- the fingerprint ------------------------------------------------------------------ */
+/* --- all files ------------------------------------------------------------------------ */
 
 struct folder_walk {
     struct gp_arena *arena;
     const struct listing_root *root;
     const char *top;
     unsigned n_files;
-    uint64_t hash;
+    contents_visit *visit;
+    void *context;
 };
-
-/* FNV-1a, 64 bits. */
-static void hash_bytes(struct folder_walk *walk, const void *bytes, size_t size_bytes)
-{
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < size_bytes; i++)
-        walk->hash = (walk->hash ^ at[i]) * UINT64_C(0x100000001b3);
-}
-
-static void hash_number(struct folder_walk *walk, uint64_t number)
-{
-    hash_bytes(walk, &number, sizeof number);
-}
-
-static void hash_entry(struct folder_walk *walk, const char *path,
-                       const struct stat *info)
-{
-    const char *name = path + strlen(walk->top);
-    hash_bytes(walk, name, strlen(name) + 1);
-    hash_number(walk, info->st_mode & S_IFMT);
-    if (!S_ISREG(info->st_mode))
-        return;
-    hash_number(walk, (uint64_t)info->st_size);
-    hash_number(walk, (uint64_t)info->st_ino);
-    hash_number(walk, (uint64_t)info->st_mtim.tv_sec);
-    hash_number(walk, (uint64_t)info->st_mtim.tv_nsec);
-}
 
 static enum gp_status walk_folder(struct folder_walk *walk, const char *folder,
                                   unsigned depth, struct gp_error *err);
@@ -189,14 +163,16 @@ static enum gp_status walk_entry(struct folder_walk *walk, const char *path,
                                  unsigned depth, struct gp_error *err)
 {
     struct stat info;
-    const enum gp_status status = listing_stat(walk->root, path, &info, err);
+    enum gp_status status = listing_stat(walk->root, path, &info, err);
     if (status != GP_OK)
         return status == GP_NOT_FOUND ? GP_OK : status;
     if (++walk->n_files > CONTENTS_MAX_FILES)
         return gp_error_set(err, GP_TOO_LARGE, "%s holds more than %d files", walk->top,
                             CONTENTS_MAX_FILES);
-    hash_entry(walk, path, &info);
-    return S_ISDIR(info.st_mode) ? walk_folder(walk, path, depth + 1, err) : GP_OK;
+    status = walk->visit(walk->context, path, &info, err);
+    return status == GP_OK && S_ISDIR(info.st_mode)
+               ? walk_folder(walk, path, depth + 1, err)
+               : status;
 }
 
 static enum gp_status walk_folder(struct folder_walk *walk, const char *folder,
@@ -218,15 +194,59 @@ static enum gp_status walk_folder(struct folder_walk *walk, const char *folder,
     return status;
 }
 
+enum gp_status contents_walk(struct gp_arena *arena, const struct listing_root *root,
+                             const char *folder, contents_visit *visit, void *context,
+                             struct gp_error *err)
+{
+    struct folder_walk walk = {
+        .arena = arena, .root = root, .top = folder, .visit = visit, .context = context};
+    return walk_folder(&walk, folder, 0, err);
+}
+
+/* --- the fingerprint ------------------------------------------------------------------ */
+
+struct fingerprint {
+    size_t top_size;
+    uint64_t hash;
+};
+
+/* FNV-1a, 64 bits. */
+static void hash_bytes(struct fingerprint *f, const void *bytes, size_t size_bytes)
+{
+    const unsigned char *at = bytes;
+    for (size_t i = 0; i < size_bytes; i++)
+        f->hash = (f->hash ^ at[i]) * UINT64_C(0x100000001b3);
+}
+
+static void hash_number(struct fingerprint *f, uint64_t number)
+{
+    hash_bytes(f, &number, sizeof number);
+}
+
+static enum gp_status hash_entry(void *context, const char *path, const struct stat *info,
+                                 struct gp_error *err)
+{
+    struct fingerprint *f = context;
+    const char *name = path + f->top_size;
+    (void)err;
+    hash_bytes(f, name, strlen(name) + 1);
+    hash_number(f, info->st_mode & S_IFMT);
+    if (!S_ISREG(info->st_mode))
+        return GP_OK;
+    hash_number(f, (uint64_t)info->st_size);
+    hash_number(f, (uint64_t)info->st_ino);
+    hash_number(f, (uint64_t)info->st_mtim.tv_sec);
+    hash_number(f, (uint64_t)info->st_mtim.tv_nsec);
+    return GP_OK;
+}
+
 enum gp_status contents_fingerprint(struct gp_arena *arena,
                                     const struct listing_root *root, const char *folder,
                                     uint64_t *fingerprint, struct gp_error *err)
 {
-    struct folder_walk walk = {.arena = arena,
-                               .root = root,
-                               .top = folder,
-                               .hash = UINT64_C(0xcbf29ce484222325)};
-    const enum gp_status status = walk_folder(&walk, folder, 0, err);
-    *fingerprint = walk.hash ? walk.hash : 1;
+    struct fingerprint f = {.top_size = strlen(folder),
+                            .hash = UINT64_C(0xcbf29ce484222325)};
+    const enum gp_status status = contents_walk(arena, root, folder, hash_entry, &f, err);
+    *fingerprint = f.hash ? f.hash : 1;
     return status;
 }

@@ -34,6 +34,14 @@ enum gp_status contents_find(struct gp_arena *arena, const struct listing_root *
                              const char *folder, struct contents *found,
                              struct gp_error *err);
 
+/* Calls visit for everything below the folder, in the order of the names; a folder comes before what
+ * it holds. A path begins with the folder. What vanishes meanwhile is left out. */
+typedef enum gp_status contents_visit(void *context, const char *path,
+                                      const struct stat *info, struct gp_error *err);
+enum gp_status contents_walk(struct gp_arena *arena, const struct listing_root *root,
+                             const char *folder, contents_visit *visit, void *context,
+                             struct gp_error *err);
+
 /* A hash of the names, kinds, sizes, times of change and inodes of everything below the folder;
  * never 0. Anything written while it is computed makes the next one differ. */
 enum gp_status contents_fingerprint(struct gp_arena *arena,

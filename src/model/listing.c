@@ -102,6 +102,11 @@ enum gp_status listing_open(struct gp_arena *arena, const char *path,
 
 /* --- folders -------------------------------------------------------------------------- */
 
+static bool is_folder_itself(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 static bool is_left_out(const char *name)
 {
     return name[0] == '.' || strcmp(name, "__pycache__") == 0 ||
@@ -109,10 +114,11 @@ static bool is_left_out(const char *name)
 }
 
 static enum gp_status read_names(struct gp_arena *arena, DIR *dir, const char *folder,
+                                 bool (*is_skipped)(const char *name),
                                  struct listing *listing, struct gp_error *err)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(dir));) {
-        if (is_left_out(entry->d_name))
+        if (is_skipped(entry->d_name))
             continue;
         if (listing->n_names == LISTING_MAX_NAMES)
             return gp_error_set(err, GP_TOO_LARGE,
@@ -133,20 +139,34 @@ static int compare_names(const void *left, const void *right)
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
 
-enum gp_status listing_read(struct gp_arena *arena, const char *folder,
-                            struct listing *listing, struct gp_error *err)
+static enum gp_status read_folder(struct gp_arena *arena, const char *folder,
+                                  bool (*is_skipped)(const char *name),
+                                  struct listing *listing, struct gp_error *err)
 {
     *listing = (struct listing){0};
     DIR *dir = opendir(folder);
     if (!dir)
         return listing_refuse(folder, errno, err);
-    const enum gp_status status = read_names(arena, dir, folder, listing, err);
+    const enum gp_status status =
+        read_names(arena, dir, folder, is_skipped, listing, err);
     closedir(dir);
     if (status != GP_OK)
         *listing = (struct listing){0};
     if (listing->n_names)
         qsort(listing->names, listing->n_names, sizeof *listing->names, compare_names);
     return status;
+}
+
+enum gp_status listing_read(struct gp_arena *arena, const char *folder,
+                            struct listing *listing, struct gp_error *err)
+{
+    return read_folder(arena, folder, is_left_out, listing, err);
+}
+
+enum gp_status listing_read_all(struct gp_arena *arena, const char *folder,
+                                struct listing *listing, struct gp_error *err)
+{
+    return read_folder(arena, folder, is_folder_itself, listing, err);
 }
 
 /* True for anything below the repository, but not for the repository itself. */

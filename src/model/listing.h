@@ -38,6 +38,10 @@ enum gp_status listing_open(struct gp_arena *arena, const char *path,
 enum gp_status listing_read(struct gp_arena *arena, const char *folder,
                             struct listing *listing, struct gp_error *err);
 
+/* The same with the names that are left out otherwise. */
+enum gp_status listing_read_all(struct gp_arena *arena, const char *folder,
+                                struct listing *listing, struct gp_error *err);
+
 /* Like stat(). GP_NOT_FOUND if the file is gone; GP_FORBIDDEN if a symbolic link leads out of the
  * repository. */
 enum gp_status listing_stat(const struct listing_root *root, const char *path,
