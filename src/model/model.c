@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/place.h"
 #include "model/function.h"
+#include "model/model_files.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -281,6 +282,41 @@ static enum gp_status open_here(struct model *model,
     return status;
 }
 
+static enum gp_status open_engine(struct model *model,
+                                  const struct gp_model_options *options,
+                                  const struct gp_engine_options *engine_options,
+                                  struct gp_error *err)
+{
+    return (options->isolate ? open_children : open_here)(model, options, engine_options,
+                                                          err);
+}
+
+static enum gp_status find_store(struct model *model, struct gp_error *err)
+{
+    const struct model_host *host = model->host;
+    if (!host->need_store)
+        return gp_error_set(err, GP_UNSUPPORTED, "--cache is for models of a server");
+    model->store = host->need_store(host->store_context, err);
+    return model->store ? GP_OK : err->status;
+}
+
+static enum gp_status open_cached(struct model *model,
+                                  const struct gp_model_options *options,
+                                  const struct gp_engine_options *engine_options,
+                                  struct gp_error *err)
+{
+    struct model_files files = {.is_ending = model->host->is_ending};
+    enum gp_status status = model_digest_begin(&files, options, err);
+    if (status == GP_OK)
+        status = find_store(model, err);
+    if (status == GP_OK)
+        status = open_engine(model, options, engine_options, err);
+    if (status == GP_OK)
+        status = model_digest_end(model, &files, options, err);
+    model_files_finish(&files);
+    return status;
+}
+
 static struct model *create_model(const struct model_host *host, struct gp_error *err)
 {
     struct model *model = mem_zalloc(sizeof *model);
@@ -335,7 +371,7 @@ struct model *model_open(const struct model_host *host,
     struct model *model = create_model(host, err);
     if (!model)
         return NULL;
-    const enum gp_status status = (options.isolate ? open_children : open_here)(
+    const enum gp_status status = (options.cache ? open_cached : open_engine)(
         model, &options, &engine_options, err);
     model = prepare_or_close(model, status, &options, NULL, err);
     if (model) {
@@ -362,9 +398,13 @@ struct model *model_open_function(const struct model_host *host, gp_infer_fn *fu
         model->engine = &function_engine;
         model->engine_version = function_engine.version;
     }
-    const enum gp_status status =
+    enum gp_status status =
         model->handle ? GP_OK
                       : gp_error_set(err, GP_NO_MEMORY, "no memory for the function");
+    if (status == GP_OK && options->cache)
+        status = find_store(model, err);
+    if (status == GP_OK && options->cache)
+        status = model_digest_end(model, NULL, NULL, err);
     return prepare_or_close(model, status, options, metadata, err);
 }
 

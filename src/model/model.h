@@ -4,11 +4,15 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "cache/digest.h"
 #include "model/batch.h"
 #include "model/counts.h"
 #include "model/slots.h"
 
 #include <graphpipe/server.h>
+
+struct model_files;
+struct store;
 
 /* What models share; it outlives them. */
 struct model_host {
@@ -26,6 +30,10 @@ struct model_host {
     /* On the thread that loads: closes the models that have left. */
     void (*close_left)(void *left_context);
     const atomic_bool *is_ending; /* anything that takes long should stop */
+    /* For models with a cache: where its rows are kept, opened for the first of them; NULL and *err if
+     * that fails. Any thread that loads. */
+    struct store *(*need_store)(void *context, struct gp_error *err);
+    void *store_context;
 };
 
 struct model {
@@ -55,6 +63,9 @@ struct model {
     atomic_uint n_misfits; /* batches in a row whose requests ran well apart only */
     struct slots slots;
     struct counts *counts; /* held; NULL until it is published */
+    struct store *store;   /* NULL: it has no cache */
+    struct digest digest;  /* of all that decides what it answers, if it has a cache */
+    bool caches_rows;      /* one by one; else whole requests */
 
     struct task news; /* about the children, taken by a thread that polls */
     atomic_bool has_news;
@@ -92,6 +103,17 @@ enum gp_status model_make_batches(struct model *model,
                                   const struct gp_model_options *options,
                                   struct gp_error *err);
 void model_drop_batches(struct model *model);
+
+/* For opening one with a cache (model_digest.c), around its engine's opening: before that, its files are
+ * read if they tell what it does, and refused if it may change at any time; they are to be finished in
+ * any case. After that its digest is set, if the files are still the same; of one that they do not tell,
+ * each opening has another. A function has neither files nor options (NULL). */
+enum gp_status model_digest_begin(struct model_files *files,
+                                  const struct gp_model_options *options,
+                                  struct gp_error *err);
+enum gp_status model_digest_end(struct model *model, const struct model_files *files,
+                                const struct gp_model_options *options,
+                                struct gp_error *err);
 
 /* Once it could be served, but before it is: with --max-batch finds out whether rows depend on each
  * other (row_check.h), and logs what came of it. `warm_up` is that of the options. */
