@@ -115,8 +115,8 @@ enum gp_status model_digest_end(struct model *model, const struct model_files *f
                                 const struct gp_model_options *options,
                                 struct gp_error *err);
 
-/* Once it could be served, but before it is: with --max-batch finds out whether rows depend on each
- * other (row_check.h), and logs what came of it. `warm_up` is that of the options. */
+/* Once it could be served, but before it is: with --max-batch or a cache finds out whether rows depend on
+ * each other (row_check.h), and logs what came of it. `warm_up` is that of the options. */
 void model_check_rows(struct model *model, const char *warm_up);
 
 /* Matches the request's inputs and outputs with the model's and fills in the run's call. Copies

@@ -1,5 +1,5 @@
 /* How many rows a model runs at a time: the options (--max-batch, --batch-sizes) against what it
- * describes, and a batch for each slot. */
+ * describes, and a batch for each slot; and whether its cache is one of rows. */
 #include "model/model.h"
 
 #include "base/clock.h"
@@ -54,29 +54,29 @@ static bool take_rows(const struct gp_io *io, int64_t *fixed)
     return true;
 }
 
-static enum gp_status refuse_io(const struct gp_io *io, const char *kind,
+static enum gp_status refuse_io(const struct gp_io *io, const char *kind, const char *who,
                                 struct gp_error *err)
 {
     char shape[96];
     return gp_error_set(err, GP_INVALID,
-                        "--max-batch wants every input and output to have the same rows, "
+                        "%s wants every input and output to have the same rows, "
                         "but %s \"%.*s\" is %s",
-                        kind, gp_cut(io->name, 64), io->name,
+                        who, kind, gp_cut(io->name, 64), io->name,
                         shape_format_io(io, shape, sizeof shape));
 }
 
-/* The number of rows that the model is fixed to, or -1. */
-static enum gp_status find_rows(const struct model *model, int64_t *fixed,
-                                struct gp_error *err)
+/* The number of rows that the model is fixed to, or -1. `who` wants them. */
+static enum gp_status find_rows(const struct model *model, const char *who,
+                                int64_t *fixed, struct gp_error *err)
 {
     const struct gp_description *d = &model->description;
     *fixed = -1;
     for (uint32_t i = 0; i < d->n_inputs; i++)
         if (!(d->inputs[i].flags & GP_IO_OPTIONAL) && !take_rows(&d->inputs[i], fixed))
-            return refuse_io(&d->inputs[i], "input", err);
+            return refuse_io(&d->inputs[i], "input", who, err);
     for (uint32_t i = 0; i < d->n_outputs; i++)
         if (is_default(model, &d->outputs[i]) && !take_rows(&d->outputs[i], fixed))
-            return refuse_io(&d->outputs[i], "output", err);
+            return refuse_io(&d->outputs[i], "output", who, err);
     return GP_OK;
 }
 
@@ -133,7 +133,7 @@ static enum gp_status set_auto_rows(struct model *model, struct gp_error *err)
     int64_t fixed;
     struct gp_error why;
     rules->is_auto = true;
-    enum gp_status status = find_rows(model, &fixed, &why);
+    enum gp_status status = find_rows(model, "--max-batch", &fixed, &why);
     if (status == GP_OK && fixed == 0)
         status = gp_error_set(&why, GP_INVALID, "the model takes no rows at all");
     if (status != GP_OK) {
@@ -166,7 +166,7 @@ enum gp_status model_set_rows(struct model *model, const struct gp_model_options
         return gp_error_set(err, GP_INVALID,
                             "--max-batch is %u, but the model takes at most %lld rows",
                             options->max_batch, (long long)d->max_batch);
-    if (find_rows(model, &fixed, err) != GP_OK)
+    if (find_rows(model, "--max-batch", &fixed, err) != GP_OK)
         return err->status;
     rules->max_rows = options->max_batch;
     if (fixed >= 0)
@@ -253,26 +253,79 @@ static bool takes_any_rank(const struct model *model)
     return false;
 }
 
+/* Of a model that runs each request as it is. False if it is clear before any run that it is a cache of
+ * whole requests. */
+static bool may_cache_rows(const struct model *model, struct row_check *check)
+{
+    struct gp_error err = {0};
+    int64_t fixed = -1;
+    (void)find_rows(model, "a cache of rows", &fixed, &err);
+    if (fixed >= 0 && err.status == GP_OK)
+        gp_error_set(&err, GP_INVALID,
+                     "it runs %lld rows at a time, neither more nor fewer",
+                     (long long)fixed);
+    (void)snprintf(check->why, sizeof check->why, "%s", err.message);
+    return err.status == GP_OK;
+}
+
+/* Whether rows have to be run to know. */
+static bool wants_check(const struct model *model, bool is_recorded,
+                        struct row_check *check)
+{
+    const struct batch_rules *rules = &model->batch_rules;
+    if (rules->why_none)
+        (void)snprintf(check->why, sizeof check->why, "%s", rules->why_none);
+    else if (rules->max_rows >= 2)
+        return rules->is_auto || is_recorded || !takes_any_rank(model);
+    else
+        return !rules->max_rows && model->store && may_cache_rows(model, check);
+    return false;
+}
+
+/* Rows that run one at a time, or may run together as the options say, are independent. */
+static void settle_cache(struct model *model, bool is_declared,
+                         const struct row_check *check)
+{
+    struct log *log = model->host->log;
+    const char *name = model->metadata.name;
+    model->caches_rows = is_declared || check->verdict == ROWS_INDEPENDENT;
+    if (model->batch_rules.max_rows == 1)
+        log_line(log, GP_LOG_INFO, "%s: cached by row: each runs by itself", name);
+    else if (is_declared)
+        log_line(log, GP_LOG_INFO, "%s: cached by row, as --max-batch says", name);
+    else if (model->caches_rows)
+        log_line(log, GP_LOG_INFO,
+                 "%s: cached by row: %u rows in %u runs do not depend on each other "
+                 "(largest difference %.2g)",
+                 name, check->n_rows, check->n_runs, check->difference);
+    else
+        log_line(log, GP_LOG_INFO, "%s: whole requests are cached, not rows: %s%s", name,
+                 check->verdict == ROWS_UNKNOWN
+                     ? "it is unknown whether they depend on each other: "
+                     : "",
+                 check->why);
+}
+
 void model_check_rows(struct model *model, const char *warm_up)
 {
     const struct batch_rules *rules = &model->batch_rules;
+    const bool is_declared = rules->max_rows == 1 || (rules->max_rows && !rules->is_auto);
+    const bool is_recorded = warm_up && warm_up[strspn(warm_up, "0123456789")];
     struct row_check check = {.verdict = ROWS_DEPENDENT};
     struct gp_error err;
-    const bool is_recorded = warm_up && warm_up[strspn(warm_up, "0123456789")];
-    if (rules->why_none)
-        (void)snprintf(check.why, sizeof check.why, "%s", rules->why_none);
-    else if (rules->max_rows < 2 ||
-             (!rules->is_auto && !is_recorded && takes_any_rank(model)))
-        return;
-    else if (row_check_model(model, is_recorded ? warm_up : NULL, &check, &err) != GP_OK)
+    const bool is_checked = wants_check(model, is_recorded, &check);
+    if (is_checked &&
+        row_check_model(model, is_recorded ? warm_up : NULL, &check, &err) != GP_OK)
         (void)snprintf(check.why, sizeof check.why, "%s", err.message);
-    if (rules->is_auto)
+    if (rules->is_auto && !is_declared)
         settle_batches(model, &check);
-    else if (check.verdict == ROWS_DEPENDENT)
+    else if (is_checked && is_declared && check.verdict == ROWS_DEPENDENT)
         log_line(model->host->log, GP_LOG_WARNING,
                  "%s: --max-batch is for models whose rows do not depend on each other, "
                  "but here they do: %s",
                  model->metadata.name, check.why);
+    if (model->store)
+        settle_cache(model, is_declared, &check);
 }
 
 void model_drop_batches(struct model *model)

@@ -91,8 +91,10 @@ enum gp_status row_check_constant(const float *x, float *y, uint32_t n,
 
 struct model *row_check_open(uint32_t max_batch, const int64_t *shape)
 {
-    const struct gp_model_options options = {
-        .size_bytes = sizeof options, .n_slots = 1, .max_batch = max_batch};
+    const struct gp_model_options options = {.size_bytes = sizeof options,
+                                             .n_slots = 1,
+                                             .max_batch = max_batch,
+                                             .cache = row_host.host.need_store != NULL};
     struct model *model =
         row_model_try(take_run, &options, shape, row_checked.engine.second ? 0 : 1);
     if (!model)

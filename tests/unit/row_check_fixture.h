@@ -44,7 +44,8 @@ enum gp_status row_check_less_mean(const float *x, float *y, uint32_t n,
 enum gp_status row_check_constant(const float *x, float *y, uint32_t n,
                                   struct gp_error *err);
 
-/* Its model, which says nothing of outputs if the engine has a second. */
+/* Its model, which says nothing of outputs if the engine has a second, and has a cache if the host has a
+ * store. */
 struct model *row_check_open(uint32_t max_batch, const int64_t *shape);
 
 /* Into row_checked.check. */
