@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/mem.h"
+#include "cache/store.h"
 #include "model/model_name.h"
 #include "server/accept.h"
 #include "server/defaults.h"
@@ -139,6 +140,7 @@ static struct gp_server *create_parts(const struct gp_server_options *options,
     server->timers.source.serve = timer_fired;
     server->stop.fd = server->timers.source.fd = -1;
     pthread_mutex_init(&server->lock, NULL);
+    pthread_mutex_init(&server->store_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -163,6 +165,42 @@ static enum gp_status open_metrics(struct gp_server *server, struct gp_error *er
     return gp_error_set(err, GP_NO_MEMORY, "no memory for the metrics");
 }
 
+static struct store *open_store(struct gp_server *server, struct gp_error *err)
+{
+    const struct gp_server_options *o = &server->options;
+    const struct store_options options = {.dir = o->cache_dir,
+                                          .size_bytes = o->cache_size_bytes,
+                                          .ttl_s = o->cache_ttl_s,
+                                          .log = &server->log};
+    if (!o->cache_dir) {
+        gp_error_set(err, GP_INVALID, "a cache needs a folder for its rows: --cache-dir");
+        return NULL;
+    }
+    struct store *store = store_open(&options, err);
+    if (!store)
+        return NULL;
+    const struct store_counts counts = store_count(store);
+    log_line(&server->log, GP_LOG_INFO,
+             "rows are cached in %s: %llu so far, %llu of %llu MiB", o->cache_dir,
+             (unsigned long long)counts.n_rows,
+             (unsigned long long)(counts.size_bytes / MIB),
+             (unsigned long long)(o->cache_size_bytes / MIB));
+    return store;
+}
+
+static struct store *need_store(void *context, struct gp_error *err)
+{
+    struct gp_server *server = context;
+    pthread_mutex_lock(&server->store_lock);
+    struct store *store = atomic_load(&server->store);
+    if (!store) {
+        store = open_store(server, err);
+        atomic_store(&server->store, store);
+    }
+    pthread_mutex_unlock(&server->store_lock);
+    return store;
+}
+
 static enum gp_status create_threads(struct gp_server *server, struct gp_error *err)
 {
     const struct model_host host = {
@@ -174,6 +212,8 @@ static enum gp_status create_threads(struct gp_server *server, struct gp_error *
         .n_cores = server->place.n_cores,
         .max_waiting = server->options.max_waiting,
         .hang_timeout_ms = server->options.hang_timeout_ms,
+        .need_store = need_store,
+        .store_context = server,
     };
     struct poller *poller = &server->poller;
     char words[PLACE_WORDS_BYTES];
@@ -367,6 +407,7 @@ void gp_server_destroy(struct gp_server *server)
     listen_close(server->listeners);
     models_finish(&server->models);
     loader_finish(&server->loader);
+    store_close(atomic_load(&server->store));
     timers_finish(&server->timers);
     poller_finish(&server->poller);
     exchanges_finish(&server->exchanges);
@@ -378,6 +419,7 @@ void gp_server_destroy(struct gp_server *server)
     connections_finish(&server->connections);
     metrics_finish(&server->metrics);
     pthread_mutex_destroy(&server->lock);
+    pthread_mutex_destroy(&server->store_lock);
     pthread_cond_destroy(&server->changed);
     mem_free(server);
 }

@@ -25,6 +25,8 @@ struct refusals {
     atomic_ulong n_unsaid; /* since then */
 };
 
+struct store;
+
 struct gp_server {
     struct gp_server_options options; /* with defaults; its pointers are not kept */
     /* Instead of those of the options, since a reload may set them. */
@@ -43,7 +45,9 @@ struct gp_server {
     struct models models;
     struct loader loader;
     struct listener *listeners;
-    struct source stop; /* an eventfd that gp_server_stop writes */
+    struct source stop;          /* an eventfd that gp_server_stop writes */
+    pthread_mutex_t store_lock;  /* while it is opened, by the threads that load */
+    struct store *_Atomic store; /* of rows; NULL until a model needs it */
     int64_t created_ns;
     atomic_bool is_draining;
 

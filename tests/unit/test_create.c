@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -217,6 +218,35 @@ static void options_reach_what_they_are_for(void **state)
     live_destroy(&live);
 }
 
+/* Opened for the first model that wants it. */
+static void a_cache_is_kept_where_the_options_say(void **state)
+{
+    struct gp_server_options o = live_options();
+    struct gp_error err;
+    (void)state;
+    o.cache_dir = tree_path("/rows");
+    struct gp_server *server = gp_server_create_function(run_nothing, NULL, &o, &err);
+    assert_non_null(server);
+    assert_null(atomic_load(&server->store));
+    assert_int_equal(access(o.cache_dir, F_OK), -1);
+    gp_server_destroy(server);
+    o.cache = 1;
+    server = gp_server_create_function(run_nothing, NULL, &o, &err);
+    if (!server)
+        fail_msg("%s", err.message);
+    assert_non_null(atomic_load(&server->store));
+    assert_ptr_equal(server->models.open->store, atomic_load(&server->store));
+    assert_int_equal(server->options.cache_size_bytes, 1 << 30);
+    assert_int_equal(access(o.cache_dir, F_OK), 0);
+    gp_server_destroy(server);
+    o.cache_size_bytes = 1000;
+    assert_refused(&o, true, GP_INVALID,
+                   "--cache-size is 1000 bytes; wanted 1 MiB to 64 TiB");
+    o.cache_dir = NULL;
+    assert_refused(&o, true, GP_INVALID,
+                   "a cache needs a folder for its rows: --cache-dir");
+}
+
 static enum gp_status count_calls(void *self, const struct gp_call *call,
                                   struct gp_outputs *outputs, struct gp_error *err)
 {
@@ -336,6 +366,8 @@ int main(void)
         cmocka_unit_test(a_model_is_warmed_up_before_it_is_served),
         cmocka_unit_test_setup_teardown(models_of_a_repository_have_the_defaults,
                                         tree_make, tree_remove),
+        cmocka_unit_test_setup_teardown(a_cache_is_kept_where_the_options_say, tree_make,
+                                        tree_remove),
         cmocka_unit_test(a_lone_model_needs_no_name),
         cmocka_unit_test(a_function_has_the_options_of_the_first_model),
     };
