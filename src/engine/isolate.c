@@ -195,6 +195,7 @@ static struct isolate *create_isolate(const struct isolate_options *options,
     isolate->log = options->engine->log;
     isolate->log_context = options->engine->log_context;
     isolate->tell = options->tell;
+    isolate->reopened = options->reopened;
     isolate->tell_context = options->tell_context;
     isolate->inputs_fd = isolate->supervisor_fd = -1;
     pthread_mutex_init(&isolate->lock, NULL);

@@ -33,7 +33,10 @@ struct isolate_options {
     struct pool *pool; /* outlives the isolate */
     const struct gp_engine_options *engine; /* n_slots: children, at least 1 */
     void (*tell)(void *context); /* there are news; any thread, no lock is held */
-    void *tell_context;
+    /* A child that was started anew has opened the model, which it read again, and does not run yet;
+     * may be NULL. The supervisor's thread. */
+    void (*reopened)(void *context);
+    void *tell_context; /* of both */
 };
 
 /* Starts the children and has them open the model; *err is from the first that cannot. */

@@ -77,6 +77,7 @@ struct isolate {
     void *log_context;
     int inputs_fd;               /* read-only */
     void (*tell)(void *context); /* there are news */
+    void (*reopened)(void *context);
     void *tell_context;
     int supervisor_fd; /* an eventfd that wakes the supervisor */
     struct child *children;

@@ -231,6 +231,14 @@ static void end_starting(struct child *child, struct gp_error *err)
     start_failed(child, err);
 }
 
+static void note_opened(struct child *child)
+{
+    const struct isolate *isolate = child->isolate;
+    if (child->ready_ns && isolate->reopened)
+        isolate->reopened(isolate->tell_context);
+    child->ready_ns = clock_now_ns();
+}
+
 /* Reads what has come from a supervised child, until it belongs to the server again; only
  * a part if it sends very much, for the sake of the others. */
 static void hear_child(struct child *child)
@@ -249,7 +257,7 @@ static void hear_child(struct child *child)
     child->has_more = heard == HEARD_MORE_TO_COME && got == RECORD_WHOLE;
     if (heard == HEARD_READY) {
         if (is_starting)
-            child->ready_ns = clock_now_ns();
+            note_opened(child);
         child->is_late = false;
         isolate_give_buffers(child);
         hand_over(child);

@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "base/place.h"
 #include "model/function.h"
-#include "model/model_files.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -247,6 +246,7 @@ static enum gp_status open_children(struct model *model,
                                                       : model->host->hang_timeout_ms) *
                    CLOCK_MS,
         .tell = news_came,
+        .reopened = model_digest_reopened,
         .tell_context = model,
         .pool = model->host->pool,
         .engine = &engine,
@@ -305,15 +305,13 @@ static enum gp_status open_cached(struct model *model,
                                   const struct gp_engine_options *engine_options,
                                   struct gp_error *err)
 {
-    struct model_files files = {.is_ending = model->host->is_ending};
-    enum gp_status status = model_digest_begin(&files, options, err);
+    enum gp_status status = model_digest_begin(model, options, err);
     if (status == GP_OK)
         status = find_store(model, err);
     if (status == GP_OK)
         status = open_engine(model, options, engine_options, err);
     if (status == GP_OK)
-        status = model_digest_end(model, &files, options, err);
-    model_files_finish(&files);
+        status = model_digest_end(model, options, err);
     return status;
 }
 
@@ -404,7 +402,7 @@ struct model *model_open_function(const struct model_host *host, gp_infer_fn *fu
     if (status == GP_OK && options->cache)
         status = find_store(model, err);
     if (status == GP_OK && options->cache)
-        status = model_digest_end(model, NULL, NULL, err);
+        status = model_digest_end(model, options, err);
     return prepare_or_close(model, status, options, metadata, err);
 }
 
@@ -442,6 +440,7 @@ void model_close(struct model *model)
         model->engine->close(model->handle);
         engine_leave(model->engine);
     }
+    model_digest_drop(model);
     slots_finish(&model->slots);
     counts_drop(model->counts);
     poller_need_less(model->host->poller, model->n_threads);

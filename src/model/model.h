@@ -65,7 +65,11 @@ struct model {
     struct counts *counts; /* held; NULL until it is published */
     struct store *store;   /* NULL: it has no cache */
     struct digest digest;  /* of all that decides what it answers, if it has a cache */
-    bool caches_rows;      /* one by one; else whole requests */
+    /* Rows that were put with another salt are not this model's: 0, until a process of it may have read other
+     * files than those of the digest. Random then, so such rows are not found again. */
+    _Atomic uint64_t salt;
+    struct model_files *files; /* of the digest; NULL if they do not tell what it is */
+    bool caches_rows;          /* one by one; else whole requests */
 
     struct task news; /* about the children, taken by a thread that polls */
     atomic_bool has_news;
@@ -104,16 +108,19 @@ enum gp_status model_make_batches(struct model *model,
                                   struct gp_error *err);
 void model_drop_batches(struct model *model);
 
-/* For opening one with a cache (model_digest.c), around its engine's opening: before that, its files are
- * read if they tell what it does, and refused if it may change at any time; they are to be finished in
- * any case. After that its digest is set, if the files are still the same; of one that they do not tell,
- * each opening has another. A function has neither files nor options (NULL). */
-enum gp_status model_digest_begin(struct model_files *files,
+/* For one with a cache (model_digest.c), around its engine's opening. Before that its files are read if they
+ * tell what it does; one that may change at any time is refused. After that its digest is set, if the
+ * files are still the same; of one that they do not tell, each opening has another. */
+enum gp_status model_digest_begin(struct model *model,
                                   const struct gp_model_options *options,
                                   struct gp_error *err);
-enum gp_status model_digest_end(struct model *model, const struct model_files *files,
+enum gp_status model_digest_end(struct model *model,
                                 const struct gp_model_options *options,
                                 struct gp_error *err);
+void model_digest_drop(struct model *model);
+
+/* A process of the model has read its files again. */
+void model_digest_reopened(void *model);
 
 /* Once it could be served, but before it is: with --max-batch or a cache finds out whether rows depend on
  * each other (row_check.h), and logs what came of it. `warm_up` is that of the options. */

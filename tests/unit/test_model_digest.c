@@ -1,13 +1,14 @@
 /* What a model with a cache is known by: its files, wherever they are, with those that it reads beside
  * them; its engine and the options of that. Whatever decides what it answers has another digest. */
+#include "kept_log.h"
 #include "model/model.h"
-#include "model/model_files.h"
 #include "temp_tree.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,34 +19,46 @@
 static atomic_bool is_ending;
 static struct gp_engine engine;
 static struct model model;
-static struct model_files files;
+static struct model_host host;
+static struct log kept;
 static struct gp_model_options options;
 static struct gp_error err;
 
 static int begin(void **state)
 {
     atomic_store(&is_ending, false);
+    kept_log_begin(&kept);
+    host = (struct model_host){.log = &kept, .is_ending = &is_ending};
     engine = (struct gp_engine){.name = "onnx"};
-    model = (struct model){.engine = &engine, .engine_version = "1.2"};
+    model = (struct model){.host = &host,
+                           .arena = gp_arena_create(),
+                           .engine = &engine,
+                           .engine_version = "1.2"};
     options = (struct gp_model_options){.engine = "onnx"};
-    files = (struct model_files){.is_ending = &is_ending};
     err = (struct gp_error){0};
     return tree_make(state);
 }
 
 static int end(void **state)
 {
-    model_files_finish(&files);
+    model_digest_drop(&model);
+    gp_arena_destroy(model.arena);
+    kept_log_end(&kept);
     return tree_remove(state);
+}
+
+static enum gp_status open_whole(const char *path)
+{
+    model_digest_drop(&model);
+    model.files = NULL;
+    options.path = path;
+    const enum gp_status status = model_digest_begin(&model, &options, &err);
+    return status == GP_OK ? model_digest_end(&model, &options, &err) : status;
 }
 
 static enum gp_status open_at(const char *path)
 {
-    model_files_finish(&files);
-    files.is_ending = &is_ending;
-    options.path = path ? tree_path(path) : NULL;
-    enum gp_status status = model_digest_begin(&files, &options, &err);
-    return status == GP_OK ? model_digest_end(&model, &files, &options, &err) : status;
+    return open_whole(path ? tree_path(path) : NULL);
 }
 
 static struct digest digest_of(const char *path)
@@ -81,11 +94,7 @@ static void a_file_is_its_content(void **state)
     assert_same("/a/m.onnx", digest);
     assert_same("/b/other.onnx", digest);
     assert_int_equal(chdir(tree_path("/b")), 0);
-    options.path = "other.onnx"; /* from here */
-    model_files_finish(&files);
-    files.is_ending = &is_ending;
-    assert_int_equal(model_digest_begin(&files, &options, &err), GP_OK);
-    assert_int_equal(model_digest_end(&model, &files, &options, &err), GP_OK);
+    assert_int_equal(open_whole("other.onnx"), GP_OK); /* from here */
     assert_true(are_equal(model.digest, digest));
     assert_int_equal(chdir("/"), 0);
     tree_put("/b/other.onnx", "weightt");
@@ -207,10 +216,21 @@ static void a_folder_is_all_that_it_holds(void **state)
     assert_same("/a", digest);
 }
 
-/* The same bytes, but for where one file ends. */
+/* The same bytes, but for where one file ends, and what comes behind that. */
 static void files_do_not_flow_into_each_other(void **state)
 {
+    static const unsigned char behind[] = {
+        1, 0, 0, 0, 0, 0, 0, 0,                     /* it has the stem, */
+        4, 0, 0, 0, 0, 0, 0, 0, '.', 'b', 'i', 'n', /* and differs by this */
+    };
     (void)state;
+    tree_put("/one/m.xml", "abc");
+    FILE *file = fopen(tree_path("/one/m.xml"), "a");
+    assert_int_equal(fwrite(behind, 1, sizeof behind, file), sizeof behind);
+    (void)fclose(file);
+    tree_put("/two/m.xml", "abc");
+    tree_put("/two/m.bin", "");
+    assert_other("/one/m.xml", digest_of("/two/m.xml"));
     tree_put("/a/saved_model.pb", "ab");
     tree_put("/a/x", "c");
     tree_put("/b/saved_model.pb", "a");
@@ -240,6 +260,15 @@ static void links_are_what_they_lead_to(void **state)
     assert_refused("/linked", GP_TOO_LARGE, "more than 16 deep");
 }
 
+static void a_file_may_name_folders_so_deep(void **state)
+{
+    (void)state;
+    tree_put("/m.onnx", "loop/ m_data");
+    tree_put("/m_data", "1");
+    tree_link("/loop", ".");
+    assert_refused("/m.onnx", GP_TOO_LARGE, "m.onnx names folders more than 16 deep");
+}
+
 static void what_cannot_be_read_is_named(void **state)
 {
     (void)state;
@@ -250,6 +279,16 @@ static void what_cannot_be_read_is_named(void **state)
         return; /* who may read everything */
     assert_int_equal(chmod(tree_path("/m_data"), 0), 0);
     assert_refused("/m.onnx", GP_IO, "m_data: Permission denied");
+}
+
+/* A file of no size that has content: as if it had grown. */
+static void what_grows_while_it_is_read_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(open_whole("/proc/self/status"), GP_UNAVAILABLE);
+    assert_string_equal(err.message,
+                        "/proc/self/status has changed since it was read: load "
+                        "the model again");
 }
 
 static void reading_stops_at_the_end(void **state)
@@ -264,7 +303,7 @@ static void reading_stops_at_the_end(void **state)
 
 static void assert_changed(const char *path, const char *what)
 {
-    assert_int_equal(model_digest_end(&model, &files, &options, &err), GP_UNAVAILABLE);
+    assert_int_equal(model_digest_end(&model, &options, &err), GP_UNAVAILABLE);
     if (!strstr(err.message, what) ||
         !strstr(err.message, "has changed since it was read"))
         fail_msg("%s: %s", path, err.message);
@@ -284,6 +323,12 @@ static void a_change_while_it_is_opened_is_noticed(void **state)
     assert_changed("/m.onnx", "m_data");
     tree_put("/m.onnx", "location m_data");
     assert_changed("/m.onnx", "m.onnx");
+    const struct timespec times[2] = {0};
+    assert_int_equal(utimensat(AT_FDCWD, tree_path("/m_data"), times, 0), 0);
+    assert_int_equal(open_at("/m.onnx"), GP_OK);
+    tree_put("/m_data", "2"); /* and its time is set back */
+    assert_int_equal(utimensat(AT_FDCWD, tree_path("/m_data"), times, 0), 0);
+    assert_changed("/m.onnx", "m_data");
     tree_drop("/m_data");
     assert_changed("/m.onnx", "m_data");
 
@@ -360,9 +405,11 @@ static void code_is_other_each_time(void **state)
         options.engine = engines[i];
         assert_other("/m.py", digest_of("/m.py"));
     }
-    assert_int_equal(model_digest_end(&model, NULL, NULL, &err), GP_OK); /* a function */
+    model.files = NULL;
+    options.engine = NULL; /* a function */
+    assert_int_equal(model_digest_end(&model, &options, &err), GP_OK);
     const struct digest digest = model.digest;
-    assert_int_equal(model_digest_end(&model, NULL, NULL, &err), GP_OK);
+    assert_int_equal(model_digest_end(&model, &options, &err), GP_OK);
     assert_false(are_equal(model.digest, digest));
 }
 
@@ -374,6 +421,54 @@ static void another_server_is_not_cached(void **state)
     options.engine = "/lib/graphpipe-engine-remote.so";
     engine.name = "remote";
     assert_refused(NULL, GP_UNSUPPORTED, "--cache is not for the engine remote: ");
+}
+
+/* --- processes of it that are started anew --- */
+
+static void the_same_files_are_the_same_model(void **state)
+{
+    (void)state;
+    model.store = (struct store *)(void *)&model; /* it has one */
+    tree_put("/m.onnx", "weights");
+    (void)digest_of("/m.onnx");
+    model_digest_reopened(&model);
+    assert_true(atomic_load(&model.salt) == 0);
+    options.engine = "echo";
+    (void)digest_of("/gone");
+    model_digest_reopened(&model);
+    assert_true(atomic_load(&model.salt) == 0);
+    assert_logged(&kept, "");
+}
+
+static void other_files_are_another_model(void **state)
+{
+    (void)state;
+    model.store = (struct store *)(void *)&model;
+    tree_put("/m.onnx", "weights");
+    (void)digest_of("/m.onnx");
+    tree_put("/m.onnx", "others!");
+    model_digest_reopened(&model);
+    const uint64_t salt = atomic_load(&model.salt);
+    assert_true(salt != 0);
+    model_digest_reopened(&model);
+    assert_true(atomic_load(&model.salt) != salt && atomic_load(&model.salt) != 0);
+    assert_logged(&kept,
+                  "warning: */m.onnx has changed since it was read: load the model "
+                  "again; until then what was cached of it is not answered any more\n*");
+}
+
+static void code_is_another_model(void **state)
+{
+    (void)state;
+    options.engine = "python";
+    tree_put("/m.py", "import other");
+    (void)digest_of("/m.py");
+    model_digest_reopened(&model); /* without a cache nothing is of interest */
+    assert_true(atomic_load(&model.salt) == 0);
+    model.store = (struct store *)(void *)&model;
+    model_digest_reopened(&model);
+    assert_true(atomic_load(&model.salt) != 0);
+    assert_logged(&kept, "");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -389,7 +484,9 @@ int main(void)
         TEST(a_folder_is_all_that_it_holds),
         TEST(files_do_not_flow_into_each_other),
         TEST(links_are_what_they_lead_to),
+        TEST(a_file_may_name_folders_so_deep),
         TEST(what_cannot_be_read_is_named),
+        TEST(what_grows_while_it_is_read_is_refused),
         TEST(reading_stops_at_the_end),
         TEST(a_change_while_it_is_opened_is_noticed),
         TEST(the_engine_counts),
@@ -397,6 +494,9 @@ int main(void)
         TEST(an_engine_without_a_file),
         TEST(code_is_other_each_time),
         TEST(another_server_is_not_cached),
+        TEST(the_same_files_are_the_same_model),
+        TEST(other_files_are_another_model),
+        TEST(code_is_another_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

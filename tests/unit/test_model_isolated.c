@@ -111,6 +111,27 @@ static void a_child_that_ended_is_replaced(void **state)
     counts_drop(counts);
 }
 
+static struct store *give_store(void *context, struct gp_error *error)
+{
+    (void)error;
+    return context;
+}
+
+/* It may have read other files than those that the cached rows are of. */
+static void a_child_that_replaces_one_has_no_cached_rows(void **state)
+{
+    (void)state;
+    f->host.need_store = give_store;
+    f->host.store_context = f;
+    struct model *model =
+        open_isolated(&(struct gp_model_options){.n_slots = 1, .cache = 1});
+    models_publish(&f->models, fixture_version(f, fixture_add(f, "m"), 1), model);
+    assert_true(atomic_load(&model->salt) == 0);
+    assert_int_equal(kill(model->isolate->children[0].pid, SIGKILL), 0);
+    await_restarts(model, 1);
+    assert_true(atomic_load(&model->salt) != 0);
+}
+
 /* The supervisor has seen that its first child has ended. */
 static void await_lost(struct isolate *isolate)
 {
@@ -178,6 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(each_slot_is_a_child),
         TEST(a_child_that_ended_is_replaced),
+        TEST(a_child_that_replaces_one_has_no_cached_rows),
         TEST(news_are_taken_once_it_is_served),
         TEST(children_look_for_engines_where_the_host_does),
         TEST(a_script_is_isolated),
