@@ -4,36 +4,15 @@
 #include "cli/download.h"
 
 #include "base/clock.h"
+#include "base/curl.h"
 #include "cli/file.h"
 
 #include <graphpipe/version.h>
 
-#define CURL_DISABLE_DEPRECATION /* CURLOPT_PROTOCOLS works with old and new releases */
-#define CURL_DISABLE_TYPECHECK
-#include <curl/curl.h>
-
-#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
-
-#define CURL_FUNCTIONS(X)                                                                \
-    X(global_init)                                                                       \
-    X(easy_init)                                                                         \
-    X(easy_setopt)                                                                       \
-    X(easy_perform)                                                                      \
-    X(easy_getinfo)                                                                      \
-    X(easy_strerror)                                                                     \
-    X(easy_cleanup)                                                                      \
-    X(slist_append)                                                                      \
-    X(slist_free_all)
-
-struct curl {
-#define POINTER(name) __typeof__(curl_##name) *name;
-    CURL_FUNCTIONS(POINTER)
-#undef POINTER
-};
 
 enum { MIN_BYTES_PER_SECOND = 1000, MAX_REDIRECTS = 10, MS_BETWEEN_LINES = 200 };
 
@@ -190,29 +169,6 @@ static int tell_progress(void *arg, curl_off_t expected, curl_off_t come, curl_o
 /* --- the transfer
  * --------------------------------------------------------------------- */
 
-static bool open_library(struct curl *curl, struct gp_error *err)
-{
-    void *handle = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    if (!handle) {
-        gp_error_set(err, GP_UNSUPPORTED,
-                     "fetching a model needs libcurl: apt-get install libcurl4 (%s)",
-                     dlerror());
-        return false;
-    }
-#define FIND(name)                                                                       \
-    *(void **)&curl->name = dlsym(handle, "curl_" #name);                                \
-    if (!curl->name) {                                                                   \
-        gp_error_set(err, GP_UNSUPPORTED, "libcurl.so.4 has no curl_" #name);            \
-        return false;                                                                    \
-    }
-    CURL_FUNCTIONS(FIND)
-#undef FIND
-    if (curl->global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
-        return true;
-    gp_error_set(err, GP_UNSUPPORTED, "libcurl does not start");
-    return false;
-}
-
 /* False if libcurl does not know one of them, since none may be missing. */
 static bool set_options(struct transfer *transfer, struct curl_slist *fields,
                         char *message)
@@ -322,7 +278,7 @@ enum gp_status download_run(struct download *download, struct gp_error *err)
     transfer.has_terminal =
         log->format == GP_LOG_TEXT && log->level >= GP_LOG_INFO && isatty(log->fd) == 1;
     err->status = GP_OK;
-    if (!open_library(&transfer.curl, err))
+    if (!curl_open(&transfer.curl, "fetching a model", err))
         return err->status;
     const struct curl *curl = &transfer.curl;
     memcpy(lines, download->conditions, sizeof lines);

@@ -25,7 +25,7 @@ MAY_INCLUDE = {
 NO_CIRCLES = ("net", "model", "cache", "server")  # x.c and x.h are one file there
 # header: the modules that may use it
 THIRD_PARTY = {"llhttp.h": {"http"}, "lmdb.h": {"cache"}, "blake3.h": {"cache"},
-               "curl/curl.h": {"cli"}, "yyjson.h": {"cli"}}
+               "curl/curl.h": {"base"}, "yyjson.h": {"cli"}}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
