@@ -42,6 +42,7 @@ function(gp_test_program name)
     add_executable(${name} ${ARGN} ${LLHTTP_OBJECTS} ${YYJSON_OBJECTS} ${LMDB_OBJECTS}
         ${BLAKE3_OBJECTS})
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_include_directories(${name} SYSTEM PRIVATE ${CURL_INCLUDE})
     target_link_libraries(${name} PRIVATE gp_options gp_llhttp gp_yyjson gp_lmdb gp_blake3
         ${CMAKE_DL_LIBS})
     set_target_properties(${name} PROPERTIES
@@ -62,6 +63,7 @@ list(FILTER shared EXCLUDE REGEX "/test_[^/]*$")
 if(sources AND shared)
     add_library(gp_tests_shared OBJECT ${shared})
     target_include_directories(gp_tests_shared PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_include_directories(gp_tests_shared SYSTEM PRIVATE ${CURL_INCLUDE})
     target_link_libraries(gp_tests_shared PRIVATE gp_options gp_llhttp)
     set(shared $<TARGET_OBJECTS:gp_tests_shared>)
 endif()
