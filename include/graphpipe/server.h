@@ -133,6 +133,10 @@ struct gp_server_options {
     const char *cache_dir;
     uint64_t cache_size_bytes; /* of all rows in it; default 1 GiB, at least 1 MiB */
     uint32_t cache_ttl_s; /* rows are forgotten after it; default: only to make room */
+    /* A Redis where servers on several hosts find each other's rows: redis://HOST[:PORT][/DB],
+     * rediss:// for TLS, or unix:///PATH; with USER:PASSWORD@ before the host. The server waits for
+     * it for some milliseconds at most, and goes on without it. Default: rows stay here. */
+    const char *cache_url;
 };
 
 #define GP_MAX_BATCH_AUTO UINT32_MAX

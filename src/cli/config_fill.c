@@ -66,6 +66,7 @@ enum gp_status config_fill_server(const struct serve_values *values,
         .default_model = values->default_model,
         .cache_size_bytes = values->cache_size_bytes,
         .cache_ttl_s = values->cache_ttl_ms / 1000 + (values->cache_ttl_ms % 1000 > 0),
+        .cache_url = values->cache_url,
     };
     return fill_cache_dir(values, arena, server, err);
 }

@@ -20,6 +20,7 @@ struct serve_values {
     struct fetch fetch; /* has the cache_dir */
     uint64_t cache_size_bytes;
     uint32_t cache_ttl_ms;
+    const char *cache_url;
 
     const char *engine;
     const char *engine_dir;
@@ -64,7 +65,7 @@ struct config;
     .help = "where rows are kept, in DIR/rows, and models that URLs name\n"              \
             "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"
 
-enum { SERVE_N_OPTIONS = 45 };
+enum { SERVE_N_OPTIONS = 46 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* gp_server_create with models that URLs name, which are fetched before. */

@@ -186,6 +186,13 @@ const struct option serve_options[] = {
      .kind = OPTION_DURATION,
      AT(cache_ttl_ms),
      .help = "forget rows after this long (default: only to make room)"},
+    {.name = "cache-url",
+     .env = "GP_CACHE_URL",
+     .argument = "URL",
+     .kind = OPTION_TEXT,
+     AT(cache_url),
+     .help = "share rows with other hosts in the Redis at redis://HOST[:PORT],\n"
+             "rediss://HOST[:PORT] (TLS) or unix:///PATH (default: no sharing)"},
 
     {.group = "Listening",
      .name = "listen",

@@ -12,6 +12,7 @@
 #include <graphpipe/server.h>
 
 struct model_files;
+struct shared;
 struct store;
 
 /* What models share; it outlives them. */
@@ -34,6 +35,7 @@ struct model_host {
      * that fails. Any thread that loads. */
     struct store *(*need_store)(void *context, struct gp_error *err);
     void *store_context;
+    struct shared *shared; /* rows of other hosts; or NULL */
 };
 
 struct model {

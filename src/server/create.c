@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/mem.h"
+#include "cache/shared.h"
 #include "cache/store.h"
 #include "model/model_name.h"
 #include "server/accept.h"
@@ -201,6 +202,16 @@ static struct store *need_store(void *context, struct gp_error *err)
     return store;
 }
 
+static enum gp_status open_shared(struct gp_server *server, struct gp_error *err)
+{
+    const struct gp_server_options *o = &server->options;
+    const struct shared_options options = {
+        .url = o->cache_url, .ttl_s = o->cache_ttl_s, .log = &server->log};
+    if (o->cache_url)
+        server->shared = shared_open(&options, err);
+    return !o->cache_url || server->shared ? GP_OK : err->status;
+}
+
 static enum gp_status create_threads(struct gp_server *server, struct gp_error *err)
 {
     const struct model_host host = {
@@ -214,6 +225,7 @@ static enum gp_status create_threads(struct gp_server *server, struct gp_error *
         .hang_timeout_ms = server->options.hang_timeout_ms,
         .need_store = need_store,
         .store_context = server,
+        .shared = server->shared,
     };
     struct poller *poller = &server->poller;
     char words[PLACE_WORDS_BYTES];
@@ -289,7 +301,9 @@ static struct gp_server *create_server(gp_infer_fn *function, void *self,
     struct gp_server *server = create_parts(&o, err);
     if (!server)
         return NULL;
-    enum gp_status status = create_threads(server, err);
+    enum gp_status status = open_shared(server, err);
+    if (status == GP_OK)
+        status = create_threads(server, err);
     if (status == GP_OK && function)
         status = open_function(server, function, self, &o, err);
     else if (status == GP_OK)
@@ -408,6 +422,7 @@ void gp_server_destroy(struct gp_server *server)
     models_finish(&server->models);
     loader_finish(&server->loader);
     store_close(atomic_load(&server->store));
+    shared_close(server->shared);
     timers_finish(&server->timers);
     poller_finish(&server->poller);
     exchanges_finish(&server->exchanges);

@@ -106,8 +106,9 @@ enum gp_status defaults_set(struct gp_server *server,
     o->engine_dir = o->engine_dir ? copy_text(server, o->engine_dir) : NULL;
     o->worker = o->worker ? copy_text(server, o->worker) : NULL;
     o->cache_dir = o->cache_dir ? copy_text(server, o->cache_dir) : NULL;
+    o->cache_url = o->cache_url ? copy_text(server, o->cache_url) : NULL;
     if ((given->engine_dir && !o->engine_dir) || (given->worker && !o->worker) ||
-        (given->cache_dir && !o->cache_dir))
+        (given->cache_dir && !o->cache_dir) || (given->cache_url && !o->cache_url))
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the server's options");
     return keep_hosts(server, err);
 }

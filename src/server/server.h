@@ -25,6 +25,7 @@ struct refusals {
     atomic_ulong n_unsaid; /* since then */
 };
 
+struct shared;
 struct store;
 
 struct gp_server {
@@ -48,6 +49,7 @@ struct gp_server {
     struct source stop;          /* an eventfd that gp_server_stop writes */
     pthread_mutex_t store_lock;  /* while it is opened, by the threads that load */
     struct store *_Atomic store; /* of rows; NULL until a model needs it */
+    struct shared *shared;       /* rows of other hosts; NULL: there is no cache_url */
     int64_t created_ns;
     atomic_bool is_draining;
 

@@ -286,16 +286,19 @@ static void test_cache(void **state)
     (void)state;
     assert_int_equal(read_config("{\"cache\": true, \"cache-size\": \"5MiB\",\n"
                                  "\"cache-ttl\": \"1001ms\", \"cache-dir\": \"/c\",\n"
+                                 "\"cache-url\": \"redis://h\",\n"
                                  "\"models\": {\"a\": {\"path\": \"/a\"},\n"
                                  "\"b\": {\"path\": \"/b\", \"cache\": false}}}"),
                      GP_OK);
     assert_string_equal(server.cache_dir, "/c/rows");
+    assert_string_equal(server.cache_url, "redis://h");
     assert_int_equal(server.cache_size_bytes, 5 << 20);
     assert_int_equal(server.cache_ttl_s, 2); /* not less than was asked for */
     assert_true(server.models[0].cache && !server.models[1].cache);
     assert_int_equal(read_config("{\"engine\": \"echo\"}"), GP_OK);
     assert_int_equal(server.cache_size_bytes, 1 << 30);
     assert_int_equal(server.cache_ttl_s, 0);
+    assert_null(server.cache_url);
     assert_false(server.models[0].cache);
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         struct serve_values given = {.fetch.cache_dir = folders[i].given};

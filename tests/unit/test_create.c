@@ -247,6 +247,26 @@ static void a_cache_is_kept_where_the_options_say(void **state)
                    "a cache needs a folder for its rows: --cache-dir");
 }
 
+static void rows_are_shared_where_the_options_say(void **state)
+{
+    struct gp_server_options o = live_options();
+    struct gp_error err;
+    (void)state;
+    o.cache_url = "unix:///nobody/is/here";
+    struct gp_server *server = gp_server_create_function(run_nothing, NULL, &o, &err);
+    if (!server)
+        fail_msg("%s", err.message);
+    assert_non_null(server->shared);
+    assert_ptr_equal(server->models.open->host->shared, server->shared);
+    gp_server_destroy(server);
+    o.cache_url = "redis://me:secret@host:port";
+    assert_refused(
+        &o, true, GP_INVALID,
+        "the URL of the shared cache has a port that is not 1 to 65535 (host "
+        "\"host\"): use redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://... "
+        "for TLS, or unix:///PATH");
+}
+
 static enum gp_status count_calls(void *self, const struct gp_call *call,
                                   struct gp_outputs *outputs, struct gp_error *err)
 {
@@ -368,6 +388,7 @@ int main(void)
                                         tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(a_cache_is_kept_where_the_options_say, tree_make,
                                         tree_remove),
+        cmocka_unit_test(rows_are_shared_where_the_options_say),
         cmocka_unit_test(a_lone_model_needs_no_name),
         cmocka_unit_test(a_function_has_the_options_of_the_first_model),
     };
