@@ -81,6 +81,13 @@ struct engine_output {
     bool is_set;
 };
 
+/* Outputs of a run; all zero: none. */
+struct engine_outputs {
+    struct engine_output *all; /* in the run's arena */
+    uint32_t n;                /* one more than the highest that was set */
+    uint32_t capacity;
+};
+
 /* One run of an engine: its call, its outputs, and how to stop it. Belongs to one thread,
  * except for engine_run_cancel. */
 struct engine_run {
@@ -144,6 +151,12 @@ enum gp_status engine_run_set(struct engine_run *run, uint32_t index,
 
 /* For outputs that the host has set itself, in place of engine_run_execute: after the last one. */
 void engine_run_complete(struct engine_run *run);
+
+/* Takes the outputs out of the run, which has none then; they are dropped, or put back in place of those
+ * that it has by then. *outputs is empty after both. */
+struct engine_outputs engine_run_take_outputs(struct engine_run *run);
+void engine_run_put_outputs(struct engine_run *run, struct engine_outputs *outputs);
+void engine_outputs_drop(struct engine_outputs *outputs, struct engine_run *run);
 
 /* Drops the outputs, but keeps what was promised for them. */
 void engine_run_drop_outputs(struct engine_run *run);

@@ -259,13 +259,35 @@ bool engine_run_reserve_strings(struct engine_run *run, size_t n_strings,
            pool_reserve(run->pool, &run->heap, total, 0) == POOL_GRANTED;
 }
 
-void engine_run_drop_outputs(struct engine_run *run)
+void engine_outputs_drop(struct engine_outputs *outputs, struct engine_run *run)
 {
-    for (uint32_t i = 0; i < run->n_outputs; i++)
-        output_drop(run, &run->outputs[i]);
+    for (uint32_t i = 0; i < outputs->n; i++)
+        output_drop(run, &outputs->all[i]);
+    *outputs = (struct engine_outputs){0};
+}
+
+struct engine_outputs engine_run_take_outputs(struct engine_run *run)
+{
+    const struct engine_outputs outputs = {run->outputs, run->n_outputs, run->capacity};
     run->outputs = NULL; /* the arena that contains it may be reset now */
     run->n_outputs = 0;
     run->capacity = 0;
+    return outputs;
+}
+
+void engine_run_put_outputs(struct engine_run *run, struct engine_outputs *outputs)
+{
+    engine_run_drop_outputs(run);
+    run->outputs = outputs->all;
+    run->n_outputs = outputs->n;
+    run->capacity = outputs->capacity;
+    *outputs = (struct engine_outputs){0};
+}
+
+void engine_run_drop_outputs(struct engine_run *run)
+{
+    struct engine_outputs outputs = engine_run_take_outputs(run);
+    engine_outputs_drop(&outputs, run);
 }
 
 void engine_run_begin(struct engine_run *run)

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/mem.h"
+#include "model/row.h"
 
 #include <assert.h>
 #include <string.h>
@@ -83,33 +84,6 @@ static void skip_rows(struct row_place *at, uint64_t n)
     at->row = 0;
 }
 
-static size_t row_size(const struct gp_tensor *tensor)
-{
-    return (size_t)gp_shape_count(tensor->shape + 1, tensor->rank - 1) *
-           gp_dtype_stride(tensor->dtype);
-}
-
-/* The bytes of n strings. */
-static size_t count_bytes(const struct gp_string *strings, size_t n)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < n; i++)
-        size += strings[i].size_bytes;
-    return size;
-}
-
-/* Copies the bytes of n strings to `bytes`; returns where they end. */
-static char *move_strings(struct gp_string *strings, size_t n, char *bytes)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (strings[i].size_bytes)
-            memcpy(bytes, strings[i].data, strings[i].size_bytes);
-        strings[i].data = bytes;
-        bytes += strings[i].size_bytes;
-    }
-    return bytes;
-}
-
 /* --- inputs --- */
 
 /* What input `index` of the chunk takes of the buffer: its rows, and the bytes of its strings. */
@@ -122,8 +96,8 @@ static bool measure_input(const struct batch_chunk *chunk, uint32_t index, size_
         const struct gp_tensor *input = &at.member->inputs[index];
         const size_t per_row = row_size(input) / sizeof(struct gp_string);
         m = n_of_member(&at, n);
-        strings += count_bytes((const struct gp_string *)input->data + at.row * per_row,
-                               m * per_row);
+        strings += row_count_bytes(
+            (const struct gp_string *)input->data + at.row * per_row, m * per_row);
         skip_rows(&at, m);
     }
     return checked_mul(row_size(first), chunk->n_padded, &rows) &&
@@ -149,7 +123,7 @@ static unsigned char *gather_input(const struct batch_chunk *chunk, uint32_t ind
     }
     unsigned char *end = data + chunk->n_padded * size;
     if (first->dtype == GP_STRING)
-        end = (unsigned char *)move_strings(
+        end = (unsigned char *)row_move_strings(
             (void *)data, (size_t)(to - data) / sizeof(struct gp_string), (char *)end);
     for (uint64_t i = chunk->n_rows; i < chunk->n_padded && size; i++, to += size)
         if (i)
@@ -258,10 +232,10 @@ static void scatter_rows(const struct row_place *at, uint64_t m, uint32_t index,
         return;
     struct gp_string *strings = (void *)data;
     const size_t n = m * size / sizeof *strings;
-    char *bytes = gp_outputs_memory(&member->run.engine_run.face, count_bytes(strings, n),
-                                    &member->error);
+    char *bytes = gp_outputs_memory(&member->run.engine_run.face,
+                                    row_count_bytes(strings, n), &member->error);
     if (bytes)
-        move_strings(strings, n, bytes);
+        row_move_strings(strings, n, bytes);
 }
 
 /* Whoever has no memory for its rows fails alone. */
