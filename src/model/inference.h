@@ -13,6 +13,7 @@
 
 #include <graphpipe/message.h>
 
+struct cached;
 struct inference;
 struct model;
 
@@ -57,6 +58,10 @@ struct inference {
     bool is_settled;
     struct run run;
     struct inference *next_member; /* of the same run */
+
+    struct cached *cached; /* what the cache has to do with it (cached.h); or NULL */
+    uint32_t cache_rows;   /* of it, that were looked for; 0: none */
+    uint32_t cache_hits;   /* of those, that it did not have to run */
 
     struct gp_error error; /* why it failed; GP_OK if it has not */
     int64_t queued_ns;     /* when it joined a queue; 0 if it did not */

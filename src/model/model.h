@@ -11,6 +11,7 @@
 
 #include <graphpipe/server.h>
 
+struct flights;
 struct model_files;
 struct shared;
 struct store;
@@ -19,6 +20,7 @@ struct store;
 struct model_host {
     struct pool *pool;
     struct log *log;
+    struct store *store; /* of rows that were computed; NULL: there is none */
     struct poller *poller;
     const char *engine_dir; /* this and `worker` as in gp_server_options */
     const char *worker;
@@ -64,14 +66,15 @@ struct model {
     struct batch_rules batch_rules;
     atomic_uint n_misfits; /* batches in a row whose requests ran well apart only */
     struct slots slots;
-    struct counts *counts; /* held; NULL until it is published */
-    struct store *store;   /* NULL: it has no cache */
-    struct digest digest;  /* of all that decides what it answers, if it has a cache */
+    struct counts *counts;   /* held; NULL until it is published */
+    struct store *store;     /* NULL: it has no cache */
+    struct flights *flights; /* with a store */
+    struct digest digest;    /* of all that decides what it answers, if it has a cache */
     /* Rows that were put with another salt are not this model's: 0, until a process of it may have read other
      * files than those of the digest. Random then, so such rows are not found again. */
     _Atomic uint64_t salt;
     struct model_files *files; /* of the digest; NULL if they do not tell what it is */
-    bool caches_rows;          /* one by one; else whole requests */
+    atomic_bool caches_rows;   /* one by one; else whole requests */
 
     struct task news; /* about the children, taken by a thread that polls */
     atomic_bool has_news;
