@@ -87,6 +87,8 @@ static void clear_inference(struct inference *inference)
     inference->wanted = NULL;
     inference->output_order = NULL;
     inference->n_wanted = 0;
+    inference->cached = NULL;
+    inference->cache_rows = inference->cache_hits = 0;
     inference->error.status = GP_OK;
     inference->error.message[0] = '\0';
 }
@@ -102,7 +104,7 @@ static void clear_exchange(struct exchange *x)
     x->route = NULL;
     x->format = NULL;
     x->model = NULL;
-    x->is_counted = false;
+    x->is_counted = x->is_uncached = false;
     x->kind = METRICS_OTHER;
     x->protocol = METRICS_GRAPHPIPE;
     x->head_fed = x->body_size = x->body_length = 0;
