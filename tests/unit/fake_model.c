@@ -1,6 +1,8 @@
 #include "fake_model.h"
 
 #include "base/clock.h"
+#include "cache/flights.h"
+#include "cache/store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,6 +57,8 @@ void fake_model_end(struct fake_model *fake)
     assert_int_equal(n_free, slots->n);
     assert_true(slots_are_idle(slots));
     model_drop_batches(&fake->model);
+    flights_destroy(fake->model.flights);
+    store_close(fake->host.store);
     slots_finish(slots);
     if (fake->model.counts)
         counts_drop(fake->model.counts);
@@ -78,6 +82,18 @@ void fake_model_batch(struct fake_model *fake, uint64_t max_rows, const uint32_t
     model->batch_rules.n_sizes = n_sizes;
     assert_int_equal(model_make_batches(model, &(struct gp_model_options){0}, NULL),
                      GP_OK);
+}
+
+void fake_model_cache(struct fake_model *fake, const char *dir)
+{
+    struct gp_error err;
+    fake->host.store = store_open(
+        &(struct store_options){.dir = dir, .size_bytes = 64 << 20, .log = &fake->log},
+        &err);
+    fake->model.flights = flights_create();
+    assert_non_null(fake->host.store);
+    assert_non_null(fake->model.flights);
+    atomic_store(&fake->model.caches_rows, true);
 }
 
 static bool is_left(const struct inference *inference)

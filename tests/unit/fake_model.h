@@ -29,6 +29,9 @@ void fake_model_run_with(struct fake_model *fake, fake_run *run, void *handle);
 void fake_model_batch(struct fake_model *fake, uint64_t max_rows, const uint32_t *sizes,
                       size_t n_sizes);
 
+/* Its rows are cached, in this folder. */
+void fake_model_cache(struct fake_model *fake, const char *dir);
+
 struct fake_inference {
     struct inference inference; /* first */
     struct share_taker client;  /* its own, unless the test sets another */

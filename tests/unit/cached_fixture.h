@@ -1,0 +1,54 @@
+/* Requests of rows for a model that is cached and says what it was asked, without threads. */
+#ifndef GP_TESTS_CACHED_FIXTURE_H
+#define GP_TESTS_CACHED_FIXTURE_H
+
+#include "fake_model.h"
+#include "model/cached.h"
+#include "still_poller.h"
+
+enum { CACHED_FIXTURE_MOST = 8 /* rows of a request */ };
+
+/* What the engine does, and what it was last asked. */
+struct cached_script {
+    int n_runs;
+    int64_t n_rows;
+    char names[16];
+    int fails;            /* the next so many runs do */
+    int64_t more_rows;    /* than it gets, in output "len" */
+    int64_t wide;         /* columns of output "sum" */
+    bool is_without_rows; /* output "len" */
+};
+
+/* A request of rows {number, text}. */
+struct asking {
+    struct fake_inference fake; /* first */
+    int32_t numbers[CACHED_FIXTURE_MOST];
+    struct gp_string texts[CACHED_FIXTURE_MOST];
+    int64_t shape[1];
+    struct gp_tensor inputs[2];
+    enum gp_dtype wanted[2];
+    const char *names[2];
+    uint32_t order[2];
+};
+
+struct cached_fixture {
+    struct poller poller;
+    struct fake_model model;
+    struct cached_script script;
+    struct asking a, b;
+};
+
+/* The cache is in tree_path("/rows"). */
+void cached_fixture_begin(struct cached_fixture *f);
+void cached_fixture_end(struct cached_fixture *f);
+
+/* Enters a request of rows: each letter is one, whose number is its place in the alphabet, and whose
+ * text that many letters. `names`: "sl", "s" or "l", the outputs in order. */
+enum cached_way cached_fixture_enter(struct cached_fixture *f, struct asking *asking,
+                                     const char *rows, const char *names);
+
+/* It was answered as the model would. */
+void cached_fixture_assert(const struct cached_fixture *f, const struct asking *asking,
+                           const char *rows, const char *names);
+
+#endif
