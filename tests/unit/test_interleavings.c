@@ -9,8 +9,10 @@
 #include "chance.h"
 #include "engine/isolate_child.h"
 #include "fake_model.h"
+#include "model/cached.h"
 #include "net/poller.h"
 #include "row_request.h"
+#include "temp_tree.h"
 #include "tenants.h"
 #include "turned_clock.h"
 
@@ -34,7 +36,7 @@ enum { N = 24, N_CLIENTS = 3, MAX_SLOTS = 3, MAX_WAITING = 16, N_ENTRIES = 10000
  * limit. */
 enum { SECONDS = 5, LIMIT_S = 120 };
 
-enum kind { PLAIN, SLOT_THREADS, CHILDREN, MODELS, BATCHES };
+enum kind { PLAIN, SLOT_THREADS, CHILDREN, MODELS, BATCHES, CACHED };
 
 struct rounder {
     struct fake_inference fake; /* first */
@@ -44,7 +46,7 @@ struct rounder {
     atomic_int n_cancels;
     int n_ends; /* that were over in the world when it entered */
 
-    struct row_request rows; /* with BATCHES */
+    struct row_request rows; /* with BATCHES and CACHED */
 };
 
 struct world {
@@ -60,7 +62,7 @@ struct world {
     atomic_int n_ends_over;
     unsigned n_runs[MAX_SLOTS]; /* not atomic: a slot has one run at a time */
     pthread_t threads[MAX_SLOTS];
-    atomic_int n_cancels[MAX_SLOTS]; /* with BATCHES */
+    atomic_int n_cancels[MAX_SLOTS]; /* with BATCHES and CACHED */
     enum kind kind;
 
     struct isolate isolate;
@@ -80,6 +82,11 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
     if (any(4) == 0)
         sched_yield();
     return __real_pthread_mutex_lock(mutex);
+}
+
+static bool has_rows(const struct world *world)
+{
+    return world->kind == BATCHES || world->kind == CACHED;
 }
 
 /* --- the engine --- */
@@ -139,7 +146,7 @@ static enum gp_status run_anyhow(void *handle, uint32_t slot, const struct gp_ca
 {
     struct world *world = handle;
     check_slot(world, slot);
-    if (world->kind == BATCHES)
+    if (has_rows(world))
         return run_rows(world, slot, call, outputs, err);
     const enum gp_status status = work_anyhow(call, err);
     if (world->kind == CHILDREN && any(8) == 0)
@@ -160,6 +167,29 @@ static void go_on(struct rounder *rounder, struct worker *worker)
         worker_share(worker);
 }
 
+static void come_back(struct worker *worker, struct task *task);
+
+/* Few rows, so that others have them too. */
+static void ask_for_known(struct rounder *rounder)
+{
+    static const char *const names[] = {"y"};
+    static const uint32_t order[] = {0};
+    struct inference *inference = &rounder->fake.inference;
+    for (uint64_t i = 0; i < inference->n_rows; i++)
+        rounder->rows.rows[i] %= 64;
+    inference->run.engine_run.call.output_names = names;
+    inference->run.engine_run.call.n_outputs = inference->n_wanted = 1;
+    inference->output_order = order;
+}
+
+static enum cached_way enter_model(struct worker *worker, struct rounder *rounder)
+{
+    struct inference *inference = &rounder->fake.inference;
+    if (rounder->world->kind == CACHED)
+        return cached_enter(worker, inference);
+    return run_enter(worker, inference) ? CACHED_GOES : CACHED_REFUSED;
+}
+
 static void enter(struct worker *worker, struct task *task)
 {
     struct rounder *rounder =
@@ -177,13 +207,20 @@ static void enter(struct worker *worker, struct task *task)
         go_on(rounder, worker);
         return;
     }
-    if (world->kind == BATCHES)
+    if (has_rows(world))
         row_request_fill(&rounder->rows, inference);
+    if (world->kind == CACHED)
+        ask_for_known(rounder);
     inference->client = &world->clients[any(N_CLIENTS)];
     rounder->n_ends = atomic_load(&world->n_ends_over);
     CHECK(!atomic_exchange(&rounder->is_away, true));
-    if (run_enter(worker, inference))
+    const enum cached_way way = enter_model(worker, rounder);
+    if (way == CACHED_GOES)
         return; /* it is another's from now on */
+    if (way == CACHED_FOUND) {
+        come_back(worker, &inference->task);
+        return;
+    }
     CHECK(atomic_exchange(&rounder->is_away, false));
     CHECK(inference->error.status == GP_BUSY);
     if (world->kind == MODELS)
@@ -205,6 +242,8 @@ static bool is_explained(struct rounder *rounder)
         return inference->deadline_ns && inference->deadline_ns <= clock_now_ns();
     case GP_UNAVAILABLE:
         return rounder->n_ends != atomic_load(&rounder->world->n_ends_begun);
+    case GP_BUSY: /* when its turn came to run what another had failed to */
+        return rounder->world->kind == CACHED;
     default:
         return false;
     }
@@ -215,8 +254,7 @@ static void come_back(struct worker *worker, struct task *task)
     struct rounder *rounder = (struct rounder *)(void *)task;
     CHECK(atomic_exchange(&rounder->is_away, false));
     CHECK(is_explained(rounder));
-    CHECK(rounder->world->kind != BATCHES ||
-          rounder->fake.inference.error.status != GP_OK ||
+    CHECK(!has_rows(rounder->world) || rounder->fake.inference.error.status != GP_OK ||
           row_request_has_answer(&rounder->rows, &rounder->fake.inference));
     if (rounder->world->kind == MODELS)
         tenants_drop(&rounder->fake.inference);
@@ -279,8 +317,10 @@ static struct world *begin(enum kind kind, uint32_t n_slots, int n_rounders)
     pthread_mutex_init(&world->isolate.lock, NULL);
     if (kind == CHILDREN)
         begin_children(world);
-    if (kind == BATCHES)
+    if (has_rows(world))
         begin_batches(world);
+    if (kind == CACHED)
+        fake_model_cache(&world->model, tree_path("/rows"));
     if (kind == MODELS)
         world->tenants = tenants_begin(&world->model.host, work_anyhow);
     if (kind == SLOT_THREADS)
@@ -338,8 +378,8 @@ static void check_queue(struct world *world)
     CHECK(n_held == n || world->kind == MODELS);
     CHECK(n <= MAX_WAITING);
     CHECK(n == 0 || slots->first_free >= slots->n || slots->queue.max_delay_ns);
-    if (world->kind ==
-        BATCHES) /* an engine that gives up at random seems not to be made for it */
+    if (has_rows(
+            world)) /* an engine that gives up at random seems not to be made for it */
         slots->queue.max_rows = ROW_REQUEST_MOST;
     pthread_mutex_unlock(&slots->lock);
 }
@@ -348,25 +388,27 @@ static void watch_model(struct model *model, void *arg)
 {
     (void)arg;
     slots_watch(&model->slots);
+    cached_watch(model);
 }
 
 static void cancel_model(struct model *model, void *arg)
 {
     (void)arg;
+    cached_cancel(model);
     slots_cancel(&model->slots);
 }
 
 /* As the server does. */
 static void watch_all(struct world *world)
 {
-    slots_watch(world->slots);
+    watch_model(&world->model.model, NULL);
     if (world->kind == MODELS)
         tenants_each(world->tenants, watch_model);
 }
 
 static void cancel_all(struct world *world)
 {
-    slots_cancel(world->slots);
+    cancel_model(&world->model.model, NULL);
     if (world->kind == MODELS)
         tenants_each(world->tenants, cancel_model);
 }
@@ -476,6 +518,14 @@ static void runs_of_several(void **state)
     }
 }
 
+static void rows_that_others_compute(void **state)
+{
+    (void)state;
+    explore(CACHED, 1, 4);
+    explore(CACHED, 1, N);
+    explore(CACHED, 2, N);
+}
+
 static void models_that_come_and_go(void **state)
 {
     (void)state;
@@ -490,6 +540,7 @@ int main(void)
         cmocka_unit_test(runs_on_threads_of_their_own),
         cmocka_unit_test(slots_that_are_lost_for_a_while),
         cmocka_unit_test(runs_of_several),
+        cmocka_unit_test_setup_teardown(rows_that_others_compute, tree_make, tree_remove),
         cmocka_unit_test(models_that_come_and_go),
     };
     const char *wanted = getenv("GP_SEED");
