@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cache/shared.h"
 #include "cache/store.h"
+#include "model/cached.h"
 #include "model/model_name.h"
 #include "server/accept.h"
 #include "server/defaults.h"
@@ -47,6 +48,7 @@ static void watch_model(struct model *model, void *arg)
 {
     unsigned *n_long = arg;
     *n_long += slots_watch(&model->slots);
+    cached_watch(model);
 }
 
 static unsigned watch_models(void *models)

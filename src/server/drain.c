@@ -2,6 +2,7 @@
 #include "server/drain.h"
 
 #include "base/clock.h"
+#include "model/cached.h"
 
 #include <sys/epoll.h>
 #include <time.h>
@@ -100,6 +101,7 @@ static bool wait_until(struct gp_server *server, int64_t deadline_ns)
 static void cancel_model(struct model *model, void *arg)
 {
     (void)arg;
+    cached_cancel(model);
     slots_cancel(&model->slots);
 }
 

@@ -58,6 +58,7 @@ struct exchange {
     const struct format *format;
     struct model *model; /* held; NULL if none is requested */
     bool is_counted;     /* in flight */
+    bool is_uncached;    /* it asked for that */
     enum metrics_kind kind;
     enum metrics_protocol protocol; /* of an inference, however it is answered */
     struct pool_buffer body;

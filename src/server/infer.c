@@ -2,12 +2,15 @@
  * x->arena owns whatever is allocated on the way. */
 #include "server/infer.h"
 
+#include "model/cached.h"
 #include "model/run.h"
 #include "server/access.h"
 #include "server/connection.h"
 #include "wire/wire.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 /* Reading a body over this counts as being in an engine, so that the watcher finds a stand-in. The
  * body may expand to some eight times its size. */
@@ -35,13 +38,42 @@ static bool read_request(struct worker *worker, struct exchange *x)
     return is_read;
 }
 
-static bool enter_model(struct worker *worker, struct exchange *x)
+/* "cache=off" in the config is for the server, and the engine does not see it. Words are apart by blanks,
+ * commas or semicolons. False if memory is short. */
+static bool take_cache_word(struct exchange *x)
+{
+    static const char word[] = "cache=off", apart[] = " ,;";
+    const char *config = x->request.call.config;
+    const char *at = config ? strstr(config, word) : NULL;
+    while (at && ((at > config && !strchr(apart, at[-1])) ||
+                  !strchr(apart, at[sizeof word - 1]))) /* or its end */
+        at = strstr(at + 1, word);
+    if (!at)
+        return true;
+    const size_t before = (size_t)(at - config);
+    const char *after = at + sizeof word - 1 + strspn(at + sizeof word - 1, apart);
+    char *rest = gp_arena_alloc(x->arena, strlen(config) + 1);
+    if (!rest) {
+        gp_error_set(&x->inference.error, GP_NO_MEMORY, "no memory for the config");
+        return false;
+    }
+    memcpy(rest, config, before);
+    memcpy(rest + before, after, strlen(after) + 1);
+    x->request.call.config = rest;
+    x->is_uncached = true;
+    return true;
+}
+
+static enum cached_way enter_model(struct worker *worker, struct exchange *x)
 {
     struct inference *inference = &x->inference;
     inference->client = &x->connection->guest.peer->waiting;
     inference->is_left = is_left;
-    return model_bind(inference) && !run_is_late(inference) &&
-           run_enter(worker, inference);
+    if (!take_cache_word(x) || !model_bind(inference) || run_is_late(inference))
+        return CACHED_REFUSED;
+    if (x->model->flights && !x->is_uncached)
+        return cached_enter(worker, inference);
+    return run_enter(worker, inference) ? CACHED_GOES : CACHED_REFUSED;
 }
 
 static void answer_failure(struct exchange *x)
@@ -54,16 +86,25 @@ bool infer_begin(struct worker *worker, struct exchange *x)
 {
     if (!read_request(worker, x)) {
         exchange_answer_error(x);
-    } else if (x->request.kind == GP_REQUEST_METADATA) {
+        return true;
+    }
+    if (x->request.kind == GP_REQUEST_METADATA) {
         x->kind = METRICS_METADATA;
         x->format->write_metadata(x);
-    } else if (enter_model(worker, x)) {
+        return true;
+    }
+    switch (enter_model(worker, x)) {
+    case CACHED_GOES:
         return false;
-    } else {
+    case CACHED_FOUND:
+        infer_answer(worker, x);
+        break;
+    case CACHED_REFUSED:
         if (x->inference.error.status == GP_BUSY) /* otherwise the engine is down */
             access_refused(x->server, METRICS_REFUSED_WAITING, &x->guest->from,
                            x->inference.error.message);
         answer_failure(x);
+        break;
     }
     return true;
 }
@@ -113,12 +154,27 @@ static void count_run(const struct worker *worker, const struct exchange *x)
     if (inference->ran_ns || inference->queued_ns)
         metrics_inference_run(x->model->counts, worker->number, inference->waited_ns,
                               n_rows);
+    if (inference->cache_rows && inference->error.status == GP_OK)
+        metrics_cache(x->model->counts, worker->number, inference->cache_hits,
+                      inference->cache_rows - inference->cache_hits);
     if (!inference->leads_run)
         return;
     metrics_run(x->model->counts, worker->number, inference->ran_ns);
     if (x->model->batch_rules.max_rows > 1)
         metrics_batch(x->model->counts, worker->number, inference->run_rows,
                       inference->run_reason);
+}
+
+/* X-GraphPipe-Cache: hits/rows. NULL where no cache was asked. */
+static const char *tell_cache(const struct exchange *x)
+{
+    enum { MOST_BYTES = sizeof "X-GraphPipe-Cache: 4294967295/4294967295\r\n" };
+    const struct inference *inference = &x->inference;
+    char *field = inference->cache_rows ? gp_arena_alloc(x->arena, MOST_BYTES) : NULL;
+    if (field)
+        (void)snprintf(field, MOST_BYTES, "X-GraphPipe-Cache: %u/%u\r\n",
+                       inference->cache_hits, inference->cache_rows);
+    return field;
 }
 
 void infer_answer(struct worker *worker, struct exchange *x)
@@ -131,6 +187,7 @@ void infer_answer(struct worker *worker, struct exchange *x)
         return;
     }
     const struct gp_tensor *outputs = wanted_outputs(x, &n);
+    x->answer.fields = tell_cache(x);
     if (outputs)
         x->format->write_outputs(x, outputs, n);
     else

@@ -84,3 +84,10 @@ void metrics_batch(struct counts *counts, unsigned thread, uint64_t n_rows,
     counters_add(counters, thread, METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS, n_rows);
     counters_add(counters, thread, METRICS_BATCHES + reason, 1);
 }
+
+void metrics_cache(struct counts *counts, unsigned thread, uint32_t n_hits,
+                   uint32_t n_misses)
+{
+    counters_add(&counts->counters, thread, METRICS_CACHE_HITS, n_hits);
+    counters_add(&counts->counters, thread, METRICS_CACHE_MISSES, n_misses);
+}

@@ -52,7 +52,10 @@ enum {
     METRICS_RUN_TIME = METRICS_WAIT_TIME + METRICS_N_HISTOGRAM,
     METRICS_BATCH_ROWS = METRICS_RUN_TIME + METRICS_N_HISTOGRAM,        /* buckets, sum */
     METRICS_BATCHES = METRICS_BATCH_ROWS + METRICS_N_BATCH_BUCKETS + 1, /* by reason */
-    METRICS_N_OF_MODEL = METRICS_BATCHES + RUN_N_REASONS - COUNTS_OTHERS
+    METRICS_CACHE_HITS = METRICS_BATCHES + RUN_N_REASONS,               /* rows */
+    METRICS_CACHE_MISSES,
+    METRICS_CACHE_END,
+    METRICS_N_OF_MODEL = METRICS_CACHE_END - COUNTS_OTHERS
 };
 
 /* Why a client is refused: there was no room, or its share of it is used up. */
@@ -92,5 +95,8 @@ void metrics_inference_run(struct counts *counts, unsigned thread, int64_t waite
 void metrics_run(struct counts *counts, unsigned thread, int64_t ran_ns);
 void metrics_batch(struct counts *counts, unsigned thread, uint64_t n_rows,
                    enum run_reason reason);
+/* Rows that a request did not have to run, and those that it had. */
+void metrics_cache(struct counts *counts, unsigned thread, uint32_t n_hits,
+                   uint32_t n_misses);
 
 #endif

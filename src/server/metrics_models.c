@@ -35,6 +35,7 @@ static void add_open(struct metrics_version *version, const struct models *model
         version->n_waiting += slots_n_waiting(&model->slots);
         version->n_slots += model->slots.n;
         version->has_batches = version->has_batches || model->batch_rules.max_rows > 1;
+        version->has_cache = version->has_cache || model->flights;
         if (model->isolate)
             add_children(version, model->isolate);
     }

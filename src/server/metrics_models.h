@@ -22,6 +22,7 @@ struct metrics_version {
     unsigned n_waiting; /* these of all models that are open under the labels */
     unsigned n_slots;
     bool has_batches;
+    bool has_cache;
     struct isolate_counts children;
 };
 

@@ -114,6 +114,28 @@ static void put_batches(struct text *text, const struct metrics_models *all)
             put_batch_reasons(text, s);
 }
 
+static void put_cache(struct text *text, const struct metrics_models *all)
+{
+    const struct metrics_version *s = all->first;
+    while (s && !s->has_cache)
+        s = s->next;
+    if (!s)
+        return;
+    put_family(
+        text, "graphpipe_cache_rows_total", "counter",
+        "Rows of requests that were answered (--cache): hits were known or just being "
+        "computed, misses had to run.");
+    for (s = all->first; s; s = s->next) {
+        const struct counters *counters = &s->counts->counters;
+        if (s->has_cache)
+            text_printf(text,
+                        "graphpipe_cache_rows_total{%s,result=\"hit\"} %" PRIu64 "\n"
+                        "graphpipe_cache_rows_total{%s,result=\"miss\"} %" PRIu64 "\n",
+                        s->labels.data, counters_sum(counters, METRICS_CACHE_HITS),
+                        s->labels.data, counters_sum(counters, METRICS_CACHE_MISSES));
+    }
+}
+
 static void put_inferences(struct text *text, const struct metrics_models *all)
 {
     put_family(text, "graphpipe_requests_total", "counter",
@@ -344,6 +366,7 @@ static void put_all(struct text *text, struct gp_server *server,
     put_others(text, &server->metrics);
     put_times(text, all);
     put_batches(text, all);
+    put_cache(text, all);
     put_refusals(text, &server->metrics);
     put_children(text, all);
     put_pool(text, &pool);

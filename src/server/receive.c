@@ -11,6 +11,7 @@
 #include "server/routes.h"
 
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 _Static_assert(WINDOW_BYTES >= (int)HTTP_MAX_HEAD_BYTES + (int)WINDOW_READ_BYTES,
@@ -125,6 +126,21 @@ static bool read_deadline(struct exchange *x, const char *base)
     return true;
 }
 
+/* X-GraphPipe-Cache: off. */
+static bool read_cache(struct exchange *x, const char *base)
+{
+    size_t size;
+    const char *value = http_field(&x->http, base, "X-GraphPipe-Cache", &size);
+    x->is_uncached = value && size == 3 && strncasecmp(value, "off", size) == 0;
+    if (!value || x->is_uncached || (size == 2 && strncasecmp(value, "on", size) == 0))
+        return true;
+    gp_error_set(&x->error, GP_INVALID,
+                 "X-GraphPipe-Cache is \"%.*s\"; wanted \"off\", or \"on\" for what the "
+                 "server is set to",
+                 (int)gp_text_cut(value, size, 32), value);
+    return false;
+}
+
 /* The format of the answer, by Accept. The route decides the format of the request. */
 static void choose_format(struct exchange *x, const char *base)
 {
@@ -140,7 +156,7 @@ static void choose_format(struct exchange *x, const char *base)
         x->format = &format_json;
 }
 
-/* Reads what concerns us in a complete head: Accept and the deadline. */
+/* Reads what concerns us in a complete head: Accept, the deadline, the cache. */
 static bool read_head(struct exchange *x, const char *base)
 {
     choose_format(x, base);
@@ -153,7 +169,7 @@ static bool read_head(struct exchange *x, const char *base)
     memcpy(target, base + span.start, span.size);
     target[span.size] = '\0';
     x->target = target;
-    return read_deadline(x, base);
+    return read_deadline(x, base) && read_cache(x, base);
 }
 
 static enum step request_complete(struct connection *c)
