@@ -1,6 +1,7 @@
 #include "server/metrics_text.h"
 
 #include "base/clock.h"
+#include "cache/store.h"
 #include "base/process.h"
 #include "server/metrics_models.h"
 
@@ -330,6 +331,27 @@ static void put_server(struct text *text, struct gp_server *server)
               atomic_load(&server->log.n_lost));
 }
 
+static void put_store(struct text *text, struct store *store)
+{
+    if (!store)
+        return;
+    const struct store_counts counts = store_count(store);
+    put_value(text, "graphpipe_cache_rows", "gauge",
+              "Rows on disk in the cache's folder, of all that share it.", counts.n_rows);
+    put_value(text, "graphpipe_cache_bytes", "gauge", "What they take, of --cache-size.",
+              counts.size_bytes);
+    put_value(text, "graphpipe_cache_stored_total", "counter",
+              "Rows written to disk by this process.", counts.n_stored);
+    put_value(text, "graphpipe_cache_dropped_total", "counter",
+              "Rows never written: the disk is full or slow, or they are too large.",
+              counts.n_dropped);
+    put_value(text, "graphpipe_cache_damaged_total", "counter",
+              "Rows found to be other than what was stored, and not answered.",
+              counts.n_damaged);
+    put_value(text, "graphpipe_cache_turns_total", "counter",
+              "How often the older half was forgotten to make room.", counts.n_turns);
+}
+
 /* By the names that Prometheus' own libraries give them. */
 static void put_process(struct text *text, double started_s)
 {
@@ -367,6 +389,7 @@ static void put_all(struct text *text, struct gp_server *server,
     put_times(text, all);
     put_batches(text, all);
     put_cache(text, all);
+    put_store(text, atomic_load(&server->store));
     put_refusals(text, &server->metrics);
     put_children(text, all);
     put_pool(text, &pool);
