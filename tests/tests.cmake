@@ -185,7 +185,7 @@ endif()
 # Fuzz targets: replay_NAME runs the corpus, what earlier findings left in golden/reject, and
 # the vectors, under any compiler; in the preset fuzz there is also fuzz_NAME, libFuzzer's. The
 # arena, the client's buffers and its connection are those of tests/fuzz.
-set(names message http npy literal client)
+set(names message http npy literal client redis)
 if(NOT gp_core OR NOT gp_cli)
     set(names "")
 else()
@@ -198,6 +198,9 @@ foreach(name ${names})
     set(parts tests/fuzz/fuzz_${name}.c $<TARGET_OBJECTS:gp_fuzz>
         $<FILTER:${gp_core},EXCLUDE,/\(arena|buffers|link\)\\.c\\.o$>
         $<FILTER:${gp_cli},INCLUDE,/\(npy[a-z_]*|literal|tensor_text\)\\.c\\.o$>)
+    if(name STREQUAL redis)
+        list(APPEND parts $<FILTER:${gp_server},INCLUDE,/redis[a-z_]*\\.c\\.o$>)
+    endif()
     gp_test_program(replay_${name} tests/fuzz/replay.c ${parts})
     add_test(NAME fuzz_replay_${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/tests
         COMMAND replay_${name} fuzz/corpus/${name} golden/reject golden/vectors)

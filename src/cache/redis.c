@@ -180,12 +180,13 @@ static char *read_line(struct redis *redis, int64_t deadline_ns, struct gp_error
         char *line = redis->buffer + redis->begin;
         const size_t has = redis->end - redis->begin;
         char *end = memchr(line, '\n', has);
-        if (end && end > line && end[-1] == '\r') {
+        const bool is_long = (end ? (size_t)(end - line) : has) > MOST_LINE_BYTES;
+        if (end && end > line && end[-1] == '\r' && !is_long) {
             redis->begin += (size_t)(end - line) + 1;
             end[-1] = '\0';
             return line;
         }
-        if (end || has > MOST_LINE_BYTES) {
+        if (end || is_long) {
             (void)redis_fail_garbage(err);
             return NULL;
         }

@@ -87,6 +87,13 @@ def answers():
         yield bytes([number * 40 % 256, number]) + response * 2
 
 
+VALUE = b"$20\r\n0123456789abcdefrow!\r\n"
+REPLIES = [b"+PONG\r\n", VALUE + b"$-1\r\n" + VALUE, b"$0\r\n\r\n$1\r\n\n\r\n", b"-MOVED 1 h:1\r\n" + VALUE,
+           b"-NOAUTH \x1b[2J\r\n+OK\r\n", b"$5\r\nabcdeXY", b"*1\r\n" + VALUE, b"$99999999\r\n",
+           b"$40000\r\n" + bytes(9000), b"+" + b"x" * 4090 + b"\r\n" + VALUE]
+URLS = [b"redis://me:p%40ss@host:1/2", b"rediss://[::1]:6380?cacert=/a%20b", b"unix:///s?db=1&user=u&password=p"]
+
+
 def seeds():
     yield "message", MESSAGES.values()
     cuts = itertools.cycle([b"\x00\x01", b"\x0a\x02", b"\x0e\x03"])
@@ -97,6 +104,9 @@ def seeds():
     yield "npy", npy_files()
     yield "literal", LITERALS
     yield "client", answers()
+    yield "redis", itertools.chain(
+        (bytes([number * 40 % 250, number]) + replies for number, replies in enumerate(REPLIES)),
+        (b"\xff" + url for url in URLS))
 
 
 for target, inputs in seeds():
