@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/place.h"
+#include "cache/flights.h"
 #include "model/function.h"
 
 #include <errno.h>
@@ -297,7 +298,11 @@ static enum gp_status find_store(struct model *model, struct gp_error *err)
     if (!host->need_store)
         return gp_error_set(err, GP_UNSUPPORTED, "--cache is for models of a server");
     model->store = host->need_store(host->store_context, err);
-    return model->store ? GP_OK : err->status;
+    if (!model->store)
+        return err->status;
+    model->flights = flights_create();
+    return model->flights ? GP_OK
+                          : gp_error_set(err, GP_NO_MEMORY, "no memory for a cache");
 }
 
 static enum gp_status open_cached(struct model *model,
@@ -442,6 +447,7 @@ void model_close(struct model *model)
     }
     model_digest_drop(model);
     slots_finish(&model->slots);
+    flights_destroy(model->flights);
     counts_drop(model->counts);
     poller_need_less(model->host->poller, model->n_threads);
     gp_arena_destroy(model->arena);

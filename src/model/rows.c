@@ -288,12 +288,13 @@ static void settle_cache(struct model *model, bool is_declared,
 {
     struct log *log = model->host->log;
     const char *name = model->metadata.name;
-    model->caches_rows = is_declared || check->verdict == ROWS_INDEPENDENT;
+    const bool is_by_row = is_declared || check->verdict == ROWS_INDEPENDENT;
+    atomic_store(&model->caches_rows, is_by_row);
     if (model->batch_rules.max_rows == 1)
         log_line(log, GP_LOG_INFO, "%s: cached by row: each runs by itself", name);
     else if (is_declared)
         log_line(log, GP_LOG_INFO, "%s: cached by row, as --max-batch says", name);
-    else if (model->caches_rows)
+    else if (is_by_row)
         log_line(log, GP_LOG_INFO,
                  "%s: cached by row: %u rows in %u runs do not depend on each other "
                  "(largest difference %.2g)",

@@ -58,7 +58,7 @@ void fake_model_end(struct fake_model *fake)
     assert_true(slots_are_idle(slots));
     model_drop_batches(&fake->model);
     flights_destroy(fake->model.flights);
-    store_close(fake->host.store);
+    store_close(fake->model.store);
     slots_finish(slots);
     if (fake->model.counts)
         counts_drop(fake->model.counts);
@@ -87,11 +87,11 @@ void fake_model_batch(struct fake_model *fake, uint64_t max_rows, const uint32_t
 void fake_model_cache(struct fake_model *fake, const char *dir)
 {
     struct gp_error err;
-    fake->host.store = store_open(
+    fake->model.store = store_open(
         &(struct store_options){.dir = dir, .size_bytes = 64 << 20, .log = &fake->log},
         &err);
     fake->model.flights = flights_create();
-    assert_non_null(fake->host.store);
+    assert_non_null(fake->model.store);
     assert_non_null(fake->model.flights);
     atomic_store(&fake->model.caches_rows, true);
 }
