@@ -59,7 +59,7 @@ static void unlink_wait(struct flight_wait *wait)
     wait->awaiter = NULL;
 }
 
-static void unpark(struct awaiter *awaiter, struct awaiter **list)
+static void unpark_one(struct awaiter *awaiter, struct awaiter **list)
 {
     *awaiter->link = awaiter->next;
     if (awaiter->next)
@@ -104,7 +104,7 @@ struct awaiter *flights_land(struct flights *flights, struct flight *flight,
         wait->row = row;
         unlink_wait(wait);
         if (awaiter->is_parked && !awaiter->n_awaited)
-            unpark(awaiter, &ready);
+            unpark_one(awaiter, &ready);
     }
     pthread_mutex_unlock(&flights->lock);
     return ready;
@@ -135,7 +135,7 @@ struct awaiter *flights_unpark(struct flights *flights,
     for (struct awaiter *awaiter = flights->parked, *next; awaiter; awaiter = next) {
         next = awaiter->next;
         if (is_over(awaiter, arg))
-            unpark(awaiter, &over);
+            unpark_one(awaiter, &over);
     }
     pthread_mutex_unlock(&flights->lock);
     return over;

@@ -16,8 +16,7 @@ struct flights;
 
 /* One that awaits rows. Zeroed by its owner. */
 struct awaiter {
-    struct awaiter *next,
-        **link; /* of those that are parked, or those that a call returns */
+    struct awaiter *next, **link; /* of those that are parked, or returned */
     uint32_t n_awaited;
     bool is_parked;
 };
@@ -25,8 +24,7 @@ struct awaiter {
 struct flight_wait {
     struct flight_wait *next, **link;
     struct awaiter *awaiter; /* NULL once it awaits nothing */
-    struct cache_row
-        *row; /* what has come, held; NULL: nothing, so it has to be looked for again */
+    struct cache_row *row;   /* what has come, held; NULL: it is to be looked for again */
 };
 
 /* Of one key; belongs to its owner until it has landed. */

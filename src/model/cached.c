@@ -1,7 +1,7 @@
 /* The story of a cached request: look, run what is missing, await what others run, put together. */
 #include "model/cached.h"
 
-#include "base/clock.h"
+#include "cache/shared.h"
 #include "model/cached_parts.h"
 #include "model/run.h"
 #include "model/signature.h"
@@ -19,7 +19,14 @@ static struct flights *flights_of(const struct cached *c)
 
 static struct store *store_of(const struct cached *c)
 {
-    return c->inference->model->host->store;
+    return c->inference->model->store;
+}
+
+/* Rows of a model that is known by this process alone are of no use to other hosts. */
+static struct shared *shared_of(const struct cached *c)
+{
+    const struct model *model = c->inference->model;
+    return model->files ? model->host->shared : NULL;
 }
 
 /* Those that await nothing any more go on, on this thread. */
@@ -84,6 +91,41 @@ static bool claim(struct worker *worker, struct cached *c, uint64_t n_put)
     }
     /* One that was in flight at the look, and has landed since. */
     return !is_mine || store_n_put(store_of(c)) == n_put || look(worker, c, PLACE_MINE);
+}
+
+/* Asks other hosts for what would have to be run. False if what they have does not go together. */
+static bool look_elsewhere(struct worker *worker, struct cached *c)
+{
+    const size_t n_places = (size_t)c->n_units * c->n_outputs;
+    struct gp_arena *arena = c->inference->arena;
+    struct digest *keys = gp_arena_alloc(arena, n_places * sizeof *keys);
+    struct cache_row **rows =
+        gp_arena_alloc(arena, n_places * sizeof(struct cache_row *));
+    size_t n = 0;
+    if (!keys || !rows)
+        return true;
+    for (size_t i = 0; i < n_places; i++)
+        if (c->places[i].state == PLACE_MINE)
+            keys[n++] = c->places[i].key;
+    worker_engage(worker);
+    const size_t n_found = shared_get(shared_of(c), keys, n, rows);
+    worker_disengage(worker);
+    for (size_t i = 0, k = 0; i < n_places && n_found; i++) {
+        struct cached_place *place = &c->places[i];
+        if (place->state != PLACE_MINE)
+            continue;
+        struct cache_row *row = rows[k++];
+        if (!row)
+            continue;
+        place->found = (struct store_found){row->bytes, row->size_bytes, row};
+        place->state = PLACE_FOUND;
+        cache_row_hold(row);
+        store_put(store_of(c), row);
+        go_on(worker, flights_land(flights_of(c), &place->flight, row));
+    }
+    const bool is_done = !n_found || cached_take_known(c, PLACE_FOUND);
+    drop_found(c);
+    return is_done;
 }
 
 /* Copies what has come; what has not is missing again. */
@@ -178,6 +220,8 @@ static enum cached_way carry_on(struct worker *worker, struct cached *c)
         if (has_any(c, PLACE_MISSING) &&
             !(look(worker, c, PLACE_MISSING) && claim(worker, c, n_put)))
             return give_up(worker, c);
+        if (has_any(c, PLACE_MINE) && shared_of(c) && !look_elsewhere(worker, c))
+            return give_up(worker, c);
         if (has_any(c, PLACE_MINE))
             return run_mine(worker, c);
         if (!has_any(c, PLACE_AWAITED))
@@ -208,8 +252,8 @@ static void wait_is_over(struct worker *worker, struct task *task)
 /* --- what was computed --- */
 
 /* Gives the row to those that await it, and to the store. */
-static void publish(struct worker *worker, struct cached *c, struct cached_place *place,
-                    const struct gp_tensor *tensor)
+static void publish_row(struct worker *worker, struct cached *c,
+                        struct cached_place *place, const struct gp_tensor *tensor)
 {
     struct cache_row *row =
         tensor ? cache_row_create(&place->key, cached_value_size(tensor)) : NULL;
@@ -217,15 +261,21 @@ static void publish(struct worker *worker, struct cached *c, struct cached_place
         cached_value_write(tensor, row->bytes);
         cache_row_hold(row);
         store_put(store_of(c), row);
+        if (shared_of(c)) {
+            cache_row_hold(row);
+            shared_put(shared_of(c), row);
+        }
     }
     go_on(worker, flights_land(flights_of(c), &place->flight, row));
     cache_row_drop(row);
 }
 
-/* False if an output has other rows than the inputs. */
-static bool publish_all(struct worker *worker, struct cached *c,
-                        const struct engine_outputs *computed)
+/* False if an output has other rows than the inputs. Nothing is kept of a process that may have read other
+ * files than the one that the keys are of. */
+static bool publish_rows(struct worker *worker, struct cached *c,
+                         const struct engine_outputs *computed)
 {
+    const bool is_known = atomic_load(&c->inference->model->salt) == c->salt;
     bool have_rows = true;
     for (uint32_t u = 0; u < c->n_units; u++)
         for (uint32_t k = 0; k < c->n_run_outputs && c->units[u].same == u; k++) {
@@ -234,7 +284,7 @@ static bool publish_all(struct worker *worker, struct cached *c,
             if (place->state != PLACE_MINE)
                 continue;
             const bool has_row = cached_unit_of(c, computed, k, u, &tensor);
-            publish(worker, c, place, has_row ? &tensor : NULL);
+            publish_row(worker, c, place, has_row && is_known ? &tensor : NULL);
             place->state = has_row ? PLACE_COMPUTED : PLACE_HAD;
             have_rows &= has_row;
         }
@@ -261,7 +311,7 @@ static void run_is_back(struct worker *worker, struct task *task)
     }
     c->n_ran += c->n_run;
     struct engine_outputs computed = engine_run_take_outputs(run);
-    const bool have_rows = publish_all(worker, c, &computed);
+    const bool have_rows = publish_rows(worker, c, &computed);
     if (!have_rows)
         stop_rows(inference->model);
     cached_end_run(c);
@@ -271,7 +321,8 @@ static void run_is_back(struct worker *worker, struct task *task)
         return;
     }
     engine_run_put_outputs(run, &c->had);
-    const bool is_good = have_rows && cached_take_computed(c, &computed);
+    const bool is_good = have_rows && atomic_load(&inference->model->salt) == c->salt &&
+                         cached_take_computed(c, &computed);
     engine_outputs_drop(&computed, run);
     cached_drop_rows(c); /* which outputs may have pointed to */
     end_way(worker, c, is_good ? carry_on(worker, c) : give_up(worker, c));
@@ -340,8 +391,8 @@ static bool is_ending(struct awaiter *awaiter, void *arg)
     return true;
 }
 
-static void unpark(struct model *model,
-                   bool (*is_over)(struct awaiter *awaiter, void *arg))
+static void unpark_all(struct model *model,
+                       bool (*is_over)(struct awaiter *awaiter, void *arg))
 {
     struct awaiter *over =
         model->flights ? flights_unpark(model->flights, is_over, NULL) : NULL;
@@ -354,10 +405,10 @@ static void unpark(struct model *model,
 
 void cached_watch(struct model *model)
 {
-    unpark(model, is_in_vain);
+    unpark_all(model, is_in_vain);
 }
 
 void cached_cancel(struct model *model)
 {
-    unpark(model, is_ending);
+    unpark_all(model, is_ending);
 }

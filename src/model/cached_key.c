@@ -7,14 +7,15 @@
 #include <string.h>
 
 /* What all units have in common, which keys the digest of each. */
-static void digest_request(const struct inference *inference, bool is_by_row,
+static void digest_request(const struct inference *inference, const struct cached *c,
                            struct digest *digest)
 {
     const struct gp_call *call = &inference->run.engine_run.call;
     struct digester digester;
     digest_begin(&digester);
     digest_add(&digester, &inference->model->digest, sizeof inference->model->digest);
-    digest_add_number(&digester, is_by_row);
+    digest_add_number(&digester, c->salt);
+    digest_add_number(&digester, c->is_by_row);
     digest_add_text(&digester, call->config ? call->config : "");
     digest_add_number(&digester, call->n_inputs);
     for (uint32_t i = 0; i < call->n_inputs; i++) {
@@ -23,7 +24,7 @@ static void digest_request(const struct inference *inference, bool is_by_row,
         digest_add_number(&digester, input->dtype);
         digest_add_number(&digester, inference->wanted[i]);
         digest_add_number(&digester, input->rank);
-        for (uint32_t d = is_by_row; d < input->rank; d++)
+        for (uint32_t d = c->is_by_row; d < input->rank; d++)
             digest_add_number(&digester, (uint64_t)input->shape[d]);
     }
     digest_end(&digester, digest);
@@ -110,6 +111,7 @@ struct cached *cached_make(struct inference *inference, bool is_by_row)
     if (!c || !units || !places || !run_outputs)
         return NULL;
     *c = (struct cached){.inference = inference,
+                         .salt = atomic_load(&inference->model->salt),
                          .is_by_row = is_by_row,
                          .n_units = (uint32_t)n_units,
                          .n_outputs = call->n_outputs,
@@ -120,7 +122,7 @@ struct cached *cached_make(struct inference *inference, bool is_by_row)
                          .output_names = call->output_names,
                          .n_rows = inference->n_rows};
     struct digest request;
-    digest_request(inference, is_by_row, &request);
+    digest_request(inference, c, &request);
     for (uint32_t u = 0; u < c->n_units; u++)
         digest_unit(c, &request, u, &units[u].digest);
     if (!find_equals(c))

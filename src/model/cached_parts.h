@@ -39,6 +39,7 @@ struct cached {
     struct awaiter awaiter; /* first */
     struct inference *inference;
     void (*go)(struct worker *worker, struct task *task); /* its owner's */
+    uint64_t salt; /* of the model, when the keys were made */
     bool is_by_row;
     uint32_t n_units;
     uint32_t n_outputs;

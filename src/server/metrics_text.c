@@ -1,8 +1,8 @@
 #include "server/metrics_text.h"
 
 #include "base/clock.h"
-#include "cache/store.h"
 #include "base/process.h"
+#include "cache/store.h"
 #include "server/metrics_models.h"
 
 #include <inttypes.h>
