@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* LMDB asserts what a damaged file may break, and would abort. Each call that walks through pages has a
@@ -79,21 +78,34 @@ static bool is_whole(int fd, off_t size_bytes)
     return (uint64_t)size_bytes / meta.page_bytes > last;
 }
 
-/* 0 with the size of the file, 0 if there is none. */
-static int check_file(const char *path, off_t *size_bytes)
+/* *is_new: there is none, or one whose maker was killed before it had written the first two pages. */
+static int check_file(const char *path, bool *is_new)
 {
     struct stat stat;
-    *size_bytes = 0;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    *is_new = true;
+    const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT ? 0 : errno;
     int result = fstat(fd, &stat) == 0 ? 0 : errno;
-    if (result == 0) {
-        *size_bytes = stat.st_size;
-        result = stat.st_size == 0 || is_whole(fd, stat.st_size) ? 0 : MDB_INVALID;
+    if (result == 0 && stat.st_size < 2 * sysconf(_SC_PAGESIZE)) {
+        result = ftruncate(fd, 0) == 0 ? 0 : errno;
+    } else if (result == 0) {
+        *is_new = false;
+        result = is_whole(fd, stat.st_size) ? 0 : MDB_INVALID;
     }
     (void)close(fd);
     return result;
+}
+
+/* From its beginning a file is as long as it may become, without taking that room: a damaged page may point
+ * behind itself, and behind the end there is SIGBUS. Nor do processes that write have to agree on its end. */
+static void make_long(const struct rows_file *file)
+{
+    struct stat stat;
+    int fd;
+    if (mdb_env_get_fd(file->env, &fd) == 0 && fstat(fd, &stat) == 0 &&
+        (uint64_t)stat.st_size < file->map_bytes)
+        (void)!ftruncate(fd, (off_t)file->map_bytes);
 }
 
 /* LMDB writes to the lock file through a map, where a full disk would be SIGBUS: one that is new gets its room
@@ -115,23 +127,18 @@ static int make_lock_file(const char *path)
 
 static int open_env(struct rows_file *file, const char *path, size_t map_bytes)
 {
-    off_t size_bytes;
+    bool is_new;
     MDB_envinfo info;
     MDB_stat stat;
     MDB_txn *txn;
-    int result = check_file(path, &size_bytes);
-    /* a writer may be between the page that speaks of the last rows and fill_up */
-    for (int n = 0; n < 20 && result == MDB_INVALID; n++) {
-        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-        result = check_file(path, &size_bytes);
-    }
+    int result = check_file(path, &is_new);
     if (result || (result = make_lock_file(path)) ||
         (result = mdb_env_create(&file->env)))
         return result;
     (void)mdb_env_set_assert(file->env, leave_assertion);
     (void)mdb_env_set_maxreaders(file->env, ROWS_MAX_READERS);
     /* what is shared by processes was said by the one that made it */
-    if (size_bytes == 0 && (result = mdb_env_set_mapsize(file->env, map_bytes)))
+    if (is_new && (result = mdb_env_set_mapsize(file->env, map_bytes)))
         return result;
     /* The tree is on disk before the page that speaks of it is written, so no failure tears it;
      * that the last rows may be lost with the power is a cache's right. */
@@ -147,6 +154,7 @@ static int open_env(struct rows_file *file, const char *path, size_t map_bytes)
     (void)mdb_env_stat(file->env, &stat);
     file->map_bytes = info.me_mapsize;
     file->page_bytes = stat.ms_psize;
+    make_long(file);
     rows_clear_stale(file);
     return result;
 }
@@ -303,24 +311,7 @@ int rows_put_whole(struct rows_file *file, MDB_txn *txn, const struct digest *ke
     return result == MDB_KEYEXIST ? 0 : result;
 }
 
-/* LMDB does not write pages that it took and gave back in one transaction, so the last of the file may be
- * missing, and it would seem to be cut. And a damaged page may point behind itself, but not further than 16
- * bits reach: that is still in the file, where it would be SIGBUS. */
-static void fill_up(struct rows_file *file)
-{
-    uint64_t n_rows, size_bytes;
-    struct stat stat;
-    int fd;
-    rows_measure(file, &n_rows, &size_bytes);
-    size_bytes += UINT16_MAX + 1;
-    size_bytes = size_bytes < file->map_bytes ? size_bytes : file->map_bytes;
-    /* another process may write meanwhile: not ftruncate, which could take its pages away */
-    if (mdb_env_get_fd(file->env, &fd) == 0 && fstat(fd, &stat) == 0 &&
-        (uint64_t)stat.st_size < size_bytes)
-        (void)!fallocate(fd, 0, stat.st_size, (off_t)size_bytes - stat.st_size);
-}
-
-int rows_end(struct rows_file *file, MDB_txn *txn, int result)
+int rows_end(MDB_txn *txn, int result)
 {
     if (result) {
         mdb_txn_abort(txn);
@@ -329,7 +320,5 @@ int rows_end(struct rows_file *file, MDB_txn *txn, int result)
     RESCUED(mdb_txn_commit(txn));
     if (result == ASSERTED)
         mdb_txn_abort(txn);
-    else if (result == 0)
-        fill_up(file);
     return result;
 }

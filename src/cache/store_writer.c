@@ -65,7 +65,7 @@ static int write_batch(struct store *store, const struct cache_row **row,
             rows_put(file, txn, &(*row)->key, now_s, (*row)->bytes, (*row)->size_bytes);
         *row = pending_next(&store->writing, *row);
     }
-    return rows_end(file, txn, result);
+    return rows_end(txn, result);
 }
 
 static bool is_given_up(struct store *store)
@@ -149,7 +149,7 @@ static int renew_rows(struct store *store, const struct digest *keys, unsigned n
             size += value.size_bytes;
             result = rows_put_whole(young, to, &keys[i], &value.whole);
         }
-        result = rows_end(young, to, result);
+        result = rows_end(to, result);
     }
     mdb_txn_abort(from);
     return result;

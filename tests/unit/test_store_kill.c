@@ -23,8 +23,8 @@
 
 enum {
     N_KILLS = 300,
-    N_AT_ONCE = 4,
-    MOST_MS = 100, /* that one lives */
+    N_AT_ONCE = 2,
+    MOST_MS = 60, /* that one lives */
     N_ROWS = 3000,
     SIZE = 12 * STORE_LEAST
 };
