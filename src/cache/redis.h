@@ -19,7 +19,8 @@ struct redis {
     CURL *easy;
     int fd;
     bool is_tls;
-    size_t begin, end; /* of what was received and not yet read */
+    size_t n_late_bytes; /* received after the deadline of what was sent last */
+    size_t begin, end;   /* of what was received and not yet read */
     char buffer[REDIS_BUFFER_BYTES];
 };
 

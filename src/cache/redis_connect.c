@@ -138,7 +138,7 @@ struct redis *redis_connect(const struct curl *curl, const struct redis_url *url
         redis->curl = curl;
         redis->fd = -1;
         redis->is_tls = url->is_tls;
-        redis->begin = redis->end = 0;
+        redis->begin = redis->end = redis->n_late_bytes = 0;
         redis->easy = curl->easy_init();
     }
     if (!redis || !redis->easy)

@@ -230,6 +230,33 @@ static void answers(void **state)
         meet_trouble(&troubles[i]);
 }
 
+/* A look on a thread that was late itself: the answer is there, and is taken after the deadline. */
+static void late_thread(void **state)
+{
+    static const struct trouble trouble = {PONG, "$-1\r\n$-1\r\n", .said = ""};
+    const struct digest keys[] = {shared_key(1), shared_key(2)};
+    (void)state;
+    fake_begin(&trouble);
+    struct shared *shared = open_fake(PATIENT_MS);
+    shared_await_link(shared);
+    struct redis *link = shared_take_link(shared);
+    struct gp_error err;
+    struct redis_reply reply;
+    const int64_t deadline_ns = clock_now_ns() + PATIENT_MS * CLOCK_MS;
+    assert_true(redis_send(link, keys, sizeof keys, deadline_ns, &err));
+    while (redis_is_idle(link))
+        poll(NULL, 0, 1);
+    poll(NULL, 0, 5);                                     /* for the rest of it */
+    assert_true(redis_read_reply(link, &reply, 1, &err)); /* that was long ago */
+    assert_true(redis_read_reply(link, &reply, 1, &err));
+    assert_int_equal(reply.kind, REDIS_NOTHING);
+    assert_false(redis_read_reply(link, &reply, 1, &err));
+    assert_int_equal(err.status, GP_TIMEOUT);
+    shared_drop_link(shared, link, NULL);
+    shared_close(shared);
+    fake_end();
+}
+
 /* Nothing of what nobody has asked for is taken for an answer. */
 static void unasked_bytes(void **state)
 {
@@ -312,8 +339,8 @@ static int end(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(greetings), TEST(answers),
-                                       TEST(unasked_bytes), TEST(part_of_the_rows),
-                                       TEST(write_that_hangs)};
+    const struct CMUnitTest tests[] = {TEST(greetings),        TEST(answers),
+                                       TEST(late_thread),      TEST(unasked_bytes),
+                                       TEST(part_of_the_rows), TEST(write_that_hangs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
