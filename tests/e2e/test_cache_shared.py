@@ -83,6 +83,13 @@ def test_redis_that_goes(tmp_path):
     assert not any("geheim" in line for line in server.lines)
 
 
+def test_libcurl_that_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / "libcurl.so.4").write_text("no library")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    assert "the shared cache needs libcurl: apt-get install libcurl4" in start_fails(
+        "--cache-url", "redis://host", "--engine", "auto", "--model", str(MODELS / "mlp.onnx"))
+
+
 def test_bad_url(tmp_path):
     said = start_fails("--cache", "--cache-dir", str(tmp_path), "--cache-url", "redis://:geheim@host:port",
                        "--engine", "auto", "--model", str(MODELS / "mlp.onnx"))
