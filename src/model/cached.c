@@ -306,7 +306,9 @@ static void run_is_back(struct worker *worker, struct task *task)
     struct cached *c = inference->cached;
     struct engine_run *run = &inference->run.engine_run;
     if (inference->error.status != GP_OK) {
-        end_way(worker, c, end_failed(worker, c));
+        /* what was put together already may have taken the memory that it lacked */
+        const bool is_short = inference->error.status == GP_NO_MEMORY && !c->is_whole;
+        end_way(worker, c, is_short ? give_up(worker, c) : end_failed(worker, c));
         return;
     }
     c->n_ran += c->n_run;

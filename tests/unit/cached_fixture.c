@@ -23,7 +23,8 @@ static enum gp_status run_script(void *handle, uint32_t slot, const struct gp_ca
     script->names[0] = '\0';
     assert_int_equal(call->inputs[1].shape[0], n);
     if (script->fails && script->fails--)
-        return gp_error_set(err, GP_ENGINE, "it does not add up");
+        return gp_error_set(err, script->is_short ? GP_NO_MEMORY : GP_ENGINE,
+                            "it does not add up");
     for (uint32_t i = 0; i < call->n_outputs; i++) {
         strcat(script->names, call->output_names[i]);
         if (strcmp(call->output_names[i], "sum") == 0) {

@@ -14,6 +14,7 @@ struct cached_script {
     int64_t n_rows;
     char names[16];
     int fails;            /* the next so many runs do */
+    bool is_short;        /* of memory, when one fails */
     int64_t more_rows;    /* than it gets, in output "len" */
     int64_t wide;         /* columns of output "sum" */
     bool is_without_rows; /* output "len" */

@@ -214,6 +214,25 @@ static void a_full_pool_is_no_reason_to_fail(void **state)
     cached_fixture_end(&f);
 }
 
+static void a_run_that_lacks_memory_is_run_as_it_came(void **state)
+{
+    struct cached_fixture f;
+    (void)state;
+    cached_fixture_begin(&f);
+    ask(&f, "ab", "sl", 2, "sumlen");
+    f.script.is_short = true;
+    f.script.fails = 1;
+    assert_int_equal(cached_fixture_enter(&f, &f.a, "abc", "sl"), CACHED_GOES);
+    (void)still_serve(&f.poller);
+    cached_fixture_assert(&f, &f.a, "abc", "sl");
+    assert_int_equal(f.script.n_rows, 3);
+    f.script.fails = 1; /* one that was run as it came has failed */
+    assert_int_equal(cached_fixture_enter(&f, &f.a, "d", "sl"), CACHED_GOES);
+    (void)still_serve(&f.poller);
+    assert_int_equal(f.a.fake.inference.error.status, GP_NO_MEMORY);
+    cached_fixture_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +248,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_that_do_not_go_together_are_run_again,
                                         tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(a_model_that_gives_other_rows_is_cached_whole,
+                                        tree_make, tree_remove),
+        cmocka_unit_test_setup_teardown(a_run_that_lacks_memory_is_run_as_it_came,
                                         tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(a_full_pool_is_no_reason_to_fail, tree_make,
                                         tree_remove),
