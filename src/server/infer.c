@@ -151,7 +151,7 @@ static void count_run(const struct worker *worker, const struct exchange *x)
 {
     const struct inference *inference = &x->inference;
     const uint64_t n_rows = inference->error.status == GP_OK ? inference->n_rows : 0;
-    if (inference->ran_ns || inference->queued_ns)
+    if (inference->ran_ns || inference->queued_ns || inference->cache_rows)
         metrics_inference_run(x->model->counts, worker->number, inference->waited_ns,
                               n_rows);
     if (inference->cache_rows && inference->error.status == GP_OK)

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/process.h"
+#include "cache/shared.h"
 #include "cache/store.h"
 #include "server/metrics_models.h"
 
@@ -352,6 +353,26 @@ static void put_store(struct text *text, struct store *store)
               "How often the older half was forgotten to make room.", counts.n_turns);
 }
 
+static void put_shared(struct text *text, const struct shared *shared)
+{
+    if (!shared)
+        return;
+    const struct shared_counts counts = shared_count(shared);
+    put_value(text, "graphpipe_cache_shared_asked_total", "counter",
+              "Rows that other hosts were asked for (--cache-url).", counts.n_asked);
+    put_value(text, "graphpipe_cache_shared_found_total", "counter",
+              "Those that were there in time.", counts.n_found);
+    put_value(text, "graphpipe_cache_shared_failed_total", "counter",
+              "Looks that failed or came too late.", counts.n_failed);
+    put_value(text, "graphpipe_cache_shared_stored_total", "counter",
+              "Rows stored for other hosts.", counts.n_stored);
+    put_value(text, "graphpipe_cache_shared_dropped_total", "counter",
+              "Rows that could not be stored for them.", counts.n_dropped);
+    put_value(text, "graphpipe_cache_shared_damaged_total", "counter",
+              "Rows found to be other than what was stored, and not answered.",
+              counts.n_damaged);
+}
+
 /* By the names that Prometheus' own libraries give them. */
 static void put_process(struct text *text, double started_s)
 {
@@ -390,6 +411,7 @@ static void put_all(struct text *text, struct gp_server *server,
     put_batches(text, all);
     put_cache(text, all);
     put_store(text, atomic_load(&server->store));
+    put_shared(text, server->shared);
     put_refusals(text, &server->metrics);
     put_children(text, all);
     put_pool(text, &pool);
