@@ -1,5 +1,8 @@
 """The row cache: it answers what the model would, bit by bit, and has no more rows run than are missing.
 The models here are digests of their rows, so that each answer is right for one row only."""
+import collections
+import contextlib
+import hashlib
 import itertools
 import os
 import random
@@ -9,8 +12,8 @@ import threading
 
 import pytest
 
-from harness import MODELS, Server, Tensor, encode, eventually, http
-from python_models import PYTHON, floats, strings, tensor, write
+from harness import Closed, Server, Tensor, Truncated, encode, eventually, http
+from python_models import PYTHON, strings, tensor, write
 
 MODEL = """
     import hashlib, os, time
@@ -98,6 +101,7 @@ def test_only_missing_rows_are_run(model):
         metrics = server.metrics()
     assert metrics['cache_rows_total{result="hit"}'] == 12
     assert metrics['cache_rows_total{result="miss"}'] == 5
+    assert metrics["rows_total"] == 17 and metrics["wait_seconds_count"] == len(asked)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(OUTPUTS)))
@@ -252,38 +256,64 @@ def test_a_crash_loses_no_request(model):
         assert hits(ask(server, rows(1, 2))) == (2, 2)
 
 
-@pytest.mark.tsan
-def test_sixteen_clients_at_random(tmp_path):
-    """Each answer is the model's, whatever others ask for meanwhile."""
-    model = Model(tmp_path)
-    with model.serve() as plain:
-        names = [OUTPUTS, ["sum"], ["text", "wide"]]
-        wanted = {(value, i): ask(plain, rows(value), output_names=n).tensors
-                  for value in range(20, 40) for i, n in enumerate(names)}
+def wrong_rows(answer, values, names):
+    """The values whose rows in the answer are not the model's: MODEL's digest, once more."""
     wrong = []
+    for name, got in zip(names, answer.tensors, strict=True):
+        for at, value in enumerate(values):
+            data = struct.pack("2f", value, value + 0.5)
+            d = hashlib.sha256(repr(("<f4", (2,), "")).encode() + data).digest()
+            if name == "text":
+                is_right = got.data[at] == d.hex()[:d[0] % 17].encode()
+            elif name == "sum":
+                is_right = got.data[8 * at:8 * at + 8] == d[:8]
+            else:
+                is_right = got.data[12 * at:12 * at + 12] == struct.pack("3f", *d[8:11])
+            if not is_right:
+                wrong.append((name, value))
+    return wrong
 
-    def client(server, seed):
-        rng = random.Random(seed)
-        with server.connect(timeout=60) as connection:
-            for _ in range(40):
-                values = [rng.randrange(20, 40) for _ in range(rng.randint(1, 6))]
-                i = rng.randrange(3)
-                answer = connection.ask("POST", "/", encode(rows(*values), output_names=names[i]))
-                got = answer.tensors
-                for at, value in enumerate(values):
-                    for k, tensor_got in enumerate(got):
-                        one = wanted[value, i][k]
-                        row = tensor_got.data[at:at + 1] if one.type == "string" else \
-                            tensor_got.data[at * len(one.data):(at + 1) * len(one.data)]
-                        if row != one.data:
-                            wrong.append((value, i, k))
 
-    with model.serve_cached() as server:
-        threads = [threading.Thread(target=client, args=(server, seed)) for seed in range(16)]
+def ask_at_random(server, seed, is_over, seen, wrong):
+    """Any rows and outputs; now and then with a deadline, and now and then the client leaves."""
+    rng = random.Random(seed)
+    while not is_over.is_set():
+        with contextlib.suppress(Closed, Truncated, ConnectionError), \
+                server.connect(timeout=60) as connection:
+            for _ in range(20):
+                values = [rng.randrange(100, 140) for _ in range(rng.randint(1, 6))]
+                names = rng.sample(OUTPUTS, rng.randint(1, 3))
+                fields = [("X-GraphPipe-Timeout-Ms", str(rng.randint(1, 20)))] * (rng.random() < 0.2)
+                connection.send(http("POST", "/", encode(rows(*values), output_names=names), fields))
+                if rng.random() < 0.05:
+                    connection.reset()
+                    break
+                answer = connection.answer()
+                seen[answer.status] += 1
+                if answer.status == 200:
+                    wrong += wrong_rows(answer, values, names)
+
+
+@pytest.mark.tsan
+def test_sixteen_clients_at_random(model):
+    """Each answer is the model's, bit by bit, while processes are killed and the model is loaded anew."""
+    seen, wrong, is_over, rng = collections.Counter(), [], threading.Event(), random.Random(0)
+    with model.serve_cached("--max-delay", "1ms") as server:
+        threads = [threading.Thread(target=ask_at_random, args=(server, seed, is_over, seen, wrong))
+                   for seed in range(16)]
         for thread in threads:
             thread.start()
+        for turn in range(24):
+            is_over.wait(0.2)
+            if turn % 4 == 0:
+                assert server.ask("POST", "/control/models/model/load").status == 200
+            elif turn % 4 == 2 and (children := server.children()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(rng.choice(children), signal.SIGKILL)
+        is_over.set()
         for thread in threads:
             thread.join()
         metrics = server.metrics()
     assert not wrong
+    assert set(seen) <= {200, 503, 504} and seen[200] > seen[503] + seen[504], seen
     assert metrics['cache_rows_total{result="hit"}'] > metrics['cache_rows_total{result="miss"}'] > 0
