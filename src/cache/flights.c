@@ -55,6 +55,7 @@ static void unlink_wait(struct flight_wait *wait)
     *wait->link = wait->next;
     if (wait->next)
         wait->next->link = wait->link;
+    assert(wait->awaiter); /* or it would not be linked */
     wait->awaiter->n_awaited--;
     wait->awaiter = NULL;
 }

@@ -11,8 +11,9 @@ enum { DEFAULT_DEADLINE_MS = 5 };
 
 void shared_make_key(const struct digest *key, char bytes[SHARED_KEY_BYTES])
 {
-    memcpy(bytes, "gp:1:", 5);
-    memcpy(bytes + 5, key, sizeof *key);
+    static const char prefix[] = {'g', 'p', ':', '1', ':'};
+    memcpy(bytes, prefix, sizeof prefix);
+    memcpy(bytes + sizeof prefix, key, sizeof *key);
 }
 
 void shared_make_check(const struct cache_row *row,

@@ -35,7 +35,7 @@ static void set_size(struct store *store, uint64_t size_bytes)
         size_bytes = LEAST_BYTES;
     store->max_bytes = size_bytes;
     store->file_bytes =
-        (size_bytes - 2 * ROWS_LOCK_BYTES - 2 * PAGE_BYTES) / 2 / PAGE_BYTES * PAGE_BYTES;
+        (size_bytes / 2 - ROWS_LOCK_BYTES - PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES;
     store->row_bytes = store->file_bytes / 8;
 }
 

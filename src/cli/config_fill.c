@@ -27,10 +27,11 @@ static enum gp_status fill_cache_dir(const struct serve_values *values,
     char path[PATH_MAX];
     if (!cache_dir_rows(values->fetch.cache_dir, path, sizeof path))
         return GP_OK; /* there is no HOME, which matters to models with a cache only */
-    char *kept = gp_arena_alloc(arena, strlen(path) + 1);
+    const size_t size = strlen(path) + 1;
+    char *kept = gp_arena_alloc(arena, size);
     if (!kept)
         return gp_error_set(err, GP_NO_MEMORY, "out of memory");
-    server->cache_dir = strcpy(kept, path);
+    server->cache_dir = memcpy(kept, path, size);
     return GP_OK;
 }
 

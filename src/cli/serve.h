@@ -19,7 +19,6 @@ struct serve_values {
     struct option_list outputs;
     struct fetch fetch; /* has the cache_dir */
     uint64_t cache_size_bytes;
-    uint32_t cache_ttl_ms;
     const char *cache_url;
 
     const char *engine;
@@ -29,6 +28,7 @@ struct serve_values {
     uint32_t n_instances;
     uint32_t n_threads;
     uint32_t max_batch;
+    uint32_t cache_ttl_ms;
     struct option_list batch_sizes;
     uint32_t max_delay_us;
     bool is_cached;
@@ -52,9 +52,9 @@ struct serve_values {
 
     bool is_verbose;
     bool is_quiet;
+    bool print_config;
     uint32_t log_format;
     const char *config;
-    bool print_config;
 };
 
 struct config;
