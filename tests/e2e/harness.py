@@ -476,3 +476,9 @@ def report(server):
 def settle(server):
     """Waits until nobody else is connected; the metrics of then."""
     return eventually(lambda: (m := server.metrics())["connections"] == m["in_flight"] == 1 and m)
+
+
+def settle_empty(server):
+    """Likewise, and until nothing of the pool is used: a client that has left may not be accepted yet."""
+    eventually(lambda: (m := server.metrics())["connections"] == m["in_flight"] == 1
+               and m['pool_bytes{state="used"}'] == 0, what="an empty pool")

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness import (SMALL, assert_serves, begun, chunked, echoed, encode, eventually, held, http, report,
-                     serve_slow, settle, slow, uint8)
+                     serve_slow, settle, settle_empty, slow, uint8)
 
 BODY = encode(SMALL)
 REQUEST = http("POST", "/", BODY)
@@ -67,7 +67,7 @@ def test_reset_at_each_point(engine, point):
         elif point == "run":
             begun(engine, 1)
         leave(connection, way)
-    assert settle(engine)['pool_bytes{state="used"}'] == 0
+    settle_empty(engine)
     eventually(lambda: engine.descriptors() <= descriptors)
     assert_serves(engine)
 
@@ -130,7 +130,7 @@ def test_half_closed_before_the_request_is_whole(engine, point):
         connection.send(POINTS[point][0])
         leave(connection, "half")
         assert connection.is_ended()
-    assert settle(engine)['pool_bytes{state="used"}'] == 0
+    settle_empty(engine)
 
 
 @pytest.mark.tsan

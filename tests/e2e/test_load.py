@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness import (PATIENCE, SANITIZE, SMALL, Server, Truncated, assert_serves, echoed, encode,
-                     eventually, http, settle, uint8)
+                     eventually, http, settle, settle_empty, uint8)
 
 TURN_REQUESTS = 16  # as src/server/connection.c has it
 ENDLESS = pathlib.Path(__file__).with_name("endless.py")
@@ -98,7 +98,7 @@ def test_health_beside_endless_uploads_and_pipelines():
         print("answered between two turns:", counts)
         assert counts[-1] >= TURN_REQUESTS, "nobody else had a turn"
         assert counts[25] <= 4 * TURN_REQUESTS * len(kinds)
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
 
 
 def test_client_that_never_reads_77_mb():
@@ -119,5 +119,5 @@ def test_client_that_never_reads_77_mb():
             assert time.monotonic() - start > 9
             with pytest.raises(Truncated):
                 connection.answer()
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
         eventually(lambda: server.descriptors() <= descriptors)

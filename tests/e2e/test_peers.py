@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import (MESSAGE, PATIENCE, SMALL, Closed, Server, assert_serves, chunked, echoed,
-                     encode, eventually, http, settle, uint8)
+                     encode, eventually, http, settle, settle_empty, uint8)
 from test_bad_input import refusal
 
 GOOD = encode(SMALL)
@@ -113,7 +113,7 @@ def test_heads_that_do_not_end_hold_64_kib_each(echo):
         bomb.send(b"x" * 6_000)
         assert bomb.answer().status == 431
         bomb.close()
-    assert settle(echo)['pool_bytes{state="used"}'] == 0
+    settle_empty(echo)
 
 
 def test_names_of_a_message_together(server):

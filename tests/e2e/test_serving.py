@@ -12,7 +12,7 @@ import pytest
 
 from harness import (CORES, MESSAGE, PATIENCE, SMALL, Closed, Server, Tensor, Truncated, assert_serves,
                      begun, chunked, echoed, encode, eventually, held, http, plugin, report, serve_slow,
-                     settle, slow, uint8)
+                     settle, settle_empty, slow, uint8)
 
 BUSY = 13
 
@@ -126,7 +126,7 @@ def test_memory_of_outputs_is_given_back():
                     assert echoed(connection.ask("POST", "/", encode(uint8(data)))) == data
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(load, range(16)))
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
 
 
 def test_memory_of_engine_outputs_is_given_back(onnx):
@@ -137,7 +137,7 @@ def test_memory_of_engine_outputs_is_given_back(onnx):
             for answer in pool.map(lambda _: server.infer(x), range(20)):
                 (y,) = answer.tensors
                 assert y.shape == [rows, 3]
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
 
 
 @pytest.mark.tsan
@@ -272,7 +272,7 @@ def test_large_bodies_two_at_a_time():
             while not all(result.done() for result in results):
                 assert server.ask("GET", "/control/is_alive").status == 200
             assert all(result.result() for result in results)
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
 
 
 @pytest.mark.tsan
@@ -288,7 +288,7 @@ def test_slow_readers_do_not_stop_others():
         assert echoed(readers[0].answer()) == data
         for reader in readers:
             reader.close()
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
 
 
 @pytest.mark.tsan

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import Tensor, encode, settle
+from harness import Tensor, encode, settle_empty
 
 CLIENTS = 16
 
@@ -27,7 +27,7 @@ def load(server, ask):
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(client, range(CLIENTS)))
-    assert settle(server)['pool_bytes{state="used"}'] == 0
+    settle_empty(server)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

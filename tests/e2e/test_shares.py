@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness import (SMALL, Connection, Server, assert_serves, echoed, encode, eventually,
-                     http, serve_slow, settle, slow, uint8)
+                     http, serve_slow, settle, settle_empty, slow, uint8)
 
 UNFINISHED = b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 60_000
 
@@ -160,7 +160,7 @@ def test_head_that_there_is_no_room_to_keep_is_answered():
         is_healthy(server)
         for head in heads:
             head.close()
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
         assert_serves(server)
 
 
@@ -198,7 +198,7 @@ def test_pipelined_requests_that_there_is_no_room_to_keep_are_answered():
             assert connection.is_ended()
             for head in heads:
                 head.close()
-        assert settle(server)['pool_bytes{state="used"}'] == 0
+        settle_empty(server)
         assert_serves(server)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import (MESSAGE, MODELS, PROGRAM, Server, Tensor,
-                     begun, decode_metadata, encode, encode_metadata_request, http, settle,
+                     begun, decode_metadata, encode, encode_metadata_request, http, settle_empty,
                      start_fails)
 from needs import needs
 
@@ -187,7 +187,7 @@ def test_no_memory_is_left_in_use(types):
                                  fields={"Accept": MESSAGE})
             return answer.tensors == [x]
         assert all(pool.map(ask, range(160)))
-    assert settle(types)['pool_bytes{state="used"}'] == 0
+    settle_empty(types)
 
 
 # --- SavedModels ------------------------------------------------------------------------
