@@ -72,7 +72,7 @@ void cached_fixture_end(struct cached_fixture *f)
     still_end(&f->poller);
 }
 
-static void fill(struct asking *asking, const char *rows, const char *names)
+void cached_fixture_fill(struct asking *asking, const char *rows, const char *names)
 {
     static const char letters[] = "zzzzzzzz";
     struct inference *inference = &asking->fake.inference;
@@ -110,7 +110,7 @@ static void fill(struct asking *asking, const char *rows, const char *names)
 enum cached_way cached_fixture_enter(struct cached_fixture *f, struct asking *asking,
                                      const char *rows, const char *names)
 {
-    fill(asking, rows, names);
+    cached_fixture_fill(asking, rows, names);
     return cached_enter(still_worker(&f->poller), &asking->fake.inference);
 }
 

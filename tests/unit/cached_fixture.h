@@ -43,8 +43,9 @@ struct cached_fixture {
 void cached_fixture_begin(struct cached_fixture *f);
 void cached_fixture_end(struct cached_fixture *f);
 
-/* Enters a request of rows: each letter is one, whose number is its place in the alphabet, and whose
- * text that many letters. `names`: "sl", "s" or "l", the outputs in order. */
+/* Makes a bound request of rows, and enters one: each letter is a row, whose number is its place in the
+ * alphabet, and whose text that many letters. `names`: "sl", "s" or "l", the outputs in order. */
+void cached_fixture_fill(struct asking *asking, const char *rows, const char *names);
 enum cached_way cached_fixture_enter(struct cached_fixture *f, struct asking *asking,
                                      const char *rows, const char *names);
 

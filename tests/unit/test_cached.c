@@ -214,6 +214,46 @@ static void a_full_pool_is_no_reason_to_fail(void **state)
     cached_fixture_end(&f);
 }
 
+/* Enters "ab" with another config, and another name and type of the first input; true if it was run. */
+static bool is_run(struct cached_fixture *f, const char *config, const char *name,
+                   enum gp_dtype wanted)
+{
+    const int n_runs = f->script.n_runs;
+    struct inference *inference = &f->a.fake.inference;
+    cached_fixture_fill(&f->a, "ab", "sl");
+    inference->run.engine_run.call.config = config;
+    f->a.inputs[0].name = name;
+    f->a.wanted[0] = wanted;
+    if (cached_enter(still_worker(&f->poller), inference) == CACHED_GOES)
+        (void)still_serve(&f->poller);
+    cached_fixture_assert(f, &f->a, "ab", "sl");
+    return f->script.n_runs > n_runs;
+}
+
+static void all_that_decides_is_part_of_the_key(void **state)
+{
+    struct cached_fixture f;
+    struct model *model = &f.model.model;
+    (void)state;
+    cached_fixture_begin(&f);
+    for (int is_again = 0; is_again < 2; is_again++) {
+        assert_int_equal(is_run(&f, "", "n", GP_INT32), !is_again);
+        assert_int_equal(is_run(&f, "other", "n", GP_INT32), !is_again);
+        assert_int_equal(is_run(&f, "", "m", GP_INT32), !is_again);
+        assert_int_equal(is_run(&f, "", "n", GP_UINT32), !is_again);
+        model->digest.bytes[0] = 1;
+        assert_int_equal(is_run(&f, "", "n", GP_INT32), !is_again);
+        atomic_store(&model->salt, 1);
+        assert_int_equal(is_run(&f, "", "n", GP_INT32), !is_again);
+        atomic_store(&model->salt, 0);
+        model->digest.bytes[0] = 0;
+        atomic_store(&model->caches_rows, false);
+        assert_int_equal(is_run(&f, "", "n", GP_INT32), !is_again);
+        atomic_store(&model->caches_rows, true);
+    }
+    cached_fixture_end(&f);
+}
+
 static void a_run_that_lacks_memory_is_run_as_it_came(void **state)
 {
     struct cached_fixture f;
@@ -249,6 +289,8 @@ int main(void)
                                         tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(a_model_that_gives_other_rows_is_cached_whole,
                                         tree_make, tree_remove),
+        cmocka_unit_test_setup_teardown(all_that_decides_is_part_of_the_key, tree_make,
+                                        tree_remove),
         cmocka_unit_test_setup_teardown(a_run_that_lacks_memory_is_run_as_it_came,
                                         tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(a_full_pool_is_no_reason_to_fail, tree_make,
