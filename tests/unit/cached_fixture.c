@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -26,7 +27,9 @@ static enum gp_status run_script(void *handle, uint32_t slot, const struct gp_ca
         return gp_error_set(err, script->is_short ? GP_NO_MEMORY : GP_ENGINE,
                             "it does not add up");
     for (uint32_t i = 0; i < call->n_outputs; i++) {
-        strcat(script->names, call->output_names[i]);
+        const size_t used = strlen(script->names);
+        (void)snprintf(script->names + used, sizeof script->names - used, "%s",
+                       call->output_names[i]);
         if (strcmp(call->output_names[i], "sum") == 0) {
             const int64_t shape[] = {n, script->wide};
             int64_t *sums = gp_outputs_alloc(outputs, i, GP_INT64, shape, 2, err);
