@@ -228,14 +228,9 @@ static void scatter_rows(const struct row_place *at, uint64_t m, uint32_t index,
         return;
     data += at->row * size;
     memcpy(data, (const unsigned char *)output->data + from * size, m * size);
-    if (output->dtype != GP_STRING)
-        return;
-    struct gp_string *strings = (void *)data;
-    const size_t n = m * size / sizeof *strings;
-    char *bytes = gp_outputs_memory(&member->run.engine_run.face,
-                                    row_count_bytes(strings, n), &member->error);
-    if (bytes)
-        row_move_strings(strings, n, bytes);
+    if (output->dtype == GP_STRING)
+        (void)row_keep_strings(&member->run.engine_run.face, (void *)data,
+                               m * size / sizeof(struct gp_string), &member->error);
 }
 
 /* Whoever has no memory for its rows fails alone. */

@@ -58,9 +58,7 @@ static bool look(struct worker *worker, struct cached *c, enum place_state state
         return true;
     for (size_t i = 0; i < (size_t)c->n_units * c->n_outputs; i++) {
         struct cached_place *place = &c->places[i];
-        if (place->state != state ||
-            c->units[i / c->n_outputs].same != i / c->n_outputs ||
-            !store_get(&look, &place->key, &place->found))
+        if (place->state != state || !store_get(&look, &place->key, &place->found))
             continue;
         if (state == PLACE_MINE) /* who awaits it finds it too */
             go_on(worker, flights_land(flights_of(c), &place->flight, NULL));
@@ -79,8 +77,7 @@ static bool claim(struct worker *worker, struct cached *c, uint64_t n_put)
     bool is_mine = false;
     for (size_t i = 0; i < (size_t)c->n_units * c->n_outputs; i++) {
         struct cached_place *place = &c->places[i];
-        if (place->state != PLACE_MISSING ||
-            c->units[i / c->n_outputs].same != i / c->n_outputs)
+        if (place->state != PLACE_MISSING)
             continue;
         if (flights_join(flights_of(c), &place->key, &place->flight, &place->wait,
                          &c->awaiter))
@@ -205,10 +202,9 @@ static enum cached_way run_mine(struct worker *worker, struct cached *c)
 
 static bool has_any(const struct cached *c, enum place_state state)
 {
-    for (uint32_t u = 0; u < c->n_units; u++)
-        for (uint32_t o = 0; o < c->n_outputs; o++)
-            if (cached_place(c, u, o)->state == state)
-                return true;
+    for (size_t i = 0; i < (size_t)c->n_units * c->n_outputs; i++)
+        if (c->places[i].state == state)
+            return true;
     return false;
 }
 

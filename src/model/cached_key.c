@@ -129,8 +129,10 @@ struct cached *cached_make(struct inference *inference, bool is_by_row)
         return NULL;
     memset(places, 0, n_places * sizeof *places);
     for (uint32_t u = 0; u < c->n_units; u++)
-        for (uint32_t o = 0; o < c->n_outputs && units[u].same == u; o++)
-            digest_output(&units[u], call->output_names[o],
-                          &places[(size_t)u * c->n_outputs + o].key);
+        for (uint32_t o = 0; o < c->n_outputs && units[u].same == u; o++) {
+            struct cached_place *place = cached_place(c, u, o);
+            place->state = PLACE_MISSING;
+            digest_output(&units[u], call->output_names[o], &place->key);
+        }
     return c;
 }

@@ -10,6 +10,7 @@
 enum { CACHED_MOST_PLACES = 4096 };
 
 enum place_state {
+    PLACE_NONE, /* of a unit that has an equal one before it, whose places are its own */
     PLACE_MISSING,
     PLACE_FOUND,    /* in `found`, until the look at the store ends */
     PLACE_MINE,     /* this request computes it, and `flight` says so to others */

@@ -114,15 +114,10 @@ static bool take_tensor(struct cached *c, uint32_t output, uint32_t unit,
         return false;
     if (tensor->size_bytes)
         memcpy(to, tensor->data, tensor->size_bytes);
-    if (tensor->dtype != GP_STRING)
-        return true;
-    struct gp_string *strings = (void *)to;
-    const size_t n = tensor->size_bytes / sizeof *strings;
-    char *bytes = gp_outputs_memory(&run_of(c)->face, row_count_bytes(strings, n),
-                                    &c->inference->error);
-    if (bytes)
-        row_move_strings(strings, n, bytes);
-    return bytes;
+    return tensor->dtype != GP_STRING ||
+           row_keep_strings(&run_of(c)->face, (void *)to,
+                            tensor->size_bytes / sizeof(struct gp_string),
+                            &c->inference->error);
 }
 
 bool cached_take_computed(struct cached *c, const struct engine_outputs *computed)

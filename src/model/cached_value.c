@@ -115,8 +115,5 @@ bool cached_value_copy(const struct gp_tensor *value, struct engine_run *run, vo
         if (i)
             strings[i].data = strings[i - 1].data + strings[i - 1].size_bytes;
     }
-    char *bytes = gp_outputs_memory(&run->face, row_count_bytes(strings, n), err);
-    if (bytes)
-        row_move_strings(strings, n, bytes);
-    return bytes;
+    return row_keep_strings(&run->face, strings, n, err);
 }

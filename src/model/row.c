@@ -26,3 +26,12 @@ char *row_move_strings(struct gp_string *strings, size_t n, char *bytes)
     }
     return bytes;
 }
+
+bool row_keep_strings(struct gp_outputs *outputs, struct gp_string *strings, size_t n,
+                      struct gp_error *err)
+{
+    char *bytes = gp_outputs_memory(outputs, row_count_bytes(strings, n), err);
+    if (bytes)
+        row_move_strings(strings, n, bytes);
+    return bytes;
+}
