@@ -254,6 +254,21 @@ static void all_that_decides_is_part_of_the_key(void **state)
     cached_fixture_end(&f);
 }
 
+/* A process that was started anew meanwhile may have read other files than those of the key. */
+static void what_another_process_may_have_run_is_not_kept(void **state)
+{
+    struct cached_fixture f;
+    (void)state;
+    cached_fixture_begin(&f);
+    assert_int_equal(cached_fixture_enter(&f, &f.a, "ab", "sl"), CACHED_GOES);
+    atomic_store(&f.model.model.salt, 1);
+    (void)still_serve(&f.poller);
+    cached_fixture_assert(&f, &f.a, "ab", "sl");
+    atomic_store(&f.model.model.salt, 0);
+    ask(&f, "ab", "sl", 2, "sumlen");
+    cached_fixture_end(&f);
+}
+
 static void a_run_that_lacks_memory_is_run_as_it_came(void **state)
 {
     struct cached_fixture f;
@@ -291,6 +306,8 @@ int main(void)
                                         tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(all_that_decides_is_part_of_the_key, tree_make,
                                         tree_remove),
+        cmocka_unit_test_setup_teardown(what_another_process_may_have_run_is_not_kept,
+                                        tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(a_run_that_lacks_memory_is_run_as_it_came,
                                         tree_make, tree_remove),
         cmocka_unit_test_setup_teardown(a_full_pool_is_no_reason_to_fail, tree_make,
