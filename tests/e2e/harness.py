@@ -316,7 +316,18 @@ class Server:
 
     @property
     def stderr(self):
+        """What was read of it so far: a line is written by another thread than the one that answered, and
+        read by another than the one that asks here. Whoever wants one that must come takes `logged`."""
         return "\n".join(self.lines)
+
+    def logged(self, *any_of, within=10):
+        """True once one of these texts stands in it, or fails."""
+        def is_there():
+            ended = not self.reader.is_alive()
+            return any(text in self.stderr for text in any_of) or ended
+        eventually(is_there, within, f"{any_of} in {self.lines[-5:]}")
+        assert any(text in self.stderr for text in any_of), self.stderr
+        return True
 
     @property
     def place(self):

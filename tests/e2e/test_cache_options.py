@@ -111,7 +111,8 @@ def test_reload_turns_it_on_and_off(tmp_path):
         assert rows.is_dir() and has(server.lines, rf"^rows are cached in {rows}: ") and has(server.lines, "^a" + BY_ROW)
         follow(server, models={"a": {"path": "x"}, "b": {"path": "x"}}, **{"cache-size": "3MiB"})
         assert has(server.lines, "cache-size takes effect at the next start$")
-        assert server.stderr.count("a version 1 is ready") == 2 and "b version 1 is ready" not in server.stderr
+        eventually(lambda: server.stderr.count("a version 1 is ready") == 2)
+        assert "b version 1 is ready" not in server.stderr
 
 
 def test_a_folder_that_cannot_be_used_fails_the_load(tmp_path):

@@ -153,7 +153,7 @@ def test_second_signal_ends_at_once():
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
         begun(server, 1)  # the head has arrived: the drain waits for the rest
         server.signal(signal.SIGTERM)
-        eventually(lambda: "draining" in server.stderr, what="the drain")
+        assert server.logged("draining")
         assert server.process.poll() is None
         server.signal(signal.SIGINT)
         server.expect_status(128 + signal.SIGINT)

@@ -59,7 +59,7 @@ def test_the_cpu_by_name(engine):
     fails(engine, "device=none")  # skips where it is not built
     with Server("--engine-option", "device=cpu", engine=engine,
                 model=MODELS / FILES[engine]) as server:
-        assert f"{engine} " in server.stderr and "  cpu  " in server.stderr
+        assert server.logged(f"{engine} ") and server.logged("  cpu  ")
 
 
 # --- which slot runs where --------------------------------------------------------------
@@ -86,7 +86,7 @@ def facts(server, n):
 @pytest.mark.parametrize("isolate", [[], ["--isolate"]], ids=["one process", "isolated"])
 def test_slots_are_spread(isolate):
     with serve("cuda:4,0", 5, *isolate) as server:
-        assert "cuda:4,0" in server.stderr
+        assert server.logged("cuda:4,0")
         seen = facts(server, 5)
         assert {slot: device for slot, (device, _) in seen.items()} == \
             {0: 4, 1: 0, 2: 4, 3: 0, 4: 4}

@@ -79,7 +79,7 @@ def test_drain_finishes_a_request_whose_body_is_on_its_way():
         code.send(http("POST", "/", fields={"Transfer-Encoding": "chunked"}))
         begun(server, 2)
         server.signal()
-        eventually(lambda: "draining" in server.stderr)
+        assert server.logged("draining")
         connection.send(request[-10:])
         answer = connection.answer()
         assert echoed(answer) == b"small" and answer.fields["connection"] == "close"
@@ -97,7 +97,7 @@ def test_drain_finishes_what_waits_for_a_slot(gate):
             connection.send(held(gate, b"%d" % i))
             begun(server, i + 1)
         server.signal()
-        eventually(lambda: "draining" in server.stderr)
+        assert server.logged("draining")
         gate.touch()
         for i, connection in enumerate(connections):
             assert echoed(connection.answer()) == b"%d" % i
@@ -135,7 +135,7 @@ def test_no_new_connections_while_draining(tmp_path, gate):
         busy.send(held(gate))
         begun(server, 1)
         server.signal()
-        eventually(lambda: "draining" in server.stderr)
+        assert server.logged("draining")
         for family, where in ((socket.AF_INET, address), (socket.AF_UNIX, str(path))):
             with socket.socket(family) as late, pytest.raises(OSError):
                 late.connect(where)
@@ -169,7 +169,7 @@ def test_second_signal_ends_at_once(number):
         busy.send(slow("sleep-ms=600000 deaf"))
         begun(server, 1)
         server.signal(signal.SIGTERM)
-        eventually(lambda: "draining" in server.stderr)
+        assert server.logged("draining")
         server.expect_status(128 + number)
         server.signal(number)
         assert server.wait(5) == 128 + number
@@ -186,7 +186,7 @@ def test_drain_limit_cuts_off_what_is_left():
             server.signal()
             server.ends(5)
             assert time.monotonic() - start >= 0.3
-            assert "drain limit" in server.stderr
+            assert server.logged("drain limit")
 
 
 @pytest.mark.tsan
@@ -211,7 +211,7 @@ def test_run_that_never_comes_back_is_left_behind():
         server.expect_status(1)
         server.signal()
         assert server.wait(5) == 1
-        assert "still running" in server.stderr or "did not end within a second" in server.stderr
+        assert server.logged("still running", "did not end within a second")
 
 
 def test_shutdown_route_is_over_at_the_drain_limit():

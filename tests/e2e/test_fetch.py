@@ -196,11 +196,11 @@ def test_copy_is_served_when_the_server_fails(site, cache, answer):
         pass
     site.answers["/m.onnx"] = answer
     with Server(model=site.url + "/m.onnx") as server:
-        assert "warning" in server.stderr
+        assert server.logged("warning")
         assert model_in(cache).read_bytes() == BODY and ".part" not in kept(cache)
     site.answers["/m.onnx"] = page(b"another", etag='"one"')  # its conditions are kept as well
     with Server(model=site.url + "/m.onnx") as server:
-        assert "has not changed" in server.stderr
+        assert server.logged("has not changed")
 
 
 def test_copy_is_not_served_when_the_server_refuses(site, cache):

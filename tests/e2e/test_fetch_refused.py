@@ -29,7 +29,7 @@ def test_redirects(site, cache):
     for _ in range(2):
         with Server(model=site.url + "/0.onnx") as server:
             assert model_in(cache).name == "0.onnx" and model_in(cache).read_bytes() == BODY
-    assert "has not changed" in server.stderr and len(site.asked) == 22
+    assert server.logged("has not changed") and len(site.asked) == 22
     site.answers["/10.onnx"] = page(b"", 302, location="/11.onnx")
     site.answers["/11.onnx"] = page()
     assert "10" in start_fails(*ECHO, site.url + "/0.onnx?")
@@ -260,7 +260,7 @@ def test_certificate_that_is_trusted(safe, certificate, cache):
     server = Server(model=safe.url + "/m.onnx")
     server.command = inside + server.command
     with server:
-        assert "fetched https://" in server.stderr
+        assert server.logged("fetched https://")
     other = Site()
     other.answers["/m.onnx"] = page(b"", 302, location=safe.url + "/m.onnx")
     assert "certificate" in start_fails(*ECHO, other.url + "/m.onnx")

@@ -48,13 +48,13 @@ def test_wrong_page_replaces_no_model(site, cache, url):
     for warning in "does not open", "still the one that did not open":
         with serve(url) as server:
             assert '"1"' in served(server)
-            assert warning in server.stderr and str(model_in(cache)) in server.stderr
+            assert server.logged(warning) and server.logged(str(model_in(cache)))
         assert_copy(cache, 1)
     assert site.asked[-1][1]["If-None-Match"] == '"2"'  # it is not fetched again
     site.answers["/m.py"] = page(model(3), etag='"3"')
     for line in "fetched ", "has not changed":
         with serve(url) as server:
-            assert '"3"' in served(server) and line in server.stderr
+            assert '"3"' in served(server) and server.logged(line)
         assert_copy(cache, 3)
 
 
@@ -72,12 +72,12 @@ def test_wrong_page_that_the_server_says_nothing_of(site, cache, url):
     site.answers["/m.py"] = page(WRONG)
     for _ in range(2):
         with serve(url) as server:
-            assert '"1"' in served(server) and "does not open" in server.stderr
+            assert '"1"' in served(server) and server.logged("does not open")
         assert_copy(cache, 1)
         assert site.asked[-1][1]["If-None-Match"] == '"1"'
     site.answers["/m.py"] = page(model(1), etag='"1"')
     with serve(url) as server:
-        assert "has not changed" in server.stderr
+        assert server.logged("has not changed")
 
 
 def test_the_model_is_back_again(site, cache, url):
@@ -89,7 +89,7 @@ def test_the_model_is_back_again(site, cache, url):
         with serve(url) as server:
             assert '"1"' in served(server)
         assert ".refused" not in kept(cache)
-    assert "has not changed" in server.stderr
+    assert server.logged("has not changed")
 
 
 def test_wrong_page_without_a_copy(site, cache):
@@ -168,7 +168,7 @@ def test_copy_is_served_when_the_new_one_cannot_be_written(site, cache, url, ful
         part.mkdir()
     with serve(url) as server:
         assert '"1"' in served(server)
-        assert ("No space left" if full == "the disk" else "Is a directory") in server.stderr
+        assert server.logged("No space left" if full == "the disk" else "Is a directory")
     if full != "the disk":
         os.rmdir(part)
     assert_copy(cache, 1)

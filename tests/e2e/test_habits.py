@@ -266,7 +266,7 @@ def test_what_is_printed_is_cut_counted_and_tamed(serve):
     """
     with serve(source) as server:
         assert words(server.infer()) == "done"
-        eventually(lambda: "lines were left out" in server.stderr)
+        assert server.logged("lines were left out")
         lines = server.lines
         assert "engine: slot 0: \\x1b[2Jforged" in lines
         assert "engine: slot 0: 2026-01-01T00:00:00.000Z error: forged\\x07" in lines
@@ -301,7 +301,7 @@ def test_signals_that_do_nothing():
                        signal.SIGXFSZ, signal.SIGCHLD):
             server.signal(number)
             assert echoed(server.infer(SMALL)) == b"small"
-        eventually(lambda: "SIGHUP: looking at the models' files again" in server.stderr)
+        assert server.logged("SIGHUP: looking at the models' files again")
 
 
 def ignore_and_block():

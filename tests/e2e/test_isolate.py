@@ -103,8 +103,8 @@ def test_the_description_comes_from_the_child():
     with wild() as server:
         about = server.ask("GET", "/").text
         assert '"name": "wild"' in about and '"name": "x"' in about
-        assert "engine: the wild engine opens" in server.stderr
-        assert "wild 1.2  wild" in server.stderr
+        assert server.logged("engine: the wild engine opens")
+        assert server.logged("wild 1.2  wild")
 
 
 def test_onnx_gives_the_same(onnx):
@@ -310,7 +310,7 @@ def test_a_child_that_hangs_is_ended():
         m = all_ready(server)
         assert m['child_ended_total{reason="hang"}'] == 1 and m["child_restarts_total"] == 1
         assert len(set(server.children()) & set(pids)) == 1
-        assert "--hang-timeout" in server.stderr
+        assert server.logged("--hang-timeout")
 
 
 def test_a_stop_that_was_not_read_is_not_the_next_childs():
@@ -361,7 +361,7 @@ def test_drain(gate, limit, status):
         connection.send(slow(f"until {gate}"))
         eventually(lambda: server.metrics()["in_flight"] >= 2)
         server.signal()
-        eventually(lambda: "draining" in server.stderr)
+        assert server.logged("draining")
         if status == 200:
             gate.touch()
         assert connection.answer().status == status

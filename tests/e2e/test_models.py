@@ -157,7 +157,7 @@ def test_what_has_begun_ends_with_the_model_that_it_began_with(tmp_path):
             assert post(server, "/a").status == 503
             gate.touch()
             assert running.answer().status == waiting.answer().status == 200
-        eventually(lambda: "a version 1 is closed" in server.stderr)
+        assert server.logged("a version 1 is closed")
         assert control(server, "a", "load").status == 200
 
 
@@ -179,7 +179,7 @@ def test_model_that_is_closed_with_a_late_child(gate):
             connection.send(late.replace(b"POST / ", b"POST /a ", 1))
             assert connection.answer().status == 504
         assert control(server, "a", "unload").status == 200
-        eventually(lambda: "a version 1 is closed" in server.stderr, 20)
+        assert server.logged("a version 1 is closed", within=20)
         server.fall_asleep()
 
 

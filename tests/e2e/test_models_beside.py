@@ -167,7 +167,7 @@ def test_model_with_more_slots_than_threads_can_be_made(tmp_path):
         n_threads = n_threads_of(server)
         limit_address_space(server, 32 << 20)
         add("b")
-        eventually(lambda: "b version 1 does not load" in server.stderr, 20)
+        assert server.logged("b version 1 does not load", within=20)
         refused = ask(server, to("b", slow("")))
         assert refused.status == 503 and "thread" in refused.text
         assert echoed(ask(server, to("a", slow("")))) == b"small"

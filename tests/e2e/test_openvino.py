@@ -334,7 +334,7 @@ def test_values_that_make_a_run_fail_harm_no_other():
             assert honest == floats([2, 3], range(-1, -7, -1))
             answer = ask(4, 4)
             assert answer.status == 500 and "the model failed" in answer.text
-        assert sum("compiled anew" in line for line in server.lines) >= 2
+        eventually(lambda: server.stderr.count("compiled anew") >= 2)
 
 
 # --- options ----------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_function_of_two_lines(serve):
         assert np.array_equal(remote.execute(server.url, x, "x", "y"), 2 * x)
         said = metadata(server)
         assert said["name"] == "model" and said["inputs"] == said["outputs"] == []
-        assert "python 3." in server.stderr and f"numpy {np.__version__}" in server.stderr
+        assert server.logged("python 3.") and server.logged(f"numpy {np.__version__}")
 
 
 def test_names_that_a_function_does_not_have(serve):

@@ -121,7 +121,7 @@ def test_texts():
         *_, joined, n = server.infer(Tensor("string", [0], []), Tensor("string", [], [b"-"]),
                                      input_names=["words", "by"]).tensors
         assert joined.data == [b""] and n == ints(0, shape=[])
-        eventually(lambda: "words: 2" in server.stderr)  # what forward prints
+        assert server.logged("words: 2")  # what forward prints
 
 
 def test_json_beside_the_model(tmp_path):
@@ -178,7 +178,7 @@ def test_module_that_keeps_state():
     """Runs one at a time, whatever --instances says: each adds one, and each answer is a total
     that no other has."""
     with serve("counter", arguments=["--instances", 4]) as server:
-        assert "changes the module" in server.stderr and server.metrics()["slots"] == 1
+        assert server.logged("changes the module") and server.metrics()["slots"] == 1
 
         def ask(_):
             with server.connect() as connection:
@@ -205,10 +205,10 @@ def test_state_is_not_sent_while_the_next_run_changes_it():
 
 def test_slots_have_the_threads_that_were_asked_for():
     with serve("mlp", arguments=["--instances", 2, "--threads", 3]) as server:
-        assert "3 threads" in server.stderr
+        assert server.logged("3 threads")
         assert numbers(*server.infer(X).tensors) == Y
     with serve("mlp", arguments=["--threads", 1]) as server:
-        assert "1 thread " in server.stderr
+        assert server.logged("1 thread ")
 
 
 def test_deadline_is_answered_while_the_run_goes_on():

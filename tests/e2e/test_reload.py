@@ -80,7 +80,7 @@ def test_new_version_takes_over(repository):
         assert ask(server) == 1
         version(repository, "m", 2)
         says(server, 2)
-        eventually(lambda: "m version 1 is closed" in server.stderr)
+        assert server.logged("m version 1 is closed")
         assert ask(server, "/m/versions/1").status == 404
 
 
@@ -98,7 +98,7 @@ def test_named_and_several_versions(repository):
 def test_broken_version_changes_nothing(repository):
     with serve(repository) as server:
         version(repository, "m", 2, source=BROKEN)
-        eventually(lambda: "m version 2 does not load" in server.stderr, 20)
+        assert server.logged("m version 2 does not load", within=20)
         assert ask(server) == 1
         found = {v["version"]: v for v in entry(server)["versions"]}
         assert found[2]["state"] == "failed" and "not this one" in found[2]["error"]
@@ -141,7 +141,7 @@ def test_deleted_version_and_model(repository):
 def test_repository_that_goes_and_returns(repository):
     with serve(repository) as server:
         repository.rename(repository.with_name("away"))
-        eventually(lambda: "what is served stays" in server.stderr, 20)
+        assert server.logged("what is served stays", within=20)
         assert ask(server) == 1
         repository.with_name("away").rename(repository)
         version(repository, "m", 2)
@@ -159,7 +159,7 @@ def test_problem_of_one_leaves_the_others(repository, tmp_path):
     with serve(repository) as server:
         assert ask(server) == 1 and ask(server, "/good") == 1
         assert ask(server, "/link").status in (404, 503)
-        assert "link" in server.stderr and "bad name" in server.stderr
+        assert server.logged("link") and server.logged("bad name")
 
 
 def test_start_without_models(tmp_path):
@@ -216,7 +216,7 @@ def test_default_model_that_goes_and_returns(repository):
         version(repository, "other", 1)
         eventually(lambda: ask(server, "/other") == 1, 20)
         shutil.rmtree(repository / "m")
-        eventually(lambda: "m version 1 is closed" in server.stderr, 20)
+        assert server.logged("m version 1 is closed", within=20)
         assert ask(server, "/").status == ask(server).status == 404
         version(repository, "m", 3)
         says(server, 3, "/")
@@ -245,7 +245,7 @@ def test_end_in_the_middle_of_a_look(tmp_path):
     with serve(repository, "--drain-timeout", "600s") as server:
         for n in range(30):
             version(repository, f"m{n:02}", 1, source=SLOW.format(1))
-        eventually(lambda: "m00 version 1 is ready" in server.stderr, 30)
+        assert server.logged("m00 version 1 is ready", within=30)
         server.signal()
         server.wait(20)
         assert "m29" not in server.stderr
@@ -269,7 +269,7 @@ def test_hangups_while_a_model_loads(tmp_path):
         gate.touch()
         loading.join()
         assert server.ask("POST", "/control/models/m/load").status == 200
-        eventually(lambda: "looking at the models' files again" in server.stderr)
+        assert server.logged("looking at the models' files again")
         assert server.ask("POST", "/control/models/m/load").status == 200
         assert server.stderr.count("looking at the models' files again") == 1
 
@@ -279,13 +279,13 @@ def test_hangup_reloads_a_file(tmp_path):
     with Server("--pool", "256MiB", "--instances", 1, *PYTHON, f"m={path}", engine="auto") as server:
         assert ask(server) == 1
         server.signal(signal.SIGHUP)
-        eventually(lambda: "looking at the models' files again" in server.stderr)
+        assert server.logged("looking at the models' files again")
         write(tmp_path, SAYS.format(2))
         server.signal(signal.SIGHUP)
         says(server, 2)
         write(tmp_path, BROKEN)
         server.signal(signal.SIGHUP)
-        eventually(lambda: "does not load, and the one before goes on" in server.stderr, 20)
+        assert server.logged("does not load, and the one before goes on", within=20)
         assert ask(server) == 2
 
 
@@ -414,5 +414,5 @@ def test_child_that_is_killed_while_a_version_loads(repository):
         os.kill(server.children()[0], signal.SIGKILL)
         says(server, 2)
     assert len(traffic.wrong) <= 1  # what ran in that child
-    assert "ended: signal 9" in server.stderr
+    assert server.logged("ended: signal 9")
 

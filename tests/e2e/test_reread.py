@@ -302,12 +302,12 @@ def test_settings_in_a_repository(file, repository):
         file.write(models={"m": {"versions": "newest:2", "aliases": {"old": 1}}}, **common)
         follow(server)
         says(server, 1, "/m/versions/old")
-        assert server.stderr.count("m version 2 is ready") == n_opened(server, "n") == 1
+        eventually(lambda: server.stderr.count("m version 2 is ready") == n_opened(server, "n") == 1)
         file.write(repository=str(repository), instances=2)
         follow(server)
         eventually(lambda: server.metrics()['slots{model="n"}'] == 2, 20)
         eventually(lambda: not isinstance(ask(server, "/m/versions/1"), float))
-        assert server.stderr.count("m version 2 is ready") == n_opened(server, "n") == 2
+        eventually(lambda: server.stderr.count("m version 2 is ready") == n_opened(server, "n") == 2)
     assert not traffic.wrong
 
 
@@ -329,7 +329,8 @@ def test_another_repository(file, repository, tmp_path):
         other.rename(tmp_path / "renamed")  # the same files, but a child that starts again needs
         file.write(repository=str(tmp_path / "renamed"), instances=1)  # their path
         follow(server)
-        assert server.stderr.count("m version 3 is ready") == 2 and ask(server) == 3
+        eventually(lambda: server.stderr.count("m version 3 is ready") == 2)
+        assert ask(server) == 3
     assert not traffic.wrong
 
 
@@ -380,7 +381,7 @@ def test_end_while_a_model_is_fetched(file, site, cache):  # noqa: F811
     with file.serve("--fetch-timeout", "600s", "--drain-timeout", "600s") as server:
         file.write(models={"a": {"path": "x"}, "m": {"path": site.url + "/m.bin"}})
         server.signal(signal.SIGHUP)
-        eventually(lambda: "fetching " in server.stderr)
+        assert server.logged("fetching ")
         server.signal()
         assert server.wait(10) == 0
     gate.set()
@@ -394,7 +395,7 @@ def test_end_in_the_middle(file, tmp_path):
     with file.serve(*PYTHON, "--instances", 1, "--drain-timeout", "600s", engine="auto") as server:
         file.write(models={f"m{n:02}": {"path": slow} for n in range(30)})
         server.signal(signal.SIGHUP)
-        eventually(lambda: "m00 version 1 is ready" in server.stderr, 30)
+        assert server.logged("m00 version 1 is ready", within=30)
         server.signal()
         assert server.wait(20) == 0
         assert "m29" not in server.stderr

@@ -198,7 +198,7 @@ def test_without_descriptors_clients_are_told_and_the_others_served(limit):
         for i in range(80):
             many.append(server.connect(source=f"127.0.1.{i + 1}"))
             send_what_it_takes(many[-1], b"GET / HTTP/1.1\r\n")
-        eventually(lambda: "ulimit -n" in server.stderr or "--max-connections" in server.stderr)
+        assert server.logged("ulimit -n", "--max-connections")
         eventually(lambda: all(server.ask("GET", "/control/is_ready").status == 200
                                for _ in range(20)))
         server.fall_asleep()  # and does not ask again and again whether there is a descriptor
@@ -234,7 +234,7 @@ def test_idle_server_is_never_woken(arguments):
         for what in "unload", "load":
             assert server.ask("POST", f"/control/models/{name}/{what}").status == 200
         server.signal(signal.SIGHUP)
-        eventually(lambda: "SIGHUP" in server.stderr)
+        assert server.logged("SIGHUP")
         server.fall_asleep()  # the watcher does a while after the last run
         before = server.activity()
         time.sleep(2)

@@ -100,7 +100,7 @@ def test_when_no_connection_is_idle_others_are_told_and_health_is_answered():
         silent = [server.connect() for _ in range(30)]  # takes what is kept for health checks
         assert sum(map(is_refused, silent)) >= 30 - 8
         eventually(lambda: not is_refused(server.connect()), what="the end of silent ones")
-        eventually(lambda: "127.0.0.1:" in server.stderr and "was refused" in server.stderr)
+        assert server.logged("127.0.0.1:") and server.logged("was refused")
         assert server.stderr.count("was refused") < 5
         for connection in busy:
             connection.send(b"Host: x\r\n\r\n")
@@ -141,7 +141,7 @@ def test_places_in_the_queue_are_left_for_others():
         answer = flood[13].ask("POST", "/", encode(SMALL))
         assert answer.status == 503 and "share" in answer.text and "--max-waiting" in answer.text
         assert refused(server, "waiting") == 1
-        eventually(lambda: "127.0.0.2:" in server.stderr and "--max-waiting" in server.stderr)
+        assert server.logged("127.0.0.2:") and server.logged("--max-waiting")
         is_healthy(server)
         assert_serves(server)
         for connection in flood[:13]:
@@ -156,7 +156,7 @@ def test_head_that_there_is_no_room_to_keep_is_answered():
         assert answer.status == 503 and "--pool" in answer.text
         assert int(answer.fields["retry-after"]) >= 1
         assert heads[-1].is_ended()
-        eventually(lambda: "127.0.0.2:" in server.stderr and "no room to keep" in server.stderr)
+        assert server.logged("127.0.0.2:") and server.logged("no room to keep")
         is_healthy(server)
         for head in heads:
             head.close()

@@ -104,7 +104,7 @@ def test_every_child_is_warm(repository):
 def test_failing_warm_up_keeps_the_version_before(repository, source, why):
     with serve("--repository", repository, "--warm-up", 2) as server:
         version(repository, 2, source)
-        eventually(lambda: "m version 2 does not load" in server.stderr, 20)
+        assert server.logged("m version 2 does not load", within=20)
         assert ask(server)[0] == 1
         text = server.ask("GET", "/").text
         assert "warm-up request 1 of 2: " in text and why in text
@@ -130,7 +130,7 @@ def test_recorded_requests(tmp_path):
         answer = server.ask("POST", "/control/models/m/load")
         assert answer.status == 400 and "warm-up request 3 of 3" in answer.text
         assert f"{folder}/c" in answer.text
-        eventually(lambda: "does not load, and the one before goes on" in server.stderr)
+        assert server.logged("does not load, and the one before goes on")
         assert ask(server) == [1, 4, 10]
     said = start_fails("--warm-up", folder, *PYTHON, "--pool", "256MiB", path)
     assert f"warm-up request 3 of 3, {folder}/c: " in said
@@ -149,7 +149,7 @@ def test_lone_model(tmp_path):
 @pytest.mark.parametrize("engine", ["echo", plugin("pinned")])
 def test_engines_that_take_anything(engine):
     with Server("--warm-up", 2, "--pool", "256MiB", engine=engine) as server:
-        eventually(lambda: "of them for its warm-up" in server.stderr)
+        assert server.logged("of them for its warm-up")
         assert server.infer(floats(5)).tensors == [floats(5)]
 
 
