@@ -18,7 +18,8 @@ enum {
     STORE_MOST_PENDING_BYTES = 32 << 20,
     STORE_MOST_PENDING_ROWS = 1 << 18,
     STORE_BATCH_BYTES = 4 << 20, /* are written at once */
-    STORE_BATCH_DELAY_MS = 50,
+    STORE_BATCH_PAUSE_MS = 50,   /* or if no row comes for so long */
+    STORE_BATCH_PAUSES = 10,     /* or after so many times that */
     STORE_CLOSE_MS = 2000,
     STORE_N_RENEWED = 1024
 };

@@ -173,16 +173,36 @@ static void bring_renewed(struct store *store)
 
 /* --- the thread --- */
 
-static struct timespec delay_end(void)
+static struct timespec pause_end(void)
 {
     struct timespec end;
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_nsec += STORE_BATCH_DELAY_MS * 1000000L;
+    end.tv_nsec += STORE_BATCH_PAUSE_MS * 1000000L;
     if (end.tv_nsec >= 1000000000L) {
         end.tv_nsec -= 1000000000L;
         end.tv_sec++;
     }
     return end;
+}
+
+static bool is_batch_closed(const struct store *store)
+{
+    return store->is_poked || store->is_ending ||
+           store->filling.size_bytes >= STORE_BATCH_BYTES;
+}
+
+/* Rows that keep coming are written together. */
+static void await_batch(struct store *store)
+{
+    for (int i = 0; i < STORE_BATCH_PAUSES; i++) {
+        const unsigned n_rows = store->filling.n_rows;
+        const struct timespec end = pause_end();
+        while (!is_batch_closed(store) &&
+               pthread_cond_timedwait(&store->news, &store->lock, &end) != ETIMEDOUT)
+            ;
+        if (is_batch_closed(store) || store->filling.n_rows == n_rows)
+            return;
+    }
 }
 
 /* False when it is to end and all is written. The rows that were put are in `writing` then. */
@@ -192,11 +212,7 @@ static bool await_work(struct store *store)
     while (store->filling.n_rows == 0 && store->n_renewed == 0 && !store->is_poked &&
            !store->is_ending)
         pthread_cond_wait(&store->news, &store->lock);
-    const struct timespec end = delay_end();
-    while (!store->is_poked && !store->is_ending &&
-           store->filling.size_bytes < STORE_BATCH_BYTES &&
-           pthread_cond_timedwait(&store->news, &store->lock, &end) != ETIMEDOUT)
-        ;
+    await_batch(store);
     const bool has_work = !store->is_ending || store->filling.n_rows > 0;
     const struct pending empty = store->writing;
     store->writing = store->filling;

@@ -94,6 +94,20 @@ static void a_look_finds_what_is_written_during_it(void **state)
     store_close(store);
 }
 
+/* Though they are written together with what comes after them. */
+static void rows_that_never_pause_are_written(void **state)
+{
+    (void)state;
+    static const struct timespec less_than_a_pause = {.tv_nsec = 5 * 1000000};
+    struct store *store = store_make(STORE_LEAST, NULL);
+    for (unsigned i = 0; store_count(store).n_stored == 0; i++) {
+        assert_true(i < 4000);
+        row_put(store, i, 10);
+        (void)nanosleep(&less_than_a_pause, NULL);
+    }
+    store_close(store);
+}
+
 static void rows_that_are_too_much_are_dropped(void **state)
 {
     (void)state;
@@ -357,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(found_at_once_then_on_disk_then_by_the_next),
         TEST(a_look_finds_what_is_written_during_it),
+        TEST(rows_that_never_pause_are_written),
         TEST(rows_that_are_too_much_are_dropped),
         TEST(rows_are_forgotten_when_they_are_old),
         TEST(another_process_finds_it),
