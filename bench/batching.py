@@ -84,6 +84,24 @@ def add_few(result, name, model, callers, smoke, better, key, target):
                        rounds=inference.ROUNDS, ours="batches", better=better, target=target)
 
 
+def add_open(result, name, model, smoke):
+    """Independent clients, whose requests come at random intervals: up to 0.9 of what each serves."""
+    seconds = 0.3 if smoke else 2
+    series = {}
+    for what, arguments in ("each alone", ()), ("batches", ("--max-batch", MOST)):
+        with inference.served(model, *arguments) as server:
+            most = inference.ours(server, callers=MOST, seconds=seconds)().value
+            series[what] = points = []
+            for share in (0.9,) if smoke else (0.1, 0.3, 0.5, 0.7, 0.8, 0.9):
+                total = harness.bench(server[0], "--rate", f"{share * most:.0f}/s", "--poisson",
+                                      seconds=2 * seconds)
+                points.append([share * most, total["latency_us"]["p99"] / 1e3])
+    result.curve(f"{name}-poisson", f"{name}, requests at random intervals",
+                 {"name": "requests", "unit": "/s", "log": True},
+                 {"name": "latency, p99", "unit": "ms", "log": True}, series,
+                 note="Each up to 0.9 of the rate that it has with 64 clients.")
+
+
 def main(smoke):
     result = harness.Result("batching", "Requests that run together", smoke)
     with tempfile.TemporaryDirectory() as name:
@@ -94,6 +112,7 @@ def main(smoke):
             add_many(result, "tiny", models["tiny"], 256, smoke, Target(">=", 1))
         add_few(result, "mlp", models["mlp"], 1, smoke, "lower", "us", Target("<=", 1.02))
         add_few(result, "tiny", models["tiny"], 1, smoke, "lower", "us", Target("<=", 1.02))
+        add_open(result, "mlp", models["mlp"], smoke)
         for callers in (1, 5, 16) if "efficientnet" in models and not smoke else ():
             add_few(result, "efficientnet", models["efficientnet"], callers, smoke, "higher",
                     "rows/s", Target(">=", 0.97))

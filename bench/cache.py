@@ -7,9 +7,12 @@ import contextlib
 import http.client
 import itertools
 import pathlib
+import re
+import shutil
 import struct
 import tempfile
 import time
+import urllib.request
 
 import harness
 import inference
@@ -134,18 +137,57 @@ def add_useless(result, name, model, n_distinct, smoke):
                        target=Target("<=", 1.02))
 
 
+# --- rows of other hosts ------------------------------------------------------------------
+
+@contextlib.contextmanager
+def redis(folder):
+    """Gives its URL. The program of redis-tools is the server under another name."""
+    (folder / "redis-server").symlink_to(shutil.which("redis-check-rdb"))
+    path = folder / "redis.sock"
+    with harness.server([folder / "redis-server", "--port", "0", "--unixsocket", path, "--save", ""], path=path):
+        yield f"unix://{path}"
+
+
+def add_shared(result, model, n):
+    """Rows that another server has computed, asked for once each."""
+    load = ["--distinct", str(n)]
+    with tempfile.TemporaryDirectory() as folder, redis(pathlib.Path(folder)) as url:
+        shared = ["--cache-url", url, "--cache-ttl", "1h"]
+
+        def ask(arguments, seed):
+            with cached(model, *arguments) as (address, _):
+                if arguments:
+                    time.sleep(0.5)  # Redis is asked once the connection is up
+                total = harness.bench(address, *load, "--seed", str(seed), requests=n, warm_up_s=0.001)
+                said = urllib.request.urlopen(f"{address}/metrics").read().decode()
+                hits = re.search(r'^graphpipe_cache_rows_total{.*result="hit"} (\d+)$', said, re.M)
+                return Sample(total["latency_us"]["p50"], extra={"hits": int(hits[1])})
+
+        ask(shared, 1)
+        time.sleep(1)  # its last rows are on their way
+        result.compare("redis", f"mlp, {n} rows, one client", "us",
+                       {"in Redis": lambda: ask(shared, 1), "known nowhere": lambda: ask([], 1)},
+                       rounds=5, ours="in Redis", better="lower",
+                       note="What comes after 5 ms is computed.")
+
+
 # --- how it grows -------------------------------------------------------------------------
+
+def rows_kept(address):
+    said = urllib.request.urlopen(f"{address}/metrics").read().decode()
+    return int(re.search(r"^graphpipe_cache_rows (\d+)$", said, re.M)[1])
+
 
 def add_growth(result, model, smoke):
     """A hit among so many rows that are kept."""
-    points, n_rows, rows, at_a_time = [], 0, 250, 40
-    with cached(model, "--cache-size", "4GiB") as server:
-        for wanted in (10_000,) if smoke else (10_000, 100_000, 1_000_000):
-            while n_rows < wanted:
-                harness.bench(server[0], "--rows", str(rows), "--distinct", str(at_a_time), "--seed",
-                              str(n_rows + 2), requests=at_a_time, warm_up_s=0.001)
-                n_rows += rows * at_a_time
-            points.append([n_rows, latency(server, seconds=0.3 if smoke else 2)().value])
+    points, seeds, rows, at_a_time = [], itertools.count(2), 250, 40
+    with cached(model, "--cache-size", "8GiB") as server:
+        for wanted in (1000,) if smoke else (1000, 10_000, 100_000, 1_000_000, 10_000_000):
+            while rows_kept(server[0]) < wanted:
+                n = min(at_a_time, wanted // rows)
+                harness.bench(server[0], "--rows", str(rows), "--distinct", str(n), "--seed",
+                              str(next(seeds) * 1000), "--in-flight", "2", requests=n, warm_up_s=0.001)
+            points.append([wanted, latency(server, "--distinct", "500", seconds=0.3 if smoke else 2)().value])
     result.curve("rows", "A hit among so many rows", {"name": "rows kept", "unit": "", "log": True},
                  {"name": "latency", "unit": "us", "log": False}, {"a hit": points})
 
@@ -160,5 +202,7 @@ def main(smoke):
         add_useless(result, "mlp", models["mlp"], 5000, smoke)
         if not smoke:
             add_useless(result, "tiny", models["tiny"], 50_000, smoke)
+        if shutil.which("redis-check-rdb"):
+            add_shared(result, models["mlp"], 100 if smoke else 2000)
         add_growth(result, models["tiny"], smoke)
     result.save()

@@ -1,31 +1,6 @@
 /* The null model for Triton, as a back end: reads nothing and answers one float32, as our null
- * engine does. Triton's headers come in no package, so the few calls are declared here
- * (tritonbackend.h, API 1.x); of the functions a back end may have, one is required. */
-#include <stddef.h>
-#include <stdint.h>
-
-enum { FP32 = 11, FINAL_RESPONSE = 1, RELEASE_ALL = 1 };
-
-struct error;
-struct instance;
-struct output;
-struct request;
-struct response;
-
-struct error *TRITONBACKEND_ResponseNew(struct response **response,
-                                        struct request *request);
-struct error *TRITONBACKEND_ResponseOutput(struct response *response,
-                                           struct output **output, const char *name,
-                                           int datatype, const int64_t *shape,
-                                           uint32_t rank);
-struct error *TRITONBACKEND_OutputBuffer(struct output *output, void **buffer,
-                                         uint64_t size_bytes, int *memory_type,
-                                         int64_t *memory_id);
-struct error *TRITONBACKEND_ResponseSend(struct response *response, uint32_t flags,
-                                         struct error *err);
-struct error *TRITONBACKEND_RequestRelease(struct request *request, uint32_t flags);
-struct error *TRITONBACKEND_ModelInstanceExecute(struct instance *instance,
-                                                 struct request **requests, uint32_t n);
+ * engine does. */
+#include "triton_backend.h"
 
 static struct error *answer(struct request *request)
 {
