@@ -122,7 +122,7 @@ static enum gp_status make_recorded(struct bench_message *message, const char *p
 {
     struct file *file = &source->files[source->n_files];
     struct gp_request request;
-    if (file_open(file, path, err) != GP_OK)
+    if (file_open(file, path, GP_MAX_MESSAGE_BYTES, err) != GP_OK)
         return err->status;
     source->n_files++;
     struct capture capture = {.body = file->data, .size_bytes = file->size_bytes};

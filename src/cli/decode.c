@@ -159,7 +159,7 @@ static int decode_run(struct options *options)
     const struct decode_values *values = options->values;
     struct gp_error err;
     struct file file;
-    if (file_open(&file, options->words.items[0], &err) != GP_OK)
+    if (file_open(&file, options->words.items[0], GP_MAX_MESSAGE_BYTES, &err) != GP_OK)
         return cli_fail("%s", err.message);
     struct capture capture = {.body = file.data, .size_bytes = file.size_bytes};
     struct text text = {0};

@@ -19,7 +19,7 @@ static enum gp_status fail_errno(const char *path, struct gp_error *err)
 
 /* Reads to the end, doubling the memory on the way. */
 static enum gp_status read_all(struct file *file, int fd, const char *path,
-                               struct gp_error *err)
+                               size_t max_bytes, struct gp_error *err)
 {
     unsigned char *data = NULL;
     size_t used = 0, capacity = 0;
@@ -42,19 +42,24 @@ static enum gp_status read_all(struct file *file, int fd, const char *path,
             return status;
         }
         used += (size_t)n;
+        if (used > max_bytes) {
+            mem_free(data);
+            return gp_error_set(err, GP_TOO_LARGE, "%s: more than %zu bytes", path,
+                                max_bytes);
+        }
     }
     *file = (struct file){data, used, false};
     return GP_OK;
 }
 
 static enum gp_status open_fd(struct file *file, int fd, const char *path,
-                              struct gp_error *err)
+                              size_t max_bytes, struct gp_error *err)
 {
     struct stat info;
     if (fstat(fd, &info) != 0)
         return fail_errno(path, err);
     if (!S_ISREG(info.st_mode) || info.st_size == 0)
-        return read_all(file, fd, path, err);
+        return read_all(file, fd, path, max_bytes, err);
     void *map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED)
         return fail_errno(path, err);
@@ -62,15 +67,16 @@ static enum gp_status open_fd(struct file *file, int fd, const char *path,
     return GP_OK;
 }
 
-enum gp_status file_open(struct file *file, const char *path, struct gp_error *err)
+enum gp_status file_open(struct file *file, const char *path, size_t max_bytes,
+                         struct gp_error *err)
 {
     *file = (struct file){0};
     if (strcmp(path, "-") == 0)
-        return read_all(file, STDIN_FILENO, "standard input", err);
+        return read_all(file, STDIN_FILENO, "standard input", max_bytes, err);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return fail_errno(path, err);
-    const enum gp_status status = open_fd(file, fd, path, err);
+    const enum gp_status status = open_fd(file, fd, path, max_bytes, err);
     (void)close(fd);
     return status;
 }

@@ -14,8 +14,10 @@ struct file {
     bool is_mapped;
 };
 
-/* Opens it; error messages begin with the path. */
-enum gp_status file_open(struct file *file, const char *path, struct gp_error *err);
+/* Opens it; error messages begin with the path. Of what has no size of its own, such as a pipe or a device,
+ * at most max_bytes are read: more is an error. */
+enum gp_status file_open(struct file *file, const char *path, size_t max_bytes,
+                         struct gp_error *err);
 
 /* Frees its memory; ignores a zeroed one. */
 void file_close(struct file *file);

@@ -36,13 +36,23 @@ static enum gp_status prefix(const char *label, struct gp_error *err)
                         strlen(label) > 80 ? "..." : "", cause.message);
 }
 
+/* What the bytes of a file may be, as far as the type says it. */
+static size_t max_bytes(const struct gp_tensor *tensor)
+{
+    const size_t size = gp_dtype_size(tensor->dtype);
+    const int64_t n = gp_shape_count(tensor->shape, tensor->rank);
+    return size && n >= 0 && (uint64_t)n < GP_MAX_MESSAGE_BYTES / size
+               ? (size_t)n * size
+               : GP_MAX_MESSAGE_BYTES;
+}
+
 static enum gp_status open_literal(struct input *input, struct gp_arena *arena,
                                    const char *source, struct gp_error *err)
 {
     const char *values;
     enum gp_status status = literal_type(arena, source, &input->tensor, &values, err);
     if (status == GP_OK && *values == '@') {
-        if (file_open(&input->file, values + 1, err) != GP_OK)
+        if (file_open(&input->file, values + 1, max_bytes(&input->tensor), err) != GP_OK)
             return err->status;
         status = literal_bytes(arena, input->file.data, input->file.size_bytes,
                                &input->tensor, err);
@@ -55,7 +65,7 @@ static enum gp_status open_literal(struct input *input, struct gp_arena *arena,
 static enum gp_status open_npy(struct input *input, struct gp_arena *arena,
                                const char *source, struct gp_error *err)
 {
-    if (file_open(&input->file, source, err) != GP_OK)
+    if (file_open(&input->file, source, GP_MAX_MESSAGE_BYTES, err) != GP_OK)
         return err->status;
     if (npy_decode(arena, input->file.data, input->file.size_bytes, &input->tensor,
                    err) != GP_OK)

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { MAX_BYTES = 64 << 20 };
+
 static void *take_memory(void *context, size_t size_bytes)
 {
     (void)context;
@@ -88,7 +90,7 @@ enum gp_status json_doc_open(struct json_doc *json, const char *path,
 {
     *json = (struct json_doc){0};
     struct file file;
-    if (file_open(&file, path, err) != GP_OK)
+    if (file_open(&file, path, MAX_BYTES, err) != GP_OK)
         return err->status;
     const enum gp_status status = copy_text(json, &file, path, arena, err);
     file_close(&file);

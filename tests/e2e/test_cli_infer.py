@@ -94,6 +94,13 @@ def test_infer_raw_files(echo, tmp_path):
     assert "No such file" in fails(1, "infer", echo, "float32[5]:@gone.raw", cwd=tmp_path)
 
 
+def test_infer_files_without_an_end(echo):
+    """What the type says is read of them, or what a message may have."""
+    assert "/dev/zero: more than 16 bytes" in fails(1, "infer", echo, "float32[1,4]:@/dev/zero")
+    assert "/dev/zero: more than 0 bytes" in fails(1, "infer", echo, "float32[0]:@/dev/zero")
+    assert "/dev/zero: more than 67108864 bytes" in fails(1, "check-config", "/dev/zero")
+
+
 def test_infer_json(echo):
     text = succeeds("infer", echo, "--json", "float32[4]:nan,inf,-inf,0.1",
                     "string:\"é\"", "uint64[1]:18446744073709551615", "bool[1]:true",
