@@ -3,6 +3,8 @@
  * keys descr, fortran_order and shape. Only the forms that NumPy writes are accepted. */
 #include "cli/npy_head.h"
 
+#include "wire/foreign.h"
+
 #include <string.h>
 
 enum { MAX_HEADER_BYTES = 64 * 1024, MAGIC_BYTES = 6 };
@@ -197,11 +199,19 @@ static enum gp_status read_descr(struct npy_head *head, struct gp_error *err)
                         head->descr);
 }
 
+static enum gp_status refuse_foreign(const unsigned char *bytes, size_t size_bytes,
+                                     struct gp_error *err)
+{
+    const struct foreign *foreign = foreign_find(bytes, size_bytes);
+    return gp_error_set(err, GP_MALFORMED, "it is %s%snot a .npy file",
+                        foreign ? foreign->kind : "", foreign ? ", " : "");
+}
+
 enum gp_status npy_head_read(const unsigned char *bytes, size_t size_bytes,
                              struct npy_head *head, size_t *used, struct gp_error *err)
 {
     if (size_bytes < MAGIC_BYTES || memcmp(bytes, "\x93NUMPY", MAGIC_BYTES) != 0)
-        return gp_error_set(err, GP_MALFORMED, "it is not a .npy file");
+        return refuse_foreign(bytes, size_bytes, err);
     if (size_bytes < 12)
         return gp_error_set(err, GP_MALFORMED, "it ends within the header");
     const unsigned char *b = bytes + MAGIC_BYTES;

@@ -7,6 +7,7 @@
 #include "wire/flat_read.h"
 
 #include "base/checked.h"
+#include "wire/foreign.h"
 
 #include <string.h>
 
@@ -121,6 +122,16 @@ static enum gp_status open_table(const struct flat_message *message,
     return read_vtable(table);
 }
 
+static enum gp_status refuse_foreign(const struct flat_message *message,
+                                     const struct flat_place *place,
+                                     const struct foreign *foreign)
+{
+    const bool is_sent = strcmp(place->root, "request") == 0;
+    return flat_refuse(message, place, GP_MALFORMED, ": %s, not a GraphPipe message%s%s",
+                       foreign->kind, is_sent ? "; " : "",
+                       is_sent ? foreign->remedy : "");
+}
+
 enum gp_status flat_root(const struct flat_message *message, const char *root,
                          struct flat_table *table)
 {
@@ -130,11 +141,16 @@ enum gp_status flat_root(const struct flat_message *message, const char *root,
         return flat_refuse(message, &place, GP_TOO_LARGE,
                            ": %zu bytes, but a message ends at %u", size,
                            GP_MAX_MESSAGE_BYTES);
-    if (size < OFFSET_BYTES + VTABLE_HEAD_BYTES)
+    const bool is_short = size < OFFSET_BYTES + VTABLE_HEAD_BYTES;
+    const uint32_t at = is_short ? 0 : load_u32(message, 0);
+    const bool is_bad = at < OFFSET_BYTES || at > size - OFFSET_BYTES;
+    const struct foreign *foreign = is_bad ? foreign_find(message->bytes, size) : NULL;
+    if (foreign)
+        return refuse_foreign(message, &place, foreign);
+    if (is_short)
         return flat_refuse(message, &place, GP_MALFORMED,
                            ": %zu bytes are too few for a message", size);
-    const uint32_t at = load_u32(message, 0);
-    if (at < OFFSET_BYTES || at > size - OFFSET_BYTES)
+    if (is_bad)
         return flat_refuse(message, &place, GP_MALFORMED,
                            ": root table offset %u lies outside of the %zu bytes", at,
                            size);
