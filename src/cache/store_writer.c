@@ -195,7 +195,7 @@ static bool is_batch_closed(const struct store *store)
 static void await_batch(struct store *store)
 {
     for (int i = 0; i < STORE_BATCH_PAUSES; i++) {
-        const unsigned n_rows = store->filling.n_rows;
+        const size_t n_rows = store->filling.n_rows;
         const struct timespec end = pause_end();
         while (!is_batch_closed(store) &&
                pthread_cond_timedwait(&store->news, &store->lock, &end) != ETIMEDOUT)
