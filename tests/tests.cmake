@@ -173,6 +173,9 @@ if(GP_SANITIZE MATCHES thread)
     gp_pytest(e2e_tsan tests/e2e tsan -m tsan)
 endif()
 
+# the clients in other languages
+gp_pytest(clients_python clients/python/tests clients)
+
 # the models that the onnx package brings, asked through libgraphpipe.so, which a Python that is not
 # instrumented can load in plain builds only
 if(NOT GP_SANITIZE)

@@ -1,0 +1,6 @@
+"""GraphPipe's client for Python."""
+
+from ._errors import GraphPipeError, ProtocolError
+
+__version__ = "2.0.0"
+__all__ = ["GraphPipeError", "ProtocolError"]

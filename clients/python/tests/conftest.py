@@ -1,0 +1,51 @@
+"""What the tests of the client share: the real server, of tests/e2e/harness.py."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+from harness import BUILD, MODELS, SOURCE, Server
+from needs import need
+
+GOLDEN = SOURCE / "tests/golden"
+CASES = {case["file"]: case for name in ("manifest.json", "manifest-go.json")
+         for case in json.loads((GOLDEN / "vectors" / name).read_text())}
+
+
+def read_golden(name):
+    return (GOLDEN / "vectors" / name).read_bytes()
+
+
+@pytest.fixture
+def written_by_c(tmp_path):
+    """written_by_c(kind, message): the same message as the C library writes it."""
+
+    def recode(kind, message):
+        read, written = tmp_path / "read", tmp_path / "written"
+        read.write_bytes(message)
+        subprocess.run([BUILD / "tests/golden_codec", "recode", kind, read, written], check=True)
+        return written.read_bytes()
+
+    return recode
+
+
+@pytest.fixture(scope="session")
+def echo():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def onnx():
+    """onnx("pair"): serves one of tests/models."""
+    need("onnx")
+    return lambda name, *arguments: Server(*arguments, engine="onnx",
+                                           model=pathlib.Path(MODELS) / f"{name}.onnx")
+
+
+@pytest.fixture(scope="session")
+def pair(onnx):
+    """sum and product of the float32[-1] a and b."""
+    with onnx("pair") as server:
+        yield server
