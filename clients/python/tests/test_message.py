@@ -7,10 +7,18 @@ import tracemalloc
 import numpy as np
 import pytest
 from conftest import CASES, GOLDEN, read_golden
+
 from graphpipe import ProtocolError
 from graphpipe._arrays import to_array, to_tensor
-from graphpipe._message import (TYPES, Fault, Tensor, decode_answer, decode_metadata,
-                                encode_infer, encode_metadata_request)
+from graphpipe._message import (
+    TYPES,
+    Fault,
+    Tensor,
+    decode_answer,
+    decode_metadata,
+    encode_infer,
+    encode_metadata_request,
+)
 
 
 def of_kind(kind):
