@@ -9,6 +9,7 @@ In a model that is Python code and that the server runs, this module also has `e
 arrays that are sent without a copy.
 """
 
+from . import remote
 from ._client import AsyncClient, Client
 from ._errors import (
     Busy,
@@ -24,4 +25,5 @@ from ._message import IO, Metadata
 
 __version__ = "2.0.0"
 __all__ = ["IO", "AsyncClient", "Busy", "Client", "DeadlineExceeded", "GraphPipeError",
-           "InvalidInput", "Metadata", "ModelError", "NotFound", "ProtocolError", "Unavailable"]
+           "InvalidInput", "Metadata", "ModelError", "NotFound", "ProtocolError", "Unavailable",
+           "remote"]
