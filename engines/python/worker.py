@@ -69,13 +69,18 @@ class Worker(object):
         self.channel.socket.close()
 
     def offer_module(self):
-        """Provides graphpipe for models to import: the client library, if it is installed."""
+        """Provides graphpipe for models to import: the client library, if it is installed. Then its
+        InvalidInput refuses requests, so that a model which asks another one has only one to know."""
         try:
             import graphpipe
         except Exception:
             graphpipe = sys.modules["graphpipe"] = types.ModuleType("graphpipe")
         graphpipe.empty = self.places.empty
-        graphpipe.InvalidInput = self.tensors.InvalidInput
+        ours, theirs = self.tensors.InvalidInput, getattr(graphpipe, "InvalidInput", None)
+        if theirs:
+            self.tensors.NoInput = type("NoInput", (self.tensors.NoInput, theirs), {})
+        graphpipe.InvalidInput = theirs or ours
+        self.refusals = ours, graphpipe.InvalidInput
 
     def answer(self, record):
         """Takes the body of RUN and returns that of DONE."""
@@ -105,7 +110,7 @@ class Worker(object):
             return link.DONE, self.answer(record)
         except Failure as error:
             status, words = error.status, str(error)
-        except self.tensors.InvalidInput as error:
+        except self.refusals as error:
             status, words = link.INVALID, str(error) or "the model refuses its inputs"
         except BaseException as error:
             self.channel.log(link.LOG_WARNING, traceback.format_exc())

@@ -5,9 +5,13 @@
     with graphpipe.Client("http://127.0.0.1:9000") as client:
         scores = client.infer(images)
 
-In a model that is Python code and that the server runs, this module also has `empty`, which makes
-arrays that are sent without a copy.
+A model that is Python code imports this module too: it raises InvalidInput to refuse a request, and
+makes its outputs with empty().
 """
+
+from typing import Any
+
+import numpy as np
 
 from . import remote
 from ._client import AsyncClient, Client
@@ -24,6 +28,14 @@ from ._errors import (
 from ._message import IO, Metadata
 
 __version__ = "2.0.0"
+
+
+def empty(shape: Any, dtype: Any = np.float64) -> Any:
+    """An array for a model's output. In a server it lies where the answer is sent from, so that no
+    byte of it is copied; elsewhere it is numpy.zeros(shape, dtype)."""
+    return np.zeros(shape, dtype)
+
+
 __all__ = ["IO", "AsyncClient", "Busy", "Client", "DeadlineExceeded", "GraphPipeError",
            "InvalidInput", "Metadata", "ModelError", "NotFound", "ProtocolError", "Unavailable",
-           "remote"]
+           "empty", "remote"]
