@@ -1,4 +1,4 @@
-"""GraphPipe's client for Python: asks served models.
+"""GraphPipe's client for Python: asks served models, and serves functions.
 
     import graphpipe
 
@@ -26,6 +26,7 @@ from ._errors import (
     Unavailable,
 )
 from ._message import IO, Metadata
+from ._serve import serve
 
 __version__ = "2.0.0"
 
@@ -38,4 +39,4 @@ def empty(shape: Any, dtype: Any = np.float64) -> Any:
 
 __all__ = ["IO", "AsyncClient", "Busy", "Client", "DeadlineExceeded", "GraphPipeError",
            "InvalidInput", "Metadata", "ModelError", "NotFound", "ProtocolError", "Unavailable",
-           "empty", "remote"]
+           "empty", "remote", "serve"]
