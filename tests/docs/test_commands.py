@@ -145,7 +145,9 @@ def test_python(path):
     with Server() as server:
         for code in of_document(path, "python"):
             code = given + code.replace(ADDRESS, server.addresses[0])
+            environment = {**ENVIRONMENT, "PYTHONPATH": str(SOURCE / "clients/python/src")}
             done = subprocess.run([sys.executable, "-c", code], text=True, timeout=240,
+                                  env=environment,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             assert done.returncode == 0, f"{code}\n{done.stdout}"
         assert server.metrics()['requests_total{code="200"}'] >= 1
