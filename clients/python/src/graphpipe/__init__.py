@@ -9,12 +9,12 @@ A model that is Python code imports this module too: it raises InvalidInput to r
 makes its outputs with empty().
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import remote
-from ._client import AsyncClient, Client
+from ._client import Client
 from ._errors import (
     Busy,
     DeadlineExceeded,
@@ -26,9 +26,23 @@ from ._errors import (
     Unavailable,
 )
 from ._message import IO, Metadata
-from ._serve import serve
+
+if TYPE_CHECKING:
+    from ._async import AsyncClient
+    from ._serve import serve
 
 __version__ = "2.0.0"
+
+
+def __getattr__(name: str) -> Any:
+    """What imports more than most programs need is imported when it is asked for."""
+    if name == "AsyncClient":
+        from ._async import AsyncClient
+        return AsyncClient
+    if name == "serve":
+        from ._serve import serve
+        return serve
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def empty(shape: Any, dtype: Any = np.float64) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,19 +14,20 @@ from urllib.parse import quote
 
 from . import _message
 from ._arrays import Array, to_array, to_tensor
-from ._drive import drive, drive_async
+from ._drive import drive
 from ._errors import InvalidInput, ProtocolError, refusal
-from ._http import MEDIA_TYPE, NEVER, Address, Pool, Steps
+from ._http import MEDIA_TYPE, NEVER, Steps
 from ._message import MAX_MESSAGE_BYTES, Fault, Metadata, Part, decode_answer, decode_metadata
+from ._pool import Address, Pool
 
 Inputs = Union[Any, Mapping[str, Any]]
 Outputs = Union[None, str, Sequence[str]]
 Result = Union[Array, "dict[str, Array]"]
 
-_DEFAULT: Any = object()  # the client's timeout
+DEFAULT: Any = object()  # the client's timeout
 
 
-class _Calls:
+class Calls:
     """What both clients share: calls as steps, which each drives in its own way."""
 
     def __init__(self, address: str, *, timeout: float | None = 60.0,
@@ -51,7 +51,7 @@ class _Calls:
         return f"{type(self).__name__}({self._pool.address.text!r})"
 
     def _seconds(self, timeout: Any) -> float | None:
-        seconds: float | None = self.timeout if timeout is _DEFAULT else timeout
+        seconds: float | None = self.timeout if timeout is DEFAULT else timeout
         return seconds
 
     def _until(self, timeout: float | None) -> float:
@@ -137,7 +137,7 @@ class _Calls:
         return arrays[0]
 
 
-class Client(_Calls):
+class Client(Calls):
     """Asks the models of a server.
 
         with graphpipe.Client("http://127.0.0.1:9000") as client:
@@ -173,7 +173,7 @@ class Client(_Calls):
               model: str | None = ..., timeout: float | None = ...) -> dict[str, Array]: ...
 
     def infer(self, inputs: Inputs, *, outputs: Outputs = None, config: str = "",
-              model: str | None = None, timeout: float | None = _DEFAULT) -> Result:
+              model: str | None = None, timeout: float | None = DEFAULT) -> Result:
         """Runs a model: an array in, an array out; a dict of arrays by name in, a dict out.
 
         inputs: anything that numpy can make an array of, in the model's type: nothing is converted
@@ -206,9 +206,9 @@ class Client(_Calls):
         """
         waiting: deque[Future[Any]] = deque()
         ask = partial(self.infer, **options)
-        with ThreadPoolExecutor(_checked(in_flight)) as threads:
+        with ThreadPoolExecutor(checked(in_flight)) as threads:
             try:
-                for batch in _with_bar(batches, progress):
+                for batch in with_bar(batches, progress):
                     waiting.append(threads.submit(ask, batch))
                     if len(waiting) == in_flight:
                         yield waiting.popleft().result()
@@ -219,84 +219,15 @@ class Client(_Calls):
                     future.cancel()
 
 
-class AsyncClient(_Calls):
-    """The same for asyncio: `async with`, and `await` before each call.
-
-    Its calls may run beside each other in one event loop. Cancelling one closes its connection, at
-    which the server stops the run.
-    """
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Closes the connections that no call uses; the others when they are done."""
-        self._pool.close()
-
-    @overload
-    async def infer(self, inputs: Any, *, outputs: str, config: str = ..., model: str | None = ...,
-                    timeout: float | None = ...) -> Array: ...
-    @overload
-    async def infer(self, inputs: Mapping[str, Any], *, outputs: Sequence[str] | None = ...,
-                    config: str = ..., model: str | None = ...,
-                    timeout: float | None = ...) -> dict[str, Array]: ...
-    @overload
-    async def infer(self, inputs: Any, *, outputs: None = ..., config: str = ...,
-                    model: str | None = ..., timeout: float | None = ...) -> Array: ...
-    @overload
-    async def infer(self, inputs: Any, *, outputs: Sequence[str], config: str = ...,
-                    model: str | None = ..., timeout: float | None = ...) -> dict[str, Array]: ...
-
-    async def infer(self, inputs: Inputs, *, outputs: Outputs = None, config: str = "",
-                    model: str | None = None, timeout: float | None = _DEFAULT) -> Result:
-        """As Client.infer()."""
-        steps = self._infer(inputs, outputs, config, model, self._seconds(timeout))
-        return await drive_async(steps)
-
-    async def metadata(self, model: str | None = None) -> Metadata:
-        """As Client.metadata()."""
-        return await drive_async(self._metadata(model, self.timeout))
-
-    async def map(self, batches: Iterable[Inputs] | AsyncIterable[Inputs], *, in_flight: int = 8,
-                  progress: bool = False, **options: Any) -> AsyncIterator[Any]:
-        """As Client.map(), of an iterable or an async one."""
-        waiting: deque[asyncio.Task[Any]] = deque()
-        _checked(in_flight)
-        try:
-            async for batch in _each(_with_bar(batches, progress)):
-                waiting.append(asyncio.ensure_future(self.infer(batch, **options)))
-                if len(waiting) == in_flight:
-                    yield await waiting.popleft()
-            while waiting:
-                yield await waiting.popleft()
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-
-
-def _checked(in_flight: int) -> int:
+def checked(in_flight: int) -> int:
     if in_flight < 1:
         raise ValueError(f"in_flight is {in_flight}; it has to be 1 or more")
     return in_flight
 
 
-def _with_bar(batches: Any, progress: bool) -> Any:
+def with_bar(batches: Any, progress: bool) -> Any:
     try:
         import tqdm
     except ImportError:
         return batches
     return tqdm.tqdm(batches) if progress else batches
-
-
-async def _each(batches: Iterable[Inputs] | AsyncIterable[Inputs]) -> AsyncIterator[Inputs]:
-    if isinstance(batches, AsyncIterable):
-        async for batch in batches:
-            yield batch
-    else:
-        for batch in batches:
-            yield batch
