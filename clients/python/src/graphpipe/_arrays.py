@@ -13,6 +13,9 @@ from ._message import BFLOAT16, BOOL, STRING, TYPES, Tensor
 Array = npt.NDArray[Any]
 
 _ALIGN = 64
+_DTYPES = {name: np.dtype(name).newbyteorder("<") for name in TYPES
+           if name not in ("null", "string", "bfloat16")}
+_NUMBERS = {dtype: TYPES.index(name) for name, dtype in _DTYPES.items()}
 
 
 def dtype_of(name: str) -> np.dtype[Any] | None:
@@ -20,7 +23,7 @@ def dtype_of(name: str) -> np.dtype[Any] | None:
     for "bfloat16" without the package ml_dtypes."""
     if name == "bfloat16":
         return _bfloat16()
-    return None if name == "null" else np.dtype(object if name == "string" else name)
+    return np.dtype(object) if name == "string" else _DTYPES.get(name)
 
 
 def _bfloat16() -> np.dtype[Any] | None:
@@ -35,7 +38,7 @@ def _bfloat16() -> np.dtype[Any] | None:
 def aligned_buffer(size: int) -> Array:
     """`size` writable bytes, aligned to 64; what is not written to takes no memory."""
     whole = np.empty(size + _ALIGN, np.uint8)
-    begin = -whole.ctypes.data % _ALIGN
+    begin = -whole.__array_interface__["data"][0] % _ALIGN
     return whole[begin : begin + size]
 
 
@@ -44,6 +47,8 @@ def aligned_buffer(size: int) -> Array:
 
 def _as_array(value: Any, what: str) -> Array:
     """Any array-like: an array, numbers or strings in lists, what has __array__ or __dlpack__."""
+    if isinstance(value, np.ndarray):
+        return value
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.asarray(np.from_dlpack(value))  # type: ignore[attr-defined, unused-ignore]
@@ -67,14 +72,16 @@ def to_tensor(value: Any, what: str) -> Tensor:
     if array.dtype.kind in "OSUT":
         elements = array.astype(object).ravel().tolist()
         return Tensor(STRING, array.shape, [_to_bytes(element, what) for element in elements])
-    name = array.dtype.name
-    if name not in TYPES or name in ("null", "string"):
-        raise InvalidInput(
-            f"{what} has dtype {array.dtype}; can be sent: bool, ints, floats of 16 to "
-            "64 bits, bfloat16, str, bytes"
-        )
-    array = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-    return Tensor(TYPES.index(name), array.shape, array.reshape(-1).view(np.uint8).data)
+    number = _NUMBERS.get(array.dtype)
+    if number is None:
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        is_bfloat16 = array.dtype.name == "bfloat16"
+        number = BFLOAT16 if is_bfloat16 else _NUMBERS.get(array.dtype)
+    if number is None:
+        raise InvalidInput(f"{what} has dtype {array.dtype}; can be sent: bool, ints, floats of 16 "
+                           "to 64 bits, bfloat16, str, bytes")
+    flat = np.ascontiguousarray(array.reshape(-1))
+    return Tensor(number, array.shape, flat.view(np.uint8).data)
 
 
 # --- from the server --------------------------------------------------------------------
@@ -92,11 +99,9 @@ def to_array(tensor: Tensor) -> Array:
         if dtype is None:  # bfloat16 is the upper half of a float32
             halves = np.frombuffer(tensor.data, "<u2").astype("<u4")
             return (halves << 16).view("<f4").reshape(tensor.shape)
-        array = np.frombuffer(tensor.data, np.uint8)
-        if tensor.type == BOOL and array.size and array.max() > 1:
+        array = np.frombuffer(tensor.data, dtype).reshape(tensor.shape)
+        if tensor.type == BOOL and array.size and array.view(np.uint8).max() > 1:
             raise ProtocolError("answer: a bool is neither 0 nor 1")
-        array = array.view(dtype.newbyteorder("<") if tensor.type != BFLOAT16 else dtype)
-        array = array.reshape(tensor.shape)
     except ValueError as error:  # a shape that numpy cannot have
         raise ProtocolError(f"answer: {TYPES[tensor.type]}{list(tensor.shape)}: {error}") from error
     return array if array.flags.aligned and array.flags.writeable else array.copy()

@@ -245,21 +245,25 @@ class Connection:
         return Answer(head.status, head.content_type, body), keeps
 
 
+_STATUS = re.compile(r"HTTP/1\.([01]) ([0-9]{3})(?: .*)?")
+_FIELD = re.compile(r"([!-9;-~]+):(.*)")
+
+
 class Head:
     """What matters of an answer's head."""
 
     def __init__(self, data: bytes) -> None:
         first, *lines = data.decode("latin-1").split("\r\n")
-        found = re.fullmatch(r"HTTP/1\.([01]) (\d{3})(?: .*)?", first)
+        found = _STATUS.fullmatch(first)
         if not found:
             raise ProtocolError(f"answer: it begins with {first[:40]!a}, which is not HTTP/1.1")
         self.status = int(found[2])
         fields: dict[str, str] = {}
         for line in lines:
-            name, colon, value = line.partition(":")
-            name = name.lower()
-            if not colon or not re.fullmatch(r"[!-9;-~]+", name):
+            field = _FIELD.fullmatch(line)
+            if not field:
                 raise ProtocolError(f"answer: {line[:40]!a} is no field of a head")
+            name, value = field[1].lower(), field[2]
             if name in fields and name in ("content-length", "transfer-encoding"):
                 raise ProtocolError(f"answer: {name} came twice")
             fields[name] = value.strip(" \t")

@@ -9,6 +9,7 @@ numbers are little-endian. docs/protocol.md has the tables; the C library writes
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ _DATA_ALIGN, _LARGE_BYTES = 64, 4096
 _U8, _U16, _U32, _I32, _I64 = map(struct.Struct, ("<B", "<H", "<I", "<i", "<q"))
 
 Part = Union[bytes, bytearray, memoryview]
+# a tensor's type and shape, and its size in bytes or its strings
+_Kind = tuple[int, tuple[int, ...], Union[int, tuple[Union[str, bytes], ...]]]
 
 
 class Tensor(NamedTuple):
@@ -96,7 +99,7 @@ class _Writer:
     def __init__(self) -> None:
         self.out = bytearray(4)
         self.vtables: dict[tuple[int, ...], int] = {}
-        self.large: list[tuple[int, memoryview]] = []
+        self.places: list[int] = []  # of each tensor's data, or the offset of a large one's
 
     def align(self, to: int, ahead: int = 0) -> None:
         self.out += bytes(-(len(self.out) + ahead) % to)
@@ -136,43 +139,47 @@ class _Writer:
         for place, text in zip(self.offsets(at, len(texts)), texts):
             self.string(place, text.encode())
 
-    def tensor(self, at: int, tensor: Tensor) -> None:
+    def tensor(self, at: int, kind: _Kind) -> None:
+        number, shape, content = kind
         table = self.table(_TENSOR)
         self.link(at, table)
-        self.out[table + 16] = tensor.type
-        self.vector(table + 4, len(tensor.shape), 8)
-        self.out += struct.pack(f"<{len(tensor.shape)}q", *tensor.shape)
-        data = memoryview(b"") if isinstance(tensor.data, list) else tensor.data
-        strings: list[str | bytes] = [*tensor.data] if isinstance(tensor.data, list) else []
-        if len(data) >= _LARGE_BYTES:
-            self.large.append((table + 8, data))
+        self.out[table + 16] = number
+        self.vector(table + 4, len(shape), 8)
+        self.out += struct.pack(f"<{len(shape)}q", *shape)
+        n_bytes, strings = (content, ()) if isinstance(content, int) else (0, content)
+        if n_bytes >= _LARGE_BYTES:
+            self.places.append(table + 8)
         else:
-            self.vector(table + 8, len(data), _DATA_ALIGN if data else 4)
-            self.out += data
+            self.vector(table + 8, n_bytes, _DATA_ALIGN if n_bytes else 4)
+            self.places.append(len(self.out))
+            self.out += bytes(n_bytes)
         for place, string in zip(self.offsets(table + 12, len(strings)), strings):
             self.string(place, string if isinstance(string, bytes) else string.encode())
 
-    def parts(self) -> list[Part]:
-        """The message: what was written, then the data of large tensors from where they lie."""
-        parts: list[Part] = [self.out]
+    def gaps(self, kinds: Sequence[_Kind]) -> list[int | bytes]:
+        """Puts the large tensors behind all else. For each tensor, where its data go; or for a
+        large one the bytes that are sent before its data."""
+        places: list[int | bytes] = []
         at = len(self.out)
-        for field, data in self.large:
-            gap = bytes(-(at + 4) % _DATA_ALIGN) + _U32.pack(len(data) & 0xFFFFFFFF)
-            at += len(gap) + len(data)
+        for (_, _, content), place in zip(kinds, self.places):
+            if not isinstance(content, int) or content < _LARGE_BYTES:
+                places.append(place)
+                continue
+            gap = bytes(-(at + 4) % _DATA_ALIGN) + _U32.pack(content & 0xFFFFFFFF)
+            at += len(gap) + content
             if at > MAX_MESSAGE_BYTES:
                 break
-            self.link(field, at - len(data) - 4)
-            parts += [gap, data]
+            self.link(place, at - content - 4)
+            places.append(gap)
         if at > MAX_MESSAGE_BYTES:
             raise InvalidInput(f"the request would have {at} bytes or more; messages end at "
                                f"{MAX_MESSAGE_BYTES}: send fewer rows at a time")
-        return parts
+        return places
 
 
-def encode_infer(
-    tensors: Sequence[Tensor], input_names: Sequence[str], output_names: Sequence[str], config: str
-) -> list[Part]:
-    """An InferRequest, as buffers to be sent one after the other."""
+def _frame(kinds: tuple[_Kind, ...], input_names: tuple[str, ...], output_names: tuple[str, ...],
+           config: str) -> tuple[bytearray, list[int | bytes]]:
+    """A request but for the elements of its tensors, and where those belong."""
     writer = _Writer()
     request = writer.table(_REQUEST)
     writer.link(0, request)
@@ -181,10 +188,34 @@ def encode_infer(
     writer.link(request + 4, infer)
     writer.string(infer + 4, config.encode())
     writer.strings(infer + 8, input_names)
-    for place, tensor in zip(writer.offsets(infer + 12, len(tensors)), tensors):
-        writer.tensor(place, tensor)
+    for place, kind in zip(writer.offsets(infer + 12, len(kinds)), kinds):
+        writer.tensor(place, kind)
     writer.strings(infer + 16, output_names)
-    return writer.parts()
+    return writer.out, writer.gaps(kinds)
+
+
+# Programs ask for the same again and again, with other numbers only.
+_kept_frame = functools.lru_cache(maxsize=64)(_frame)
+
+
+def encode_infer(tensors: Sequence[Tensor], input_names: Sequence[str],
+                 output_names: Sequence[str], config: str) -> list[Part]:
+    """An InferRequest, as buffers to be sent one after the other: large tensors are their own."""
+    kinds: tuple[_Kind, ...] = tuple(
+        (number, shape, (*data,) if isinstance(data, list) else len(data))
+        for number, shape, data in tensors)
+    frame = _frame if any(number == STRING for number, _, _ in kinds) else _kept_frame
+    kept, places = frame(kinds, tuple(input_names), tuple(output_names), config)
+    out = bytearray(kept)
+    parts: list[Part] = [out]
+    for tensor, place in zip(tensors, places):
+        if isinstance(tensor.data, list):
+            continue
+        if isinstance(place, bytes):
+            parts += [place, tensor.data]
+        else:
+            out[place : place + len(tensor.data)] = tensor.data
+    return parts
 
 
 def encode_metadata_request() -> list[Part]:
@@ -194,7 +225,7 @@ def encode_metadata_request() -> list[Part]:
     writer.link(0, request)
     writer.out[request + 8] = 2
     writer.link(request + 4, writer.table(_METADATA))
-    return writer.parts()
+    return [writer.out]
 
 
 # --- reading ----------------------------------------------------------------------------
@@ -212,10 +243,12 @@ class _Message:
         self.budget = 8 * self.size + (1 << 20)
 
     def number(self, kind: struct.Struct, at: int) -> int:
-        if not 0 <= at <= self.size - kind.size:
-            raise ProtocolError(f"answer: byte {at} is outside of its {self.size} bytes")
-        value: int = kind.unpack_from(self.data, at)[0]
-        return value
+        try:
+            if at >= 0:
+                return int(kind.unpack_from(self.data, at)[0])
+        except struct.error:
+            pass
+        raise ProtocolError(f"answer: byte {at} is outside of its {self.size} bytes")
 
     def follow(self, at: int) -> int:
         offset = self.number(_U32, at)
