@@ -67,6 +67,8 @@ def test_what_is_array_like_is_taken(client):
     for value in [0, 1, 2], (0, 1, 2), range(3), Series(), Capsule():
         assert same(client.infer(value), np.arange(3))
     assert client.infer(2.5) == 2.5 and client.infer(True).dtype == bool
+    matrix = np.arange(6).reshape(2, 3).view(np.matrix)
+    assert client.infer(matrix).tolist() == [[0, 1, 2], [3, 4, 5]]
     read_only = np.arange(3)
     read_only.flags.writeable = False
     assert client.infer(read_only).flags.writeable
@@ -234,6 +236,15 @@ def test_no_server(tmp_path):
 def test_bad_addresses(address):
     with pytest.raises(graphpipe.InvalidInput, match="address"):
         Client(address)
+
+
+def test_any_length_of_time_will_do(client):
+    for timeout in 1e-9, None, 1e5, 1e300, float("inf"):
+        if timeout == 1e-9:
+            with pytest.raises(graphpipe.DeadlineExceeded):
+                client.infer(A, timeout=timeout)
+        else:
+            assert same(client.infer(A, timeout=timeout), A)
 
 
 def test_closed_client_and_bad_options(echo):

@@ -47,8 +47,6 @@ def aligned_buffer(size: int) -> Array:
 
 def _as_array(value: Any, what: str) -> Array:
     """Any array-like: an array, numbers or strings in lists, what has __array__ or __dlpack__."""
-    if isinstance(value, np.ndarray):
-        return value
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.asarray(np.from_dlpack(value))  # type: ignore[attr-defined, unused-ignore]

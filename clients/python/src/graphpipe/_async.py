@@ -115,7 +115,7 @@ class AsyncClient(Calls):
 
     async def metadata(self, model: str | None = None) -> Metadata:
         """As Client.metadata()."""
-        return await drive_async(self._metadata(model, self.timeout))
+        return await drive_async(self._metadata(self._path(model), self._until(self.timeout)))
 
     async def map(self, batches: Iterable[Inputs] | AsyncIterable[Inputs], *, in_flight: int = 8,
                   progress: bool = False, **options: Any) -> AsyncIterator[Any]:

@@ -57,7 +57,7 @@ class Calls:
     def _until(self, timeout: float | None) -> float:
         if timeout is not None and not timeout > 0:
             raise InvalidInput(f"timeout is {timeout}; it has to be over 0 seconds")
-        return NEVER if timeout is None else time.monotonic() + timeout
+        return NEVER if timeout is None or timeout > 1e6 else time.monotonic() + timeout
 
     def _path(self, model: str | None) -> str:
         return self._pool.address.path if model is None else "/" + quote(model.strip("/"))
@@ -79,16 +79,14 @@ class Calls:
             text = answer.body.tobytes().decode("utf-8", "replace")
         raise refusal(answer.status, code, text)
 
-    def _metadata(self, model: str | None, timeout: float | None) -> Steps[Metadata]:
-        request = _message.encode_metadata_request()
-        body = yield from self._ask(self._path(model), request, self._until(timeout))
+    def _metadata(self, path: str, until: float) -> Steps[Metadata]:
+        body = yield from self._ask(path, _message.encode_metadata_request(), until)
         return decode_metadata(body.data)
 
-    def _names(self, model: str | None, timeout: float | None) -> Steps[list[str]]:
+    def _names(self, path: str, until: float) -> Steps[list[str]]:
         """The model's outputs, asked for once."""
-        path = self._path(model)
         if path not in self._output_names:
-            metadata = yield from self._metadata(model, timeout)
+            metadata = yield from self._metadata(path, until)
             self._output_names[path] = [io.name for io in metadata.outputs]
         return self._output_names[path]
 
@@ -121,7 +119,7 @@ class Calls:
         if outputs is not None:
             asked = [outputs] if isinstance(outputs, str) else list(outputs)
         if not asked and not is_one:
-            asked = yield from self._names(model, timeout)
+            asked = yield from self._names(path, until)
         try:
             arrays = yield from self._arrays(path, values, names, asked, config, until)
         except InvalidInput:
@@ -130,10 +128,9 @@ class Calls:
         if not is_one:
             return dict(zip(asked or [f"output_{i}" for i in range(len(arrays))], arrays))
         if len(arrays) != 1:
-            known = yield from self._names(model, timeout)
-            raise InvalidInput(
-                f"the model has {len(arrays)} outputs ({', '.join(known)}); choose with outputs="
-            )
+            known = yield from self._names(path, until)
+            raise InvalidInput(f"the model has {len(arrays)} outputs ({', '.join(known)}); choose "
+                               "with outputs=")
         return arrays[0]
 
 
@@ -195,7 +192,7 @@ class Client(Calls):
 
     def metadata(self, model: str | None = None) -> Metadata:
         """Asks for the model's names, types and shapes. print() shows them as a table."""
-        return drive(self._metadata(model, self.timeout))
+        return drive(self._metadata(self._path(model), self._until(self.timeout)))
 
     def map(self, batches: Iterable[Inputs], *, in_flight: int = 8, progress: bool = False,
             **options: Any) -> Iterator[Any]:
