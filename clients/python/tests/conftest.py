@@ -1,20 +1,11 @@
 """What the tests of the client share: the real server, of tests/e2e/harness.py."""
 
-import json
 import pathlib
 import subprocess
 
 import pytest
-from harness import BUILD, MODELS, SOURCE, Server
+from harness import BUILD, MODELS, Server
 from needs import need
-
-GOLDEN = SOURCE / "tests/golden"
-CASES = {case["file"]: case for name in ("manifest.json", "manifest-go.json")
-         for case in json.loads((GOLDEN / "vectors" / name).read_text())}
-
-
-def read_golden(name):
-    return (GOLDEN / "vectors" / name).read_bytes()
 
 
 @pytest.fixture

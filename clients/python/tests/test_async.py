@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from conftest import read_golden
+from golden_bytes import read_golden
 from harness import Server, eventually, plugin
 from scripted import Scripted, answer
 

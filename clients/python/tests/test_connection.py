@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import read_golden
+from golden_bytes import read_golden
 from harness import SOURCE
 from scripted import Scripted, answer
 

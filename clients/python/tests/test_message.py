@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import CASES, GOLDEN, read_golden
+from golden_bytes import CASES, GOLDEN, read_golden
 
 from graphpipe import ProtocolError
 from graphpipe._arrays import to_array, to_tensor
