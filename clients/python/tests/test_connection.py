@@ -273,6 +273,15 @@ def test_a_server_that_never_answers():
     assert 0 < int(re.search(r"X-GraphPipe-Timeout-Ms: (\d+)", server.heads[0])[1]) <= 200
 
 
+def test_a_name_that_is_never_resolved(monkeypatch):
+    done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: done.wait(30))
+    with Client("nobody.invalid") as client, \
+            pytest.raises(graphpipe.DeadlineExceeded, match="while connecting"):
+        client.infer(X, timeout=0.2)
+    done.set()
+
+
 def test_a_server_that_does_not_read():
     def script(peer):
         done.wait(30)

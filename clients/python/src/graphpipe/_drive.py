@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import select
 import socket
+import threading
 import time
 from typing import TypeVar
 
@@ -45,4 +47,20 @@ def _wait(want: Wait) -> int:
 
 
 def _resolve(want: Resolve) -> object:
-    return socket.getaddrinfo(want.host, want.port, type=socket.SOCK_STREAM)
+    """In a thread of its own, since getaddrinfo() knows no limit of time."""
+    results: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def resolve() -> None:
+        try:
+            results.put(socket.getaddrinfo(want.host, want.port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            results.put(error)
+
+    threading.Thread(target=resolve, daemon=True).start()
+    try:
+        found = results.get(timeout=seconds_until(want.until))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(found, Exception):
+        raise found
+    return found

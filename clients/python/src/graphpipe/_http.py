@@ -92,7 +92,7 @@ class Connection:
         try:
             info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
             n_acknowledged: int = struct.unpack_from("<Q", info, 120)[0]
-        except (OSError, struct.error):
+        except (AttributeError, OSError, struct.error):  # not on Linux
             return False
         return n_acknowledged < self.n_sent  # it may count 1 for the beginning
 
