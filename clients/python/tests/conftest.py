@@ -1,5 +1,6 @@
 """What the tests of the client share: the real server, of tests/e2e/harness.py."""
 
+import json
 import pathlib
 import subprocess
 
@@ -19,6 +20,21 @@ def written_by_c(tmp_path):
         return written.read_bytes()
 
     return recode
+
+
+@pytest.fixture
+def read_by_c(tmp_path):
+    """read_by_c(kind, messages): what the C library reads in each, as JSON."""
+
+    def decode(kind, messages):
+        paths = [tmp_path / str(i) for i in range(len(messages))]
+        for path, message in zip(paths, messages):
+            path.write_bytes(message)
+        done = subprocess.run([BUILD / "tests/golden_codec", "decode", kind, *paths], check=True,
+                              stdout=subprocess.PIPE)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return decode
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,48 @@ def test_any_damage_is_read_or_refused(message):
             is_read_or_refused(message[:at] + struct.pack("<I", word) + message[at + 4:])
 
 
+def shown(kind, message):
+    """What we read in a message, as golden_codec shows it; None if it is refused."""
+    try:
+        if kind == "metadata":
+            found = decode_metadata(memoryview(message))
+            ios = [[{"name": io.name, "description": io.description, "type": io.type,
+                     "shape": [-1 if n is None else n for n in io.shape]} for io in ios]
+                   for ios in (found.inputs, found.outputs)]
+            return {"message": "MetadataResponse", "name": found.name, "version": found.version,
+                    "server": found.server, "description": found.description,
+                    "inputs": ios[0], "outputs": ios[1]}
+        found = decode_answer(memoryview(message))
+    except ProtocolError:
+        return None
+    if isinstance(found, Fault):
+        return {"message": "InferResponse", "output_tensors": [], "errors": [found._asdict()]}
+    return {"message": "InferResponse", "errors": [], "output_tensors": [
+        {"type": TYPES[number], "shape": list(shape)} | (
+            {"strings_hex": [s.encode("utf-8", "surrogateescape").hex() for s in data]}
+            if isinstance(data, list) else {"data_hex": data.hex()})
+        for number, shape, data in found]}
+
+
+@pytest.mark.parametrize("name", ["resp_two", "resp_strings", "resp_error", "resp_metadata"])
+def test_what_is_damaged_is_read_and_refused_as_by_the_c_library(name, read_by_c):
+    kind, message = "metadata" if "metadata" in name else "response", read_golden(name + ".bin")
+    damaged = [message[:n] for n in range(len(message))]
+    for at in range(0, len(message) - 3, 4):
+        for word in 0, 1, 2, 12, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(message) - at - 4:
+            damaged.append(message[:at] + struct.pack("<I", word) + message[at + 4:])
+        for bit in (*range(7), 15, 16, 31):
+            word = struct.unpack_from("<I", message, at)[0] ^ 1 << bit
+            damaged.append(message[:at] + struct.pack("<I", word) + message[at + 4:])
+    n_read = 0
+    for bytes_, theirs in zip(damaged, read_by_c(kind, damaged)):
+        ours = shown(kind, bytes_)
+        n_read += ours is not None
+        if "has a NUL" not in theirs.get("error", ""):  # which only C has to mind
+            assert ours == (None if "status" in theirs else theirs), theirs
+    assert 0 < n_read < len(damaged)
+
+
 @pytest.mark.parametrize("path", sorted((GOLDEN / "reject").glob("*.bin")), ids=lambda p: p.name)
 def test_earlier_findings(path):
     is_read_or_refused(path.read_bytes())

@@ -268,7 +268,7 @@ class _Message:
             raise ProtocolError(f"answer: {n} elements at byte {at} of {self.size} bytes")
         return at + 4, n
 
-    def text(self, at: int, errors: str = "strict") -> str:
+    def text(self, at: int, errors: str) -> str:
         begin, n = self.vector(at, 1)
         self.spend(n + _OBJECT_BYTES)
         try:
@@ -306,17 +306,19 @@ class _Table:
         at = self.place(slot, kind.size)
         return self.message.number(kind, at) if at else 0
 
-    def text(self, slot: int) -> str:
+    def text(self, slot: int, errors: str = "replace") -> str:
         at = self.place(slot, 4)
-        return self.message.text(self.message.follow(at)) if at else ""
+        return self.message.text(self.message.follow(at), errors) if at else ""
 
     def vector(self, slot: int, width: int, limit: int = MAX_MESSAGE_BYTES) -> tuple[int, int]:
         at = self.place(slot, 4)
         return self.message.vector(self.message.follow(at), width, limit) if at else (0, 0)
 
-    def tables(self, slot: int) -> list[_Table]:
+    def tables(self, slot: int, most: int = MAX_TENSORS) -> list[_Table]:
+        """The tables that a field lists, or the first of them."""
         begin, n = self.vector(slot, 4, MAX_TENSORS)
-        return [_Table(self.message, self.message.follow(begin + 4 * i)) for i in range(n)]
+        places = range(begin, begin + 4 * min(n, most), 4)
+        return [_Table(self.message, self.message.follow(at)) for at in places]
 
     def shape(self, slot: int, smallest: int) -> tuple[int, ...]:
         begin, n = self.vector(slot, 8, MAX_RANK)
@@ -355,7 +357,7 @@ def _read_tensor(table: _Table, what: str) -> Tensor:
 def decode_answer(data: memoryview) -> list[Tensor] | Fault:
     """The tensors of an InferResponse, as views of it but for strings; or the error in it."""
     root = _root(data)
-    for error in root.tables(1):
+    for error in root.tables(1, 1):
         return Fault(error.number(0, _I64), error.text(1))
     return [_read_tensor(table, f"output_tensors[{i}]") for i, table in enumerate(root.tables(0))]
 
@@ -375,4 +377,4 @@ def _root(data: memoryview) -> _Table:
 
 def _read_io(table: _Table) -> IO:
     shape = tuple(None if n < 0 else n for n in table.shape(2, -1))
-    return IO(table.text(0), table.text(1), TYPES[table.type(3, 0)], shape)
+    return IO(table.text(0, "strict"), table.text(1), TYPES[table.type(3, 0)], shape)
