@@ -11,8 +11,10 @@ from golden_bytes import CASES, GOLDEN, read_golden
 from graphpipe import ProtocolError
 from graphpipe._arrays import to_array, to_tensor
 from graphpipe._message import (
+    IO,
     TYPES,
     Fault,
+    Metadata,
     Tensor,
     decode_answer,
     decode_metadata,
@@ -102,6 +104,13 @@ def test_metadata_request_is_that_of_the_c_library(written_by_c):
 TWO = read_golden("resp_two.bin")
 ANSWERS = [read_golden(name) for name in
            ("resp_two.bin", "resp_strings.bin", "resp_error.bin", "resp_metadata.bin")]
+
+
+def test_metadata_is_shown_with_every_character_visible():
+    io = IO("x\x1b[2J", "", "float32", (None,))
+    shown = str(Metadata("two\nlines", "", "\x9b31m", "", (io,), ()))
+    assert shown.splitlines() == ["name         two lines", r"server       \x9b31m", "inputs",
+                                  r"  x\x1b[2J float32[-1]", "outputs"]
 
 
 def is_read_or_refused(message):

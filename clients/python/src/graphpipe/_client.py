@@ -15,7 +15,7 @@ from urllib.parse import quote
 from . import _message
 from ._arrays import Array, to_array, to_tensor
 from ._drive import drive
-from ._errors import InvalidInput, ProtocolError, refusal
+from ._errors import InvalidInput, ProtocolError, one_line, refusal
 from ._http import MEDIA_TYPE, NEVER, Steps
 from ._message import MAX_MESSAGE_BYTES, Fault, Metadata, Part, decode_answer, decode_metadata
 from ._pool import Address, Pool
@@ -68,7 +68,7 @@ class Calls:
         if answer.status == 200 and not kind.startswith("text/"):
             return answer.body
         if answer.status == 200:
-            raise ProtocolError(f"{self._pool.address.label}: {kind} is no answer of GraphPipe")
+            raise ProtocolError(f"{self._pool.address.label}: {kind!a} is no answer of GraphPipe")
         code, text = None, ""
         if kind == MEDIA_TYPE:
             with suppress(ProtocolError):  # then the status has to do
@@ -129,8 +129,8 @@ class Calls:
             return dict(zip(asked or [f"output_{i}" for i in range(len(arrays))], arrays))
         if len(arrays) != 1:
             known = yield from self._names(path, until)
-            raise InvalidInput(f"the model has {len(arrays)} outputs ({', '.join(known)}); choose "
-                               "with outputs=")
+            raise InvalidInput(f"the model has {len(arrays)} outputs; choose with outputs=, of "
+                               + one_line(", ".join(known)))
         return arrays[0]
 
 

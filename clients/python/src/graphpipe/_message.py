@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Union
 
-from ._errors import InvalidInput, ProtocolError
+from ._errors import InvalidInput, ProtocolError, one_line
 
 TYPES = ("null", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
          "float16", "float32", "float64", "string", "bool", "bfloat16")  # fmt: skip
@@ -60,7 +60,7 @@ class IO:
 
     def __str__(self) -> str:
         sizes = ",".join("-1" if n is None else str(n) for n in self.shape)
-        return f"{self.name} {self.type}[{sizes}]"
+        return f"{one_line(self.name)} {self.type}[{sizes}]"
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,8 @@ class Metadata:
     outputs: tuple[IO, ...]
 
     def __str__(self) -> str:
-        lines = [
-            f"{key:13}{value}"
-            for key in ("name", "version", "server", "description")
-            if (value := getattr(self, key))
-        ]
+        keys = "name", "version", "server", "description"
+        lines = [f"{key:13}{one_line(getattr(self, key))}" for key in keys if getattr(self, key)]
         for key in ("inputs", "outputs"):
             lines += [key, *(f"  {io}" for io in getattr(self, key))]
         return "\n".join(lines)
