@@ -163,7 +163,11 @@ struct gp_host {
 
 enum gp_engine_flags {
     /* Open, describe, probe and close may be called for several models at the same time. */
-    GP_OPENS_TOGETHER = 1u << 0
+    GP_OPENS_TOGETHER = 1u << 0,
+    /* Its models always run in processes of their own, one for each slot, as with --isolate.
+     * The plug-in is loaded in the server too, to be asked, but opens no model there; so
+     * its framework is to be loaded by open and probe. */
+    GP_ISOLATED = 1u << 1
 };
 
 /* What a plug-in provides. Optional members may be NULL. All but run are called for one model at

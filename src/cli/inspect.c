@@ -152,7 +152,7 @@ static int inspect_plugin(const struct inspect_values *values, const char *name,
 static int inspect_file(const struct inspect_values *values, const char *path)
 {
     struct gp_error err;
-    char script[PATH_MAX];
+    bool is_isolated;
     const char *name = values->engine;
     if (!name && engine_guess(path, &name, &err) != GP_OK)
         return cli_fail("%s", err.message);
@@ -164,9 +164,9 @@ static int inspect_file(const struct inspect_values *values, const char *path)
                                               .model_path = path,
                                               .options = values->engine_options.items,
                                               .n_options = values->engine_options.n};
-    if (engine_script(name, values->engine_dir, script, sizeof script, &err) != GP_OK)
+    if (engine_isolates(name, values->engine_dir, &is_isolated, &err) != GP_OK)
         return cli_fail("%s", err.message);
-    return (script[0] ? inspect_isolated : inspect_plugin)(values, name, &options);
+    return (is_isolated ? inspect_isolated : inspect_plugin)(values, name, &options);
 }
 
 /* HOST:PORT, without "http://" in front. */

@@ -44,6 +44,11 @@ void engine_leave(const struct gp_engine *engine);
 enum gp_status engine_script(const char *name, const char *engine_dir, char *path,
                              size_t path_size, struct gp_error *err);
 
+/* Sets *is_isolated if the engine `name` runs in children whether or not anybody asks: a Python
+ * program, or a plug-in that says so (GP_ISOLATED), which is loaded. */
+enum gp_status engine_isolates(const char *name, const char *engine_dir,
+                               bool *is_isolated, struct gp_error *err);
+
 /* Chooses the engine for a model by looking at its file or folder. *name is static. */
 enum gp_status engine_guess(const char *model_path, const char **name,
                             struct gp_error *err);

@@ -220,6 +220,21 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
     return status;
 }
 
+enum gp_status engine_isolates(const char *name, const char *engine_dir,
+                               bool *is_isolated, struct gp_error *err)
+{
+    char path[PATH_MAX];
+    const struct gp_engine *engine;
+    enum gp_status status = engine_script(name, engine_dir, path, sizeof path, err);
+    *is_isolated = status == GP_OK && path[0];
+    if (status != GP_OK || *is_isolated)
+        return status;
+    status = engine_load(name, engine_dir, &engine, err);
+    *is_isolated =
+        status == GP_OK && GP_HAS(engine, flags) && engine->flags & GP_ISOLATED;
+    return status;
+}
+
 /* Cuts the engine's name out of the name of its file; NULL for other files. */
 static const char *name_of(char *file)
 {

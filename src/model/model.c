@@ -209,12 +209,12 @@ static enum gp_status prepare_model(struct model *model,
     return status;
 }
 
-/* Settles what the options leave open: which engine it is, and that one which is a Python program is
+/* Settles what the options leave open: which engine it is, and whether that one is always
  * isolated. */
 static enum gp_status choose_engine(struct gp_model_options *options,
                                     const char *engine_dir, struct gp_error *err)
 {
-    char path[PATH_MAX];
+    bool is_isolated;
     if (!options->engine || strcmp(options->engine, "auto") == 0) {
         if (!options->path)
             return gp_error_set(err, GP_INVALID,
@@ -223,10 +223,11 @@ static enum gp_status choose_engine(struct gp_model_options *options,
         if (engine_guess(options->path, &options->engine, err) != GP_OK)
             return err->status;
     }
+    if (options->isolate)
+        return GP_OK;
     const enum gp_status status =
-        engine_script(options->engine, engine_dir, path, sizeof path, err);
-    if (status == GP_OK && path[0])
-        options->isolate = 1;
+        engine_isolates(options->engine, engine_dir, &is_isolated, err);
+    options->isolate = is_isolated;
     return status;
 }
 

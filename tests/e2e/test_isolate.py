@@ -107,6 +107,14 @@ def test_the_description_comes_from_the_child():
         assert server.logged("wild 1.2  wild")
 
 
+def test_an_engine_that_asks_to_be_isolated():
+    with Server("--instances", 2, engine=plugin("aside")) as server:
+        pid, = struct.unpack("<q", server.infer().tensors[0].data)
+        assert pid != server.process.pid
+        assert pathlib.Path(f"/proc/{pid}").exists()
+        all_ready(server)
+
+
 def test_onnx_gives_the_same(onnx):
     """A few rows, and so many that the outputs lie in the arena: written by the runtime once it has
     seen that their shapes are as the model says."""

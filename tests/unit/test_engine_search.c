@@ -170,6 +170,28 @@ static void test_script(void **state)
     assert_string_equal(script("./mine.py", NULL, 5, path), ""); /* it does not fit */
 }
 
+static bool isolates(const char *name, const char *engine_dir)
+{
+    bool is_isolated = false;
+    assert_int_equal(engine_isolates(name, engine_dir, &is_isolated, &err), GP_OK);
+    return is_isolated;
+}
+
+static void test_isolates(void **state)
+{
+    bool is_isolated = true;
+    (void)state;
+    write_text(in("graphpipe-engine-mine.py"), "");
+    assert_true(isolates("mine", folder));
+    assert_true(isolates("python", NULL));
+    assert_true(isolates("aside", test_plugins));
+    assert_false(isolates("echo", NULL));
+    assert_false(isolates("abi_0_1", test_plugins)); /* its struct has no flags */
+    assert_says(engine_isolates("none", folder, &is_isolated, &err), GP_NOT_FOUND,
+                "no engine \"none\"");
+    assert_false(is_isolated);
+}
+
 /* Run elsewhere: prints the folders in which it would look. */
 static int print_folders(void)
 {
@@ -398,6 +420,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test_setup_teardown(test_load_without_descriptors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_incomplete, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_script, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_isolates, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folders, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_load_tells_the_remedy, set_up, tear_down),
         cmocka_unit_test(test_exe_folder),
