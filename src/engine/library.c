@@ -84,6 +84,20 @@ static bool try_folder(struct search *search, const char *folder)
            try_file(search, path);
 }
 
+/* In a folder of plug-ins, or in the one beside them that an installation puts a framework of
+ * several libraries in. */
+static bool try_plugin_folder(struct search *search, const char *folder)
+{
+    char inner[PATH_MAX];
+    struct stat info;
+    if (try_folder(search, folder))
+        return true;
+    return search->library->deps &&
+           snprintf(inner, sizeof inner, "%s/%s", folder, search->library->deps) <
+               (int)sizeof inner &&
+           stat(inner, &info) == 0 && try_folder(search, inner);
+}
+
 static bool try_plugin_folders(struct search *search)
 {
     struct text folders = {0};
@@ -91,7 +105,7 @@ static bool try_plugin_folders(struct search *search)
     engine_folders(NULL, &folders);
     for (const char *at = engine_folder_next(&folders, NULL); at && !is_found;
          at = engine_folder_next(&folders, at))
-        is_found = try_folder(search, at);
+        is_found = try_plugin_folder(search, at);
     text_finish(&folders);
     return is_found;
 }

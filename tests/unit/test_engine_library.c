@@ -123,6 +123,17 @@ static void unusable_ones_are_passed_over(void **state)
     assert_string_equal(found, tree_path("/b/libgpsearch.so.1"));
 }
 
+/* Where an installation puts a framework of several libraries. */
+static void a_folder_beside_the_plugins_is_searched(void **state)
+{
+    (void)state;
+    tree_folder("/gpsearch");
+    write_library(tree_path("/gpsearch/libgpsearch.so.1"));
+    setenv("GRAPHPIPE_ENGINE_PATH", tree_root, 1);
+    assert_non_null(open_library(NULL));
+    assert_string_equal(found, tree_path("/gpsearch/libgpsearch.so.1"));
+}
+
 /* Four folders up from the program, which lies in the build's folder tests/. */
 static void what_set_up_has_fetched_is_found(void **state)
 {
@@ -272,6 +283,7 @@ int main(void)
         IN_A_TREE(the_newest_may_have_a_shorter_name),
         IN_A_TREE(a_path_may_have_any_letters),
         IN_A_TREE(unusable_ones_are_passed_over),
+        IN_A_TREE(a_folder_beside_the_plugins_is_searched),
         IN_A_TREE(what_set_up_has_fetched_is_found),
         IN_A_TREE(the_systems_libraries_are_known),
         IN_A_TREE(the_packages_of_python_are_searched),
