@@ -13,8 +13,8 @@
 
 #define ACCEPTED                                                                         \
     ".onnx and .ort files (onnx), SavedModel folders, .pb and .graphdef files "          \
-    "(tensorflow), .pt and .pt2 (pytorch), .tflite and .xml (openvino), .py (python); "  \
-    "for others name the engine with --engine"
+    "(tensorflow), .pt and .pt2 (pytorch), .tflite and .xml (openvino), -symbol.json "   \
+    "(mxnet), .py (python); for others name the engine with --engine"
 
 static const struct {
     const char *suffix;
@@ -27,6 +27,7 @@ static const struct {
     {".tflite", "openvino"},
     {".xml", "openvino"},
     {".py", "python"},
+    {"-symbol.json", "mxnet"},
     {".graphdef", "tensorflow"},
     {"saved_model.pb", "tensorflow"}, /* which begins like an ONNX model */
 };

@@ -35,6 +35,7 @@ static const struct {
     {"tensorflow", "tools/setup tensorflow (230 MB)"},
     {"pytorch", "tools/setup pytorch (181 MB), in an installation cmake --install BUILD "
                 "--component pytorch"},
+    {"mxnet", "tools/setup mxnet (49 MB)"},
     {"python", ""}, /* reports by itself what it lacks */
 };
 

@@ -307,7 +307,8 @@ static void test_each(void **state)
     write_text(in("graphpipe-engine-none.pyc"), "");
     engine_each(folder, see, &seen);
     assert_string_equal(
-        seen.names, "echo remote onnx openvino tensorflow pytorch python mine script ");
+        seen.names,
+        "echo remote onnx openvino tensorflow pytorch mxnet python mine script ");
     assert_true(seen.has_echo_path);
     assert_string_equal(seen.scripts, "python script ");
 }
@@ -337,6 +338,7 @@ static void test_guess(void **state)
         {"graph.pb", "\x08\x07\x3a\x10", 4, "onnx"},
         {"frozen.pb", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"my_saved_model.pb", "\x08\x01\x12\x00", 4, "tensorflow"},
+        {"net-symbol.json", "{\n  \"no", 6, "mxnet"},
         {"model.graphdef", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"a.pt", "PK", 2, "pytorch"},
         {"a.pt2", "PK", 2, "pytorch"},
