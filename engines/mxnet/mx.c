@@ -87,6 +87,7 @@ static enum gp_status start_runtime(struct mx_runtime *mx, const struct gp_host 
     /* each run goes on in the thread that began it: with MXNet's own threads a process
      * often crashes as it ends */
     setenv("MXNET_ENGINE_TYPE", "NaiveEngine", 1);
+    setenv("OMP_WAIT_POLICY", "passive", 0);  /* docs/decisions/mxnet.md */
     setenv("MXNET_SUBGRAPH_VERBOSE", "0", 0); /* or it says what it has fused */
     void *handle = open_library(host, options, mx, &mine);
     if (!handle)

@@ -1,12 +1,12 @@
 /* Runs a model. An executor of MXNet is for one set of input shapes, and takes some
  * milliseconds to make, so those of the latest runs are kept. They share the parameters,
- * and the memory between operators with the one that needs most of it. Inputs and outputs
+ * and some of the memory between operators. Inputs and outputs
  * are copied once each: an executor has memory of its own for them. */
 #include "mxnet.h"
 
 #include "../cores.h"
 
-enum { CPU = 1 };
+enum { CPU = 1, FEW_BYTES = 16 << 20 };
 
 /* --- executors --- */
 
@@ -94,13 +94,13 @@ static enum gp_status make_own(const struct mx_model *model, const char *name,
 }
 
 /* The one whose memory between operators a new one may use too. */
-static ExecutorHandle largest(const struct mx_model *model)
+static const struct mx_executor *largest(const struct mx_model *model)
 {
     const struct mx_executor *found = NULL;
     for (uint32_t i = 0; i < model->n_executors; i++)
         if (!found || model->executors[i].n_bytes > found->n_bytes)
             found = &model->executors[i];
-    return found ? found->handle : NULL;
+    return found;
 }
 
 /* All arguments in the symbol's order, the executor's own among them. */
@@ -132,7 +132,8 @@ static enum gp_status bind_arguments(const struct mx_model *model,
     const uint32_t n = model->n_arguments;
     NDArrayHandle *arguments = calloc(n + 1, sizeof *arguments);
     NDArrayHandle *gradients = calloc(n + 1, sizeof *gradients); /* none */
-    uint32_t *wanted = calloc(n + 1, sizeof *wanted);            /* 0: no gradient */
+    const struct mx_executor *most = largest(model);
+    uint32_t *wanted = calloc(n + 1, sizeof *wanted); /* 0: no gradient */
     executor->inputs = calloc(n + 1, sizeof *executor->inputs);
     enum gp_status status =
         arguments && gradients && wanted && executor->inputs
@@ -143,7 +144,7 @@ static enum gp_status bind_arguments(const struct mx_model *model,
                           model->mx->api.ExecutorBindEX(
                               model->symbol, CPU, 0, 0, NULL, NULL, NULL, n, arguments,
                               gradients, wanted, model->n_auxiliaries, model->auxiliaries,
-                              largest(model), &executor->handle),
+                              most ? most->handle : NULL, &executor->handle),
                           GP_ENGINE, "MXNet cannot run the symbol", err);
     free(arguments);
     free(gradients);
@@ -171,18 +172,37 @@ static enum gp_status make_executor(struct mx_model *model, const struct gp_call
     return status == GP_OK ? bind_arguments(model, executor, err) : status;
 }
 
-/* The place of a new executor: a free one, or that of the one that was not used for the
- * longest time. */
-static struct mx_executor *find_place(struct mx_model *model)
+static size_t count_bytes(const struct mx_model *model)
+{
+    size_t n_bytes = 0;
+    for (uint32_t i = 0; i < model->n_executors; i++)
+        n_bytes += model->executors[i].n_bytes;
+    return n_bytes;
+}
+
+static void drop_oldest(struct mx_model *model)
 {
     struct mx_executor *oldest = &model->executors[0];
-    if (model->n_executors < MX_MOST_EXECUTORS)
-        return &model->executors[model->n_executors++];
-    for (uint32_t i = 1; i < MX_MOST_EXECUTORS; i++)
+    for (uint32_t i = 1; i < model->n_executors; i++)
         if (model->executors[i].used < oldest->used)
             oldest = &model->executors[i];
     free_executor(model, oldest);
-    return oldest;
+    *oldest = model->executors[--model->n_executors];
+}
+
+/* Makes room for one more, which was made already: a request that has no shapes for the model
+ * drops nothing. What an executor needs is in proportion to its inputs, some thirty times
+ * as much for pictures, so those of small batches are kept together, and of large ones
+ * what is twice the largest. */
+static struct mx_executor *find_place(struct mx_model *model, size_t n_bytes)
+{
+    const struct mx_executor *most = largest(model);
+    const size_t twice = 2 * (most && most->n_bytes > n_bytes ? most->n_bytes : n_bytes);
+    const size_t limit = twice > FEW_BYTES ? twice : FEW_BYTES;
+    while (model->n_executors == MX_MOST_EXECUTORS ||
+           (model->n_executors && count_bytes(model) + n_bytes > limit))
+        drop_oldest(model);
+    return &model->executors[model->n_executors++];
 }
 
 static struct mx_executor *find_executor(struct mx_model *model,
@@ -196,7 +216,7 @@ static struct mx_executor *find_executor(struct mx_model *model,
         free_executor(model, &made);
         return NULL;
     }
-    struct mx_executor *place = find_place(model);
+    struct mx_executor *place = find_place(model, made.n_bytes);
     *place = made;
     return place;
 }

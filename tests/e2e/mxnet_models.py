@@ -91,3 +91,9 @@ def numpy_shapes(folder):
     symbol = Symbol(is_np_shape=1)
     x = symbol.operator("_npi_add_scalar", "out", [symbol.variable("x")], scalar=1.0)
     return write(folder, "numpy", symbol.graph(x), {})
+
+
+def relu(folder):
+    symbol = Symbol()
+    x = symbol.operator("relu", "y", [symbol.variable("x")])
+    return write(folder, "relu", symbol.graph(x), {})

@@ -2,6 +2,8 @@
 import concurrent.futures
 import json
 import os
+import pathlib
+import re
 import signal
 import struct
 import subprocess
@@ -83,6 +85,19 @@ def test_many_clients_with_batches_of_their_own(mlp):
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(client, range(1, 17)))
     settle_empty(mlp)
+
+
+def test_large_batches_are_not_all_kept(tmp_path):
+    """Each of a size of its own; an executor has its input and its output in memory."""
+    mib = 1 << 20
+    with serve(mxnet_models.relu(tmp_path), "--instances", 1) as server:
+        child, = server.children()
+        for n in range(24, 40):
+            x = Tensor("float32", [n, mib // 4], struct.pack("<f", n) * (n * mib // 4))
+            assert server.infer(x).tensors == [x]
+        status = pathlib.Path(f"/proc/{child}/status").read_text()
+        rss = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+        assert rss < 600 * mib, f"{rss >> 20} MiB"
 
 
 def test_rows_that_run_together(tmp_path):
