@@ -25,9 +25,9 @@ test: ## build and run all the tests
 
 # flags of tests/frameworks/run.py: FLAGS="--markdown docs/engines-tested.md"
 test-engines: ## the same models through every engine, next to their frameworks (3 GB)
-	@tools/setup build onnx openvino pytorch tensorflow test-engines
+	@tools/setup build onnx openvino pytorch tensorflow mxnet test-engines
 	@$(MAKE) --no-print-directory build
-	@for of in onnx torch tensorflow; do \
+	@for of in onnx torch tensorflow mxnet; do \
 	    .deps/test-engines/bin/python tools/zoo/write_$$of.py || exit 1; done
 	@.deps/test-engines/bin/python tests/frameworks/run.py $(FLAGS)
 
