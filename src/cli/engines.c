@@ -45,6 +45,15 @@ static void write_line(struct text *text, const char *name, const char *version,
     text_puts(text, "\n");
 }
 
+/* Of a message about a runtime: how to install it where the program is installed, which may be
+ * without the source tree that its plug-in was built in. */
+static const char *runtime_remedy(const char *message)
+{
+    static const char before[] = "; to install it: ";
+    const char *at = strstr(message, before);
+    return at ? at + sizeof before - 1 : message;
+}
+
 static void list_plugin(struct text *text, const struct engine_known *known,
                         const char *engine_dir, const struct gp_engine_options *options)
 {
@@ -63,7 +72,7 @@ static void list_plugin(struct text *text, const struct engine_known *known,
         write_line(text, known->name, version, "ready", path ? path : known->path);
     else
         write_line(text, known->name, NULL, "runtime not installed",
-                   *known->remedy && !options->n_options ? known->remedy : err.message);
+                   options->n_options ? err.message : runtime_remedy(err.message));
 }
 
 static void list_script(struct text *text, const struct engine_known *known,

@@ -3,13 +3,15 @@ server. infer and decode are in test_cli_infer.py."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 
 import pytest
 
 from calls import call, fails, serving, succeeds
-from harness import PROGRAM, SOURCE, Server, begun, eventually, plugin
+from harness import BUILD, PROGRAM, SOURCE, Server, begun, eventually, plugin
+from needs import need
 
 COMMANDS = ["serve", "infer", "bench", "inspect", "decode", "engines", "check-config",
             "check-rows", "tune", "cache"]
@@ -250,3 +252,16 @@ def test_engines():
     assert re.match(r"echo +\S+ +ready +/.*graphpipe-engine-echo\.so$", by_name["echo"])
     missing = "- +(runtime not installed|not installed)"
     assert re.match(rf"onnx +(\d\S* +ready|{missing}) +\S", by_name["onnx"])
+
+
+@pytest.mark.parametrize("name, remedy", [("onnx", "pip install onnxruntime"),
+                                          ("mxnet", "pip install mxnet==1.9.1")])
+def test_runtime_that_is_not_installed(tmp_path, name, remedy):
+    """What installs it helps where there is no source tree too."""
+    need(name)
+    for part in "bin/graphpipe", f"lib/graphpipe/graphpipe-engine-{name}.so":
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(BUILD / part, tmp_path / part)
+    lines = subprocess.run([tmp_path / "bin/graphpipe", "engines"], capture_output=True, text=True,
+                           check=True, env=os.environ | {"PATH": "/nowhere"}).stdout
+    assert re.search(rf"^{name} +- +runtime not installed  .*{remedy}", lines, re.M), lines
