@@ -4,6 +4,8 @@
 
 #include <yyjson.h>
 
+enum { MOST_BYTES = 1 << 20 };
+
 struct said_place {
     const char *where; /* "model.json" */
     const char *list;  /* "inputs" */
@@ -137,6 +139,11 @@ static yyjson_doc *parse(const char *text, size_t size_bytes, const char *where,
                          struct gp_error *err)
 {
     yyjson_read_err bad;
+    if (size_bytes > MOST_BYTES) {
+        gp_error_set(err, GP_TOO_LARGE, "%s has %zu bytes, over the limit of %d", where,
+                     size_bytes, MOST_BYTES);
+        return NULL;
+    }
     yyjson_doc *doc =
         yyjson_read_opts((char *)(uintptr_t)text, size_bytes, 0, NULL, &bad);
     if (!doc)

@@ -5,7 +5,7 @@
 
 #include <yyjson.h>
 
-enum { MOST_DEPTH = 4 };
+enum { MOST_DEPTH = 4, MOST_BYTES = 64 << 20 };
 
 struct symbol_walk {
     const char *path;
@@ -119,6 +119,11 @@ static enum gp_status check_symbol(struct mx_model *model, const struct plugin_f
 {
     const struct symbol_walk walk = {.path = model->files[0], .err = err};
     yyjson_read_err bad;
+    if (file->size_bytes > MOST_BYTES)
+        return gp_error_set(err, GP_TOO_LARGE,
+                            "%s is no symbol of MXNet: it has %zu bytes, over the limit "
+                            "of %d",
+                            walk.path, file->size_bytes, MOST_BYTES);
     yyjson_doc *doc =
         yyjson_read_opts((char *)(uintptr_t)file->bytes, file->size_bytes, 0, NULL, &bad);
     if (!doc)

@@ -8,7 +8,7 @@ else()
 endif()
 if(EXISTS ${GP_DEPS}/mxnet/include/mxnet/c_api.h)
     install(DIRECTORY ${GP_DEPS}/mxnet/ DESTINATION ${PLUGIN_DIR}/mxnet COMPONENT mxnet
-        EXCLUDE_FROM_ALL FILES_MATCHING PATTERN "*.so*")
+        EXCLUDE_FROM_ALL FILES_MATCHING PATTERN "*.so*" PATTERN include EXCLUDE)
 else()
     set(SDK_MISSING "run tools/setup mxnet")
 endif()

@@ -2,6 +2,7 @@
 that are missing; operators and types that the framework lacks. Each is refused within seconds by exit
 status 1 and one line that names the file, without a framework's chatter on stdout or stderr. Models of
 several parts are in test_bad_parts.py."""
+import json
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import socket
 import onnx
 import pytest
 
+import mxnet_models
 from harness import MODELS, start_fails
 from needs import need
 from test_openvino import graph_def, write_tflite
@@ -37,11 +39,12 @@ def source(form, folder):
     return {"onnx": lambda: (MODELS / "mlp.onnx").read_bytes(),
             "pb": lambda: (MODELS / "tensorflow/conv.pb").read_bytes(),
             "pt": lambda: (MODELS / "pytorch/mlp.pt").read_bytes(),
+            "json": lambda: json.dumps(mxnet_models.mlp_symbol()).encode(),
             "xml": lambda: (MODELS / "bounded.xml").read_bytes()}[form]()
 
 
 FORMS = [("onnx", "onnx"), ("tensorflow", "pb"), ("pytorch", "pt"), ("openvino", "onnx"),
-         ("openvino", "xml"), ("openvino", "tflite"), ("openvino", "pb")]
+         ("openvino", "xml"), ("openvino", "tflite"), ("openvino", "pb"), ("mxnet", "json")]
 
 
 def linked(path, target):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from harness import BUILD, SANITIZE, SOURCE
+from needs import needs
 
 pytestmark = pytest.mark.skipif(bool(SANITIZE), reason="another project is not instrumented")
 
@@ -171,3 +172,17 @@ def test_installed_program_finds_its_engines(installed):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GP_")}
     listed = run(installed / "bin/graphpipe", "engines", env=environment)
     assert str(installed / "lib/graphpipe") in listed
+
+
+@needs("mxnet")
+def test_component_of_a_runtime(installed):
+    """Not installed by default, since it is large; then found where it lies."""
+    folder = installed / "lib/graphpipe/mxnet"
+    assert not folder.exists()
+    run("cmake", "--install", BUILD, "--prefix", installed, "--component", "mxnet")
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "libgfortran.so.3", "libmxnet.so", "libopenblas.so.0"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GP_")}
+    listed = run(installed / "bin/graphpipe", "engines", env=environment)
+    assert re.search(rf"^mxnet +1.9.1 +ready +{folder}/libmxnet.so$", listed, re.M), listed
+    shutil.rmtree(folder)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import mxnet_models
 from harness import MODELS, Server, Tensor, encode, eventually, http, settle
 from needs import need
 
@@ -22,7 +23,8 @@ SERVERS = [("onnx", [], "mlp.onnx", [4]), ("onnx", ["--isolate"], "mlp.onnx", [4
            ("tensorflow", [], "tensorflow/conv.pb", [2, 6, 7]),
            ("tensorflow", ["--isolate"], "tensorflow/saved", [2]),
            ("pytorch", [], "pytorch/mlp.pt", [3]), ("pytorch", ["--isolate"], "pytorch/mlp.pt", [3]),
-           ("openvino", [], "mlp.onnx", [4]), ("openvino", ["--isolate"], "mlp.onnx", [4])]
+           ("openvino", [], "mlp.onnx", [4]), ("openvino", ["--isolate"], "mlp.onnx", [4]),
+           ("mxnet", [], "mlp-symbol.json", [3])]
 
 
 def batch(rows, row_shape, dice):
@@ -73,11 +75,12 @@ def client(server, known, long, seed):
 @pytest.mark.tsan
 @pytest.mark.parametrize("engine, flags, model, row_shape", SERVERS,
                          ids=[" ".join([e, *f]) for e, f, _, _ in SERVERS])
-def test_sixteen_clients(engine, flags, model, row_shape):
+def test_sixteen_clients(tmp_path, engine, flags, model, row_shape):
     need(engine)
     dice = random.Random(model)
+    path = mxnet_models.mlp(tmp_path) if engine == "mxnet" else MODELS / model
     bodies = [batch(rows, row_shape, dice) for rows in ROWS * 8]
-    with Server("--instances", 2, *flags, engine=engine, model=MODELS / model) as server:
+    with Server("--instances", 2, *flags, engine=engine, model=path) as server:
         bodies.insert(0, long_batch(server, row_shape, dice))
         alone = [server.ask("POST", "/", body) for body in bodies]
         assert all(answer.status == 200 for answer in alone)

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+import mxnet_models
 from harness import MODELS, PATIENCE, PROGRAM, REPORT
 from needs import need
 from test_bad_parts import BIN, DATA, INDEX, INNER, SAVED, XML
@@ -25,7 +26,8 @@ SOURCES = [("onnx", "mlp.onnx", ["mlp.onnx"]), ("onnx", "layers.onnx", ["layers.
            ("pytorch", "pytorch/mlp.pt", ["mlp.pt"]),
            ("openvino", "layers.onnx", ["layers.onnx"]), ("openvino", XML, [XML, BIN]),
            ("openvino", "neg.tflite", ["neg.tflite"]), ("openvino", "neg.pb", ["neg.pb"]),
-           ("openvino", "external.onnx", ["external.onnx", "external.onnx.data"])]
+           ("openvino", "external.onnx", ["external.onnx", "external.onnx.data"]),
+           ("mxnet", "mlp-symbol.json", ["mlp-symbol.json", "mlp-0000.params"])]
 
 
 def mutate(whole, dice):
@@ -61,6 +63,8 @@ def copy(name, folder):
     """The model, in a folder of its own; gives what is served."""
     if name == "neg.tflite":
         return write_tflite(folder / name)
+    if name == "mlp-symbol.json":
+        return mxnet_models.mlp(folder, __shape__=(0, 3))
     if name == "neg.pb":
         (folder / name).write_bytes(graph_def())
     elif (MODELS / name).is_dir():
