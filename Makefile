@@ -59,6 +59,9 @@ bench-smoke: ## each benchmark in its shortest form, without the rivals
 install: build ## install into PREFIX (DESTDIR is put in front of it)
 	@tools/setup onnx
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
+	@for of in mxnet pytorch; do [ ! -e .deps/$$of/VERSION ] || echo "not installed, since it is" \
+	    "large: the runtime of $$of; to install it, cmake --install build/release --prefix" \
+	    "$(PREFIX) --component $$of"; done
 
 clean: ## remove what was built; what was downloaded stays in .deps
 	rm -rf build
