@@ -211,8 +211,6 @@ static enum gp_status open_model(const struct gp_engine_options *options, void *
     model->mx = mx;
     model->n_threads = options->n_threads;
     model->n_cores = options->n_cores ? options->n_cores : 1;
-    model->log = options->log;
-    model->log_context = options->log_context;
     const enum gp_status status = load_model(model, options, err);
     if (status != GP_OK) {
         close_model(model);

@@ -71,12 +71,11 @@ struct mx_shapes {
 
 struct mx_executor {
     ExecutorHandle handle;
-    NDArrayHandle *inputs; /* then labels, n_own in all */
-    uint32_t n_own;
-    int64_t *shapes; /* the sizes of all inputs, after the rank of each */
-    size_t n_shapes;
-    size_t n_bytes; /* of inputs: those with more need more memory besides */
-    uint64_t used;  /* by the how-manieth run last */
+    NDArrayHandle *inputs; /* and labels, in the symbol's order */
+    uint32_t n_own;        /* of both */
+    int64_t *shapes;       /* of each input its rank, then its sizes */
+    size_t n_bytes;        /* of the inputs */
+    uint64_t used;         /* the number of the last run that it did */
 };
 
 struct mx_model {
@@ -101,10 +100,7 @@ struct mx_model {
     const char *files[3];
     uint32_t n_files;
     const char *name;
-    const char *version;
     char summary[64];
-    void (*log)(void *log_context, enum gp_log_level level, const char *message);
-    void *log_context;
 };
 
 /* Maps and checks a params file; *params is to be closed in any case. */
