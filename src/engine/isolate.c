@@ -173,6 +173,15 @@ static enum gp_status open_children(struct isolate *isolate,
                         options->engine->n_slots, place_explain(errno, words));
 }
 
+/* Without memory, messages do without it. */
+static void keep_model_path(struct isolate *isolate, const char *path)
+{
+    const size_t size = path ? strlen(path) + 1 : 0;
+    char *copy = size ? gp_arena_alloc(isolate->arena, size) : NULL;
+    if (copy)
+        isolate->model_path = memcpy(copy, path, size);
+}
+
 static struct isolate *create_isolate(const struct isolate_options *options,
                                       struct gp_error *err)
 {
@@ -190,6 +199,7 @@ static struct isolate *create_isolate(const struct isolate_options *options,
                                          .close = isolate_close,
                                          .flags = GP_OPENS_TOGETHER};
     isolate->arena = arena;
+    keep_model_path(isolate, options->engine->model_path);
     isolate->pool = options->pool;
     isolate->hang_ns = options->hang_ns;
     isolate->log = options->engine->log;

@@ -68,10 +68,11 @@ struct isolate {
     struct gp_arena *arena; /* of the description, and copies of the options */
     struct pool *pool;
     struct pool_pair memory;
-    const char *worker;   /* the program */
-    const char *script;   /* the engine for it to interpret, or NULL */
-    struct text open;     /* the record, sent to each child that starts */
-    size_t first_slot_at; /* offset in it of the child's slot */
+    const char *worker;     /* the program */
+    const char *script;     /* the engine for it to interpret, or NULL */
+    const char *model_path; /* for messages; may be NULL */
+    struct text open;       /* the record, sent to each child that starts */
+    size_t first_slot_at;   /* offset in it of the child's slot */
     int64_t hang_ns;
     void (*log)(void *log_context, enum gp_log_level level, const char *message);
     void *log_context;

@@ -219,14 +219,15 @@ static void end_late(struct child *child, enum isolate_end end)
 static void end_starting(struct child *child, struct gp_error *err)
 {
     const struct isolate *isolate = child->isolate;
+    const char *path = isolate->model_path ? isolate->model_path : "";
     if (err->message[0]) {
         spawn_discard(child);
     } else {
         spawn_reap(child, ISOLATE_EXIT);
         gp_error_set(err, GP_UNAVAILABLE,
-                     "the process of slot %u ended (%s) when %s opened the model",
+                     "the process of slot %u ended (%s) when %s opened the model%s%s",
                      child->slot, child->ended.message,
-                     isolate->script ? isolate->worker : "it");
+                     isolate->script ? isolate->worker : "it", *path ? " " : "", path);
     }
     start_failed(child, err);
 }
