@@ -285,14 +285,28 @@ int rows_begin(struct rows_file *file, MDB_txn **txn)
     return mdb_txn_begin(file->env, NULL, 0, txn);
 }
 
+/* By a cursor of its own: that of mdb_put is on the stack, which an assertion leaves, and its transaction would
+ * free it. This one goes with the transaction then. */
+static int put_value(const struct rows_file *file, MDB_txn *txn, const struct digest *key,
+                     MDB_val *value, unsigned flags)
+{
+    MDB_cursor *cursor;
+    MDB_val name = {sizeof *key, (void *)key};
+    int result = mdb_cursor_open(txn, file->dbi, &cursor);
+    if (result)
+        return result;
+    RESCUED(mdb_cursor_put(cursor, &name, value, flags));
+    if (result != ASSERTED)
+        mdb_cursor_close(cursor);
+    return result;
+}
+
 int rows_put(struct rows_file *file, MDB_txn *txn, const struct digest *key,
              uint64_t stored_s, const unsigned char *bytes, size_t size_bytes)
 {
-    int result;
     struct rows_head head = {.stored_s = stored_s};
-    MDB_val name = {sizeof *key, (void *)key};
     MDB_val value = {sizeof head + size_bytes, NULL};
-    RESCUED(mdb_put(txn, file->dbi, &name, &value, MDB_RESERVE));
+    const int result = put_value(file, txn, key, &value, MDB_RESERVE);
     if (result)
         return result;
     make_check(head.check, key, stored_s, bytes, size_bytes);
@@ -304,10 +318,8 @@ int rows_put(struct rows_file *file, MDB_txn *txn, const struct digest *key,
 int rows_put_whole(struct rows_file *file, MDB_txn *txn, const struct digest *key,
                    const MDB_val *whole)
 {
-    int result;
-    MDB_val name = {sizeof *key, (void *)key};
     MDB_val value = *whole;
-    RESCUED(mdb_put(txn, file->dbi, &name, &value, MDB_NOOVERWRITE));
+    const int result = put_value(file, txn, key, &value, MDB_NOOVERWRITE);
     return result == MDB_KEYEXIST ? 0 : result;
 }
 

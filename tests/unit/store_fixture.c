@@ -97,6 +97,15 @@ void store_await(struct store *store, uint64_t n_rows)
     }
 }
 
+void store_assert_works(struct store *store, unsigned number)
+{
+    const struct store_counts before = store_count(store);
+    row_put(store, number, 300);
+    store_await(store, before.n_stored + before.n_dropped + 1);
+    assert_int_equal(store_count(store).n_stored, before.n_stored + 1);
+    assert_true(row_found(store, number, 300));
+}
+
 uint64_t store_size(void)
 {
     uint64_t sum = 0;

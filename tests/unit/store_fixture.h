@@ -29,6 +29,9 @@ bool row_found(struct store *store, unsigned number, size_t size_bytes);
 /* Until so many rows were written or dropped by this store, since it was opened. */
 void store_await(struct store *store, uint64_t n_rows);
 
+/* A row of this number is written, and found. */
+void store_assert_works(struct store *store, unsigned number);
+
 /* What all files in the folder have, with what LMDB adds, but without what was set aside. */
 uint64_t store_size(void);
 
