@@ -5,11 +5,14 @@
 #include <dirent.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -119,4 +122,46 @@ uint64_t store_size(void)
     }
     closedir(dir);
     return sum;
+}
+
+void store_child_begin(struct store_child *child, int (*work)(int in, int out))
+{
+    int in[2], out[2];
+    assert_int_equal(pipe(in), 0);
+    assert_int_equal(pipe(out), 0);
+    child->pid = fork();
+    assert_true(child->pid >= 0);
+    if (child->pid == 0) {
+        close(in[1]);
+        close(out[0]);
+        _exit(work(in[0], out[1]));
+    }
+    close(in[0]);
+    close(out[1]);
+    child->to = in[1];
+    child->from = out[0];
+}
+
+char store_take_letter(int fd)
+{
+    char letter = 0;
+    return read(fd, &letter, 1) == 1 ? letter : '-';
+}
+
+char store_child_order(const struct store_child *child, char letter)
+{
+    assert_int_equal(write(child->to, &letter, 1), 1);
+    return store_take_letter(child->from);
+}
+
+int store_child_end(struct store_child *child, int signal)
+{
+    int status;
+    if (signal)
+        assert_int_equal(kill(child->pid, signal), 0);
+    close(child->to);
+    assert_int_equal(waitpid(child->pid, &status, 0), child->pid);
+    close(child->from);
+    assert_int_equal(WIFSIGNALED(status) ? WTERMSIG(status) : 0, signal);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 }

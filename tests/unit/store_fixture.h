@@ -5,6 +5,7 @@
 #include "cache/store.h"
 
 #include <stddef.h>
+#include <sys/types.h>
 
 enum { STORE_LEAST = 1 << 20 };
 
@@ -34,5 +35,22 @@ void store_assert_works(struct store *store, unsigned number);
 
 /* What all files in the folder have, with what LMDB adds, but without what was set aside. */
 uint64_t store_size(void);
+
+/* Another process, which uses the folder too: it is told what to do by letters, and answers with one. It
+ * has none of the threads of this process. */
+struct store_child {
+    pid_t pid;
+    int to, from;
+};
+
+/* Its exit status is what `work` returns. */
+void store_child_begin(struct store_child *child, int (*work)(int in, int out));
+char store_child_order(const struct store_child *child, char letter);
+
+/* There are no more orders; its exit status. With a signal, it ends by that. */
+int store_child_end(struct store_child *child, int signal);
+
+/* In the child: the next order; '-' if there is none. */
+char store_take_letter(int fd);
 
 #endif

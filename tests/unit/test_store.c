@@ -147,39 +147,13 @@ static void rows_are_forgotten_when_they_are_old(void **state)
 
 /* --- with others --- */
 
-/* In a child, which has no thread of the parent's: the n-th process with the folder open. */
-static pid_t in_child(int (*work)(int in, int out), int *to, int *from)
-{
-    int in[2], out[2];
-    assert_int_equal(pipe(in), 0);
-    assert_int_equal(pipe(out), 0);
-    const pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        close(in[1]);
-        close(out[0]);
-        _exit(work(in[0], out[1]));
-    }
-    close(in[0]);
-    close(out[1]);
-    *to = in[1];
-    *from = out[0];
-    return pid;
-}
-
-static char take_letter(int fd)
-{
-    char letter = 0;
-    return read(fd, &letter, 1) == 1 ? letter : '-';
-}
-
 /* 'g': is row 1 there? 'p': puts row 2. 'f': flushes. */
 static int serve_orders(int in, int out)
 {
     struct gp_error err;
     struct store *store = store_make(4 * STORE_LEAST, NULL);
     uint64_t n = 0;
-    for (char letter; (letter = take_letter(in)) != '-';) {
+    for (char letter; (letter = store_take_letter(in)) != '-';) {
         char answer = 'y';
         if (letter == 'g')
             answer = row_found(store, 1, 5000) ? 'y' : 'n';
@@ -196,45 +170,36 @@ static int serve_orders(int in, int out)
     return 0;
 }
 
-static char order(int to, int from, char letter)
-{
-    assert_int_equal(write(to, &letter, 1), 1);
-    return take_letter(from);
-}
-
 static void another_process_finds_it(void **state)
 {
     (void)state;
-    int to, from, ended;
+    struct store_child child;
     struct gp_error err;
-    const pid_t pid = in_child(serve_orders, &to, &from);
-    assert_int_equal(order(to, from, 'g'), 'n');
+    store_child_begin(&child, serve_orders);
+    assert_int_equal(store_child_order(&child, 'g'), 'n');
     struct store *store = store_make(4 * STORE_LEAST, NULL);
     row_put(store, 1, 5000);
     store_await(store, 1);
-    assert_int_equal(order(to, from, 'g'), 'y');
-    assert_int_equal(order(to, from, 'p'), 'y');
+    assert_int_equal(store_child_order(&child, 'g'), 'y');
+    assert_int_equal(store_child_order(&child, 'p'), 'y');
     assert_true(row_found(store, 2, 5000));
 
     /* nobody finds anything after a flush, whether it was written or not */
     row_put(store, 3, 100);
-    assert_int_equal(order(to, from, 'f'), 'y');
+    assert_int_equal(store_child_order(&child, 'f'), 'y');
     for (unsigned i = 1; i <= 3; i++)
         assert_false(row_found(store, i, i == 3 ? 100 : 5000));
     row_put(store, 1, 5000);
     assert_true(row_found(store, 1, 5000));
     assert_int_equal(store_flush(store, &err), GP_OK);
     assert_false(row_found(store, 1, 5000));
-    assert_int_equal(order(to, from, 'g'), 'n');
+    assert_int_equal(store_child_order(&child, 'g'), 'n');
     row_put(store, 1, 5000);
     const struct store_counts counts = store_count(store);
     store_await(store, counts.n_stored + counts.n_dropped + 1);
-    assert_int_equal(order(to, from, 'g'), 'y');
+    assert_int_equal(store_child_order(&child, 'g'), 'y');
     store_close(store);
-    close(to);
-    assert_int_equal(waitpid(pid, &ended, 0), pid);
-    assert_int_equal(ended, 0);
-    close(from);
+    assert_int_equal(store_child_end(&child, 0), 0);
 }
 
 /* Begins to write, says so and never ends. */
@@ -243,32 +208,32 @@ static int stop_while_writing(int in, int out)
     struct rows_file *file;
     MDB_txn *txn;
     char path[300];
-    (void)take_letter(in);
+    (void)store_take_letter(in);
     snprintf(path, sizeof path, "%s/rows-2.mdb", store_file(""));
     if (rows_open(path, STORE_LEAST / 2, &file) != 0 || rows_begin(file, &txn) != 0 ||
         write(out, "w", 1) != 1)
         return 1;
-    return take_letter(in);
+    return store_take_letter(in);
 }
 
 static void a_process_that_stops_holds_up_no_end(void **state)
 {
     (void)state;
-    int to, from, ended;
-    const pid_t pid = in_child(stop_while_writing, &to, &from);
+    struct store_child child;
+    store_child_begin(&child, stop_while_writing);
     static struct log log;
     static struct store
         *store; /* stays with its thread, which a leak checker sees here */
     kept_log_begin(&log);
     store = store_make(STORE_LEAST, &log);
-    assert_int_equal(order(to, from, 'w'), 'w');
+    assert_int_equal(store_child_order(&child, 'w'), 'w');
     row_put(store, 1, 100);
     assert_true(row_found(store, 1, 100));
     store_close(store);
-    assert_logged(&log, "warning: the row cache in * cannot be closed: *\n");
-    close(to);
-    assert_int_equal(waitpid(pid, &ended, 0), pid);
-    close(from);
+    assert_logged(&log,
+                  "warning: the row cache in * cannot be closed: its disk, or another "
+                  "process that uses it, does not answer\n");
+    assert_int_equal(store_child_end(&child, 0), '-');
     kept_log_end(&log);
 }
 
