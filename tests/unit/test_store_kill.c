@@ -1,5 +1,5 @@
 /* Processes that share a store and are killed at any moment: the others go on, and every row that is found
- * has the bytes that its number says. */
+ * has the bytes that its number says. GP_KILLS sets how many; GP_SEED repeats the choices. */
 #include "cache/store.h"
 
 #include "chance.h"
@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 enum {
-    N_KILLS = 300,
+    N_KILLS = 80,
     N_AT_ONCE = 2,
     MOST_MS = 60, /* that one lives */
     N_ROWS = 3000,
@@ -111,9 +111,11 @@ static void kill_many(void)
 {
     pid_t pids[N_AT_ONCE];
     int ended;
+    const char *wanted = getenv("GP_KILLS");
+    const unsigned n_kills = wanted ? (unsigned)strtoul(wanted, NULL, 10) : N_KILLS;
     for (unsigned i = 0; i < N_AT_ONCE; i++)
         pids[i] = begin_user(false, i);
-    for (unsigned i = 0; i < N_KILLS; i++) {
+    for (unsigned i = 0; i < n_kills; i++) {
         pid_t *pid = &pids[i % N_AT_ONCE];
         (void)poll(NULL, 0, (int)any(MOST_MS / N_AT_ONCE));
         assert_int_equal(kill(*pid, SIGKILL), 0);
