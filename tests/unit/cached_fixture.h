@@ -6,7 +6,10 @@
 #include "model/cached.h"
 #include "still_poller.h"
 
-enum { CACHED_FIXTURE_MOST = 8 /* rows of a request */ };
+enum {
+    CACHED_FIXTURE_MOST = 8192,      /* rows of a request */
+    CACHED_FIXTURE_TEXTS = 150 << 10 /* of all letters */
+};
 
 /* What the engine does, and what it was last asked. */
 struct cached_script {
@@ -24,19 +27,22 @@ struct cached_script {
 struct asking {
     struct fake_inference fake; /* first */
     int32_t numbers[CACHED_FIXTURE_MOST];
-    struct gp_string texts[CACHED_FIXTURE_MOST];
-    int64_t shape[1];
+    uint32_t offsets[CACHED_FIXTURE_MOST]; /* of the texts, as in a message */
+    unsigned char texts[CACHED_FIXTURE_TEXTS];
+    int64_t shape[3];
     struct gp_tensor inputs[2];
+    struct pool_buffer body; /* where it came in, as the run has it */
     enum gp_dtype wanted[2];
     const char *names[2];
     uint32_t order[2];
+    bool is_turned; /* the texts come first */
 };
 
 struct cached_fixture {
     struct poller poller;
     struct fake_model model;
     struct cached_script script;
-    struct asking a, b;
+    struct asking a, b, c;
 };
 
 /* The cache is in tree_path("/rows"). */
@@ -44,7 +50,8 @@ void cached_fixture_begin(struct cached_fixture *f);
 void cached_fixture_end(struct cached_fixture *f);
 
 /* Makes a bound request of rows, and enters one: each letter is a row, whose number is its place in the
- * alphabet, and whose text that many letters. `names`: "sl", "s" or "l", the outputs in order. */
+ * alphabet, and whose text that many letters, of a capital 4000 times as many. `names`: "sl", "s" or "l",
+ * the outputs in order. */
 void cached_fixture_fill(struct asking *asking, const char *rows, const char *names);
 enum cached_way cached_fixture_enter(struct cached_fixture *f, struct asking *asking,
                                      const char *rows, const char *names);
