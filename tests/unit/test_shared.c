@@ -71,6 +71,7 @@ static void found_by_another(void **state)
     const struct shared_counts counts = shared_count(here);
     assert_int_equal(counts.n_stored, N);
     assert_int_equal(counts.n_dropped, 1);
+    assert_int_equal(here->queued_bytes, 0);
     assert_int_equal(shared_count(there).n_failed, 0);
     shared_close(here);
     shared_close(there);

@@ -1,6 +1,6 @@
 /* Files of a store that are damaged, cut or of another release: nothing in them is answered, and they never end
  * the server. */
-#include "cache/store.h"
+#include "cache/store_parts.h"
 
 #include "kept_log.h"
 #include "store_fixture.h"
@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -354,6 +355,18 @@ static void a_damaged_tree_is_noticed_and_set_aside(void **state)
     meet_damage(spoil_branches, false);
 }
 
+/* With row 0 in the old file. */
+static struct store *make_two(void)
+{
+    struct store *store = make_tree();
+    for (unsigned n = N_IN_TREE; store_count(store).n_turns == 0;) {
+        for (unsigned i = 0; i < 4; i++)
+            row_put(store, n++, 30000);
+        store_await(store, n);
+    }
+    return store;
+}
+
 /* The young one is none the worse for it. */
 static void a_damaged_old_file_goes_alone(void **state)
 {
@@ -361,12 +374,7 @@ static void a_damaged_old_file_goes_alone(void **state)
     enum { LAST = 2000, SIZE = 300 };
     kept_log_begin(&kept);
     for (int is_open = 0; is_open < 2; is_open++) {
-        struct store *store = make_tree();
-        for (unsigned n = N_IN_TREE; store_count(store).n_turns == 0;) {
-            for (unsigned i = 0; i < 4; i++)
-                row_put(store, n++, 30000);
-            store_await(store, n);
-        }
+        struct store *store = make_two();
         store_assert_works(store, LAST);
         if (!is_open)
             store_close(store);
@@ -385,6 +393,42 @@ static void a_damaged_old_file_goes_alone(void **state)
     kept_log_end(&kept);
 }
 
+/* Until it has taken the row that was found, and waits for who writes. */
+static void await_thread(struct store *store)
+{
+    for (int i = 0;; i++) {
+        pthread_mutex_lock(&store->lock);
+        const bool has_taken = store->n_renewed == 0;
+        pthread_mutex_unlock(&store->lock);
+        if (has_taken)
+            return;
+        assert_true(i < 60000);
+        (void)poll(NULL, 0, 1);
+    }
+}
+
+/* One that was found in the old file, and is damaged when it is to be written to the young one. */
+static void a_damaged_row_is_not_brought_over(void **state)
+{
+    (void)state;
+    const struct digest key = row_key(0);
+    const char *old = store_file("rows-2.mdb");
+    MDB_txn *txn;
+    kept_log_begin(&kept);
+    struct store *store = make_two();
+    assert_int_equal(rows_begin(store->pair->young, &txn), 0); /* the thread waits */
+    assert_true(row_found(store, 0, 300));
+    await_thread(store);
+    write_at(old, find_bytes(old, &key, sizeof key) + 60, "??", 2);
+    const uint64_t n_rows = store_count(store).n_rows;
+    mdb_txn_abort(txn);
+    store_assert_works(store, 5000);
+    assert_int_equal(store_count(store).n_rows, n_rows + 1);
+    assert_false(row_found(store, 0, 300));
+    store_close(store);
+    kept_log_end(&kept);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tree_make, tree_remove)
 
 int main(void)
@@ -397,6 +441,7 @@ int main(void)
         TEST(a_cut_file_is_set_aside),
         TEST(a_damaged_tree_is_noticed_and_set_aside),
         TEST(a_damaged_old_file_goes_alone),
+        TEST(a_damaged_row_is_not_brought_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

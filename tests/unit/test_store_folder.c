@@ -264,6 +264,31 @@ static void no_number_is_used_twice(void **state)
     assert_true(is_there("rows.mdb.damaged") && is_there("generation.damaged"));
 }
 
+/* Where the damaged file would go there is a folder, or one that is full. */
+static void what_cannot_be_set_aside_is_removed(void **state)
+{
+    (void)state;
+    store_close(store_make(STORE_LEAST, NULL));
+    tree_put("/cache/rows.mdb.damaged/file", "");
+    tree_put("/cache/generation", "of another release");
+    store_close(store_make(STORE_LEAST, NULL));
+    assert_true(is_there("rows-4.mdb"));
+    assert_false(is_there("rows-2.mdb") || is_there("rows-2.mdb-lock"));
+    tree_put("/cache/rows-4.mdb", "");
+    const int fd = open(store_file("rows-4.mdb"), O_WRONLY);
+    assert_int_equal(ftruncate(fd, 8 << 10), 0); /* of zeros */
+    close(fd);
+    store_close(store_make(STORE_LEAST, NULL));
+    assert_true(is_there("rows-5.mdb"));
+    assert_false(is_there("rows-4.mdb") || is_there("rows-4.mdb-lock"));
+
+    tree_put("/cache/generation", "of another release");
+    tree_drop("/cache/generation.damaged");
+    tree_put("/cache/generation.damaged/file", "");
+    assert_refused(store_file(""), GP_UNAVAILABLE,
+                   "cannot map its file \"generation\": Is a directory");
+}
+
 /* The older of two files, which is the one before the young. */
 static void a_turn_keeps_the_file_before(void **state)
 {
@@ -339,6 +364,7 @@ int main(void)
         TEST(a_disk_without_locks_is_refused),
         TEST(files_that_nobody_needs_are_removed),
         TEST(no_number_is_used_twice),
+        TEST(what_cannot_be_set_aside_is_removed),
         TEST(a_turn_keeps_the_file_before),
         TEST(a_size_that_cannot_be_is_not_believed),
         TEST(a_path_is_so_long_at_most),

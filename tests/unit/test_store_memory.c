@@ -53,12 +53,12 @@ static void each_allocation(void **state)
     store_close(store);
 }
 
-static void assert_refused(unsigned call, int error, enum gp_status status,
+static void assert_refused(unsigned call, unsigned from, int error, enum gp_status status,
                            const char *says)
 {
     struct gp_error err = {0};
     const unsigned n_descriptors = fault_n_descriptors();
-    fault_begin(&(struct fault){.calls = call, .n = 1, .error = error});
+    fault_begin(&(struct fault){.calls = call, .from = from, .n = 1, .error = error});
     assert_null(store_open(
         &(struct store_options){.dir = store_file(""), .size_bytes = STORE_LEAST}, &err));
     assert_int_equal(fault_end(), 1);
@@ -71,9 +71,14 @@ static void assert_refused(unsigned call, int error, enum gp_status status,
 static void no_files_and_no_threads(void **state)
 {
     (void)state;
-    assert_refused(FAULT_OPEN, EMFILE, GP_UNAVAILABLE, "Too many open files");
-    assert_refused(FAULT_WRITE, ENOSPC, GP_UNAVAILABLE, "No space left");
-    assert_refused(FAULT_PTHREAD_CREATE, EAGAIN, GP_NO_MEMORY, "thread");
+    assert_refused(FAULT_OPEN, 0, EMFILE, GP_UNAVAILABLE, "Too many open files");
+    assert_refused(FAULT_WRITE, 0, ENOSPC, GP_UNAVAILABLE, "No space left");
+    assert_refused(
+        FAULT_OPEN, 1, EIO, GP_UNAVAILABLE,
+        "cannot open a file of rows of 454656 bytes: Input/output error; a disk "
+        "with room is needed");
+    assert_refused(FAULT_OPEN, 1, ENOMEM, GP_NO_MEMORY, "Cannot allocate memory");
+    assert_refused(FAULT_PTHREAD_CREATE, 0, EAGAIN, GP_NO_MEMORY, "thread");
     store_close(store_make(STORE_LEAST, NULL));
 }
 
