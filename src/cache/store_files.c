@@ -76,10 +76,18 @@ static void close_retired(struct store *store)
     }
 }
 
+/* The young file was left, or set aside: the one before it is nobody's any more. */
+static void begin_young(const struct store *store)
+{
+    struct folder_shared *shared = store->folder.shared;
+    folder_remove(&store->folder, shared->number - 1);
+    shared->number++;
+}
+
 /* The lock is held. A damaged file of the pair is set aside unless another process has done it. */
 static void set_aside_damaged(struct store *store)
 {
-    struct folder_shared *shared = store->folder.shared;
+    const struct folder_shared *shared = store->folder.shared;
     const struct store_pair *pair = store->pair;
     struct rows_file *files[] = {pair ? pair->young : NULL, pair ? pair->old : NULL};
     for (int i = 0; i < 2; i++) {
@@ -88,17 +96,15 @@ static void set_aside_damaged(struct store *store)
         if (folder_has(&store->folder, files[i]->number))
             folder_set_aside(&store->folder, files[i]->number, "it is damaged");
         if (files[i]->number == shared->number)
-            shared->number++;
+            begin_young(store);
     }
 }
 
 static void turn_files(struct store *store)
 {
-    struct folder_shared *shared = store->folder.shared;
-    if (!store->pair || shared->number != store->pair->number)
+    if (!store->pair || store->folder.shared->number != store->pair->number)
         return; /* another process was first */
-    folder_remove(&store->folder, shared->number - 1);
-    shared->number++;
+    begin_young(store);
     atomic_fetch_add(&store->n_turns, 1);
 }
 
@@ -112,7 +118,7 @@ static int open_pair(struct store *store, struct store_pair *pair)
     pair->young = open_file(store, shared->number, &result);
     if (!pair->young && rows_is_damage(result)) {
         folder_set_aside(&store->folder, shared->number, mdb_strerror(result));
-        shared->number++;
+        begin_young(store);
         pair->young = open_file(store, shared->number, &result);
     }
     pair->number = shared->number;

@@ -190,7 +190,7 @@ static void set_map_size_to_much(const char *path)
 
 static void set_magic(const char *path)
 {
-    write_at(path, 6, "?", 1);
+    write_at(path, 7, "?", 1);
 }
 
 static void set_format(const char *path)
@@ -393,6 +393,30 @@ static void a_damaged_old_file_goes_alone(void **state)
     kept_log_end(&kept);
 }
 
+/* The old one before a damaged young one is nobody's: it would only take room. */
+static void a_damaged_young_file_takes_the_old_along(void **state)
+{
+    (void)state;
+    for (int is_open = 0; is_open < 2; is_open++)
+        for (int is_alone = 0; is_alone < 2; is_alone++) {
+            struct store *store = make_two();
+            if (!is_open)
+                store_close(store);
+            if (!is_alone)
+                spoil_pages(store_file("rows-2.mdb"));
+            (is_open ? spoil_pages : fill_with_text)(store_file("rows-3.mdb"));
+            if (!is_open)
+                store = store_make(STORE_LEAST, NULL);
+            (void)row_found(store, 0, 300);
+            store_assert_works(store, 5000);
+            assert_int_equal(store_count(store).n_rows, 1);
+            assert_int_not_equal(access(store_file("rows-2.mdb"), F_OK), 0);
+            assert_int_not_equal(access(store_file("rows-3.mdb"), F_OK), 0);
+            store_close(store);
+            tree_drop("/cache");
+        }
+}
+
 /* Until it has taken the row that was found, and waits for who writes. */
 static void await_thread(struct store *store)
 {
@@ -441,6 +465,7 @@ int main(void)
         TEST(a_cut_file_is_set_aside),
         TEST(a_damaged_tree_is_noticed_and_set_aside),
         TEST(a_damaged_old_file_goes_alone),
+        TEST(a_damaged_young_file_takes_the_old_along),
         TEST(a_damaged_row_is_not_brought_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
