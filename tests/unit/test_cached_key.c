@@ -170,7 +170,7 @@ static void rows_are_known_wherever_they_are(void **state)
 
 /* --- how much is looked for --- */
 
-/* So many rows, all equal: how many of them the cache knew of, and how many were run. */
+/* So many rows, all equal: of how many of them the cache knows, and how many are run. */
 static void ask_many(size_t n, const char *names, uint64_t cache_rows, int64_t n_run)
 {
     static char rows[CACHED_FIXTURE_MOST + 1];
@@ -200,6 +200,21 @@ static void requests_of_many_rows_are_run_as_they_are(void **state)
     ask_many(CACHED_FIXTURE_MOST, "ls", 1, 0);
 }
 
+/* Hashing much counts as a run, so that others are served meanwhile. */
+static void much_is_hashed_as_a_run(void **state)
+{
+    (void)state;
+    const atomic_ulong *n_runs = &f.poller.n_runs;
+    forget_rows();
+    ask_many(6553, "s", 1, 6553); /* of 20 bytes each */
+    ask_many(6554, "s", 1, 6554);
+    const unsigned long before = atomic_load(n_runs);
+    ask_many(6553, "s", 1, 0);
+    assert_int_equal(atomic_load(n_runs), before);
+    ask_many(6554, "s", 1, 0);
+    assert_int_equal(atomic_load(n_runs), before + 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -208,6 +223,7 @@ int main(void)
         TEST(all_that_decides_is_part_of_the_key),
         TEST(rows_are_known_wherever_they_are),
         TEST(requests_of_many_rows_are_run_as_they_are),
+        TEST(much_is_hashed_as_a_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
