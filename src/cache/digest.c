@@ -24,8 +24,7 @@ void digest_begin_keyed(struct digester *digester, const struct digest *key)
 
 void digest_add(struct digester *digester, const void *bytes, size_t size_bytes)
 {
-    if (size_bytes > 0)
-        blake3_hasher_update(hasher_of(digester), bytes, size_bytes);
+    blake3_hasher_update(hasher_of(digester), bytes, size_bytes); /* NULL if it is 0 */
 }
 
 void digest_add_number(struct digester *digester, uint64_t number)

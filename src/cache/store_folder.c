@@ -77,8 +77,7 @@ static void tell_set_aside(const struct store_folder *folder, const char *what,
     if (log)
         log_line(log, GP_LOG_WARNING,
                  "the row cache in %s begins anew: %s; it was set aside as *.damaged, "
-                 "which may be "
-                 "removed",
+                 "which may be removed",
                  folder->path, why ? why : what);
 }
 

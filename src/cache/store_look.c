@@ -67,10 +67,8 @@ void store_look_end(struct store_look *look)
     struct store_pair *pair = look->generation;
     if (!pair)
         return;
-    if (look->young)
-        mdb_txn_reset(look->young);
-    if (look->old)
-        mdb_txn_reset(look->old);
+    mdb_txn_reset(look->young); /* takes NULL */
+    mdb_txn_reset(look->old);
     pthread_mutex_lock(&store->lock);
     give_idle(pair->young, look->young);
     give_idle(pair->old, look->old);

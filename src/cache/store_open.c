@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LEAST_BYTES = 1 << 20, PAGE_BYTES = 4096, FLUSH_WAIT_S = 5, CLOCK_SLACK_S = 60 };
+enum { LEAST_BYTES = 1 << 20, PAGE_BYTES = 4096, FLUSH_WAIT_S = 5 };
 
 /* --- opening and closing --- */
 
@@ -128,8 +128,7 @@ void store_close(struct store *store)
         if (store->folder.log)
             log_line(store->folder.log, GP_LOG_WARNING,
                      "the row cache in %s cannot be closed: its disk, or another process "
-                     "that uses "
-                     "it, does not answer",
+                     "that uses it, does not answer",
                      store->folder.path);
         store->folder.log = NULL;
         return;

@@ -125,6 +125,13 @@ static int make_lock_file(const char *path)
     return result;
 }
 
+/* Readers that were killed: what they looked at would never be free. */
+static void clear_stale(struct rows_file *file)
+{
+    int n_dead;
+    (void)mdb_reader_check(file->env, &n_dead);
+}
+
 static int open_env(struct rows_file *file, const char *path, size_t map_bytes)
 {
     bool is_new;
@@ -155,7 +162,7 @@ static int open_env(struct rows_file *file, const char *path, size_t map_bytes)
     file->map_bytes = info.me_mapsize;
     file->page_bytes = stat.ms_psize;
     make_long(file);
-    rows_clear_stale(file);
+    clear_stale(file);
     return result;
 }
 
@@ -185,12 +192,6 @@ void rows_close(struct rows_file *file)
     mem_free(file);
 }
 
-void rows_clear_stale(struct rows_file *file)
-{
-    int n_dead;
-    (void)mdb_reader_check(file->env, &n_dead);
-}
-
 void rows_measure(struct rows_file *file, uint64_t *n_rows, uint64_t *size_bytes)
 {
     MDB_envinfo info;
@@ -214,7 +215,7 @@ int rows_look(struct rows_file *file, MDB_txn **txn)
     }
     int result = mdb_txn_begin(file->env, NULL, MDB_RDONLY, txn);
     if (result == MDB_READERS_FULL) {
-        rows_clear_stale(file);
+        clear_stale(file);
         result = mdb_txn_begin(file->env, NULL, MDB_RDONLY, txn);
     }
     if (result)

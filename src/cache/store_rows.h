@@ -69,7 +69,6 @@ int rows_put_whole(struct rows_file *file, MDB_txn *txn, const struct digest *ke
                    const MDB_val *whole); /* unless there is one */
 int rows_end(MDB_txn *txn, int result);
 
-void rows_clear_stale(struct rows_file *file); /* readers that were killed */
 void rows_measure(struct rows_file *file, uint64_t *n_rows, uint64_t *size_bytes);
 
 #endif

@@ -79,14 +79,11 @@ static bool is_given_up(struct store *store)
 /* A result after which the same can be tried with another young file. */
 static bool find_room(struct store *store, int *result)
 {
-    struct rows_file *file = store->pair->young;
-    if (*result == MDB_MAP_FULL) {
-        rows_clear_stale(file);
+    if (*result == MDB_MAP_FULL)
         return store_follow(store, true, result);
-    }
     if (!rows_is_damage(*result))
         return false;
-    atomic_store(&file->is_damaged, true);
+    atomic_store(&store->pair->young->is_damaged, true);
     return store_follow(store, false, result);
 }
 
