@@ -247,11 +247,12 @@ static void idle_connections_are_made_anew(void **state)
     redis_server_start(&server, NULL);
     kept_log_begin(&kept);
     struct shared *shared = shared_make(unix_url(), 0, &kept);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i <= SHARED_MOST_LINKS; i++) {
         shared_store(shared, 1, 10);
         shared_await_row(shared, 1, 10);
         redis_server_ask(&server, "CLIENT KILL TYPE normal");
     }
+    assert_in_range(shared->n_links, 0, 1);
     assert_int_equal(shared_count(shared).n_failed, 0);
     assert_int_equal(shared_count(shared).n_dropped, 0);
     assert_logged(&kept, "");

@@ -2,6 +2,7 @@
  * for one that cannot be used, unless there is none for a connection. */
 #include "cache/shared_parts.h"
 #include "fault.h"
+#include "kept_log.h"
 #include "redis_server.h"
 #include "shared_fixture.h"
 #include "temp_tree.h"
@@ -11,6 +12,7 @@
 #include <string.h>
 
 static struct redis_server server;
+static struct log kept;
 static char url[128];
 
 static enum gp_status open_and_close(void *arg, struct gp_error *err)
@@ -74,21 +76,27 @@ static void writing(void **state)
     (void)state;
     REDIS_SERVER_OR_SKIP();
     start_server();
-    unsigned n_hit = 0;
+    unsigned n_hit = 0, n_said = 0;
     for (unsigned from = 0;; from++) {
         const long n_live = fault_n_live();
+        kept_log_begin(&kept);
         fault_begin(&(struct fault){.calls = FAULT_MEM,
                                     .is_elsewhere = true,
                                     .from = from,
                                     .n = 1,
                                     .error = ENOMEM});
-        struct shared *shared = shared_make(url, 0, NULL);
+        struct shared *shared = shared_make(url, 0, &kept);
         shared_put(shared, shared_row(1, 50000));
         shared_put(shared, shared_row(2, 100));
         shared_await_put(shared, 2);
         const uint64_t n_dropped = shared_count(shared).n_dropped;
         shared_close(shared);
         const bool is_hit = fault_end() > 0;
+        if (kept_log_has(&kept, "cannot be used")) {
+            assert_true(kept_log_has(&kept, "no memory for a connection"));
+            n_said++;
+        }
+        kept_log_end(&kept);
         assert_int_equal(fault_n_live(), n_live);
         if (!is_hit) {
             assert_int_equal(n_dropped, 0);
@@ -97,6 +105,7 @@ static void writing(void **state)
         n_hit++;
     }
     assert_in_range(n_hit, 4, 100);
+    assert_in_range(n_said, 2, n_hit);
 }
 
 static int begin(void **state)

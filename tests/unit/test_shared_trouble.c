@@ -304,6 +304,17 @@ static void part_of_the_rows(void **state)
     fake_end();
 }
 
+static void a_look_takes_five_milliseconds_unless_told(void **state)
+{
+    static const struct trouble trouble = {PONG, NULL, .drips = false};
+    (void)state;
+    fake_begin(&trouble);
+    struct shared *shared = open_fake(0);
+    assert_int_equal(shared->deadline_ms, 5);
+    shared_close(shared);
+    fake_end();
+}
+
 static void write_that_hangs(void **state)
 {
     static const struct trouble trouble = {PONG, "", .drips = false};
@@ -319,6 +330,37 @@ static void write_that_hangs(void **state)
     shared_close(shared);
     assert_in_range((clock_now_ns() - began_ns) / CLOCK_MS, 0, 20 * SHARED_CLOSE_MS);
     fake_end();
+}
+
+/* Rows that are written are dropped then, and nothing is written or asked for a while. */
+static void writes_that_are_answered_oddly(void **state)
+{
+    static const struct trouble troubles[] = {
+        {PONG, "$1\r\nx\r\n", .said = "it answered to no question"},
+        {PONG, "$-1\r\n", .said = "it answered to no question"},
+        {PONG, ":1\r\n", .said = GARBAGE},
+        {PONG, "", .said = CLOSED, .closes = true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof troubles / sizeof *troubles; i++) {
+        fake_begin(&troubles[i]);
+        struct shared *shared = open_fake(PATIENT_MS);
+        shared_await_link(shared);
+        /* the server takes one connection at a time */
+        shared_drop_link(shared, shared_take_link(shared), NULL);
+        shared_put(shared, shared_row(1, 10));
+        shared_await_put(shared, 1);
+        assert_int_equal(shared_count(shared).n_stored, 0);
+        assert_int_equal(shared->queued_bytes, 0);
+        assert_true(kept_log_has(&kept, troubles[i].said));
+        assert_finds_nothing_soon(shared);
+        shared_put(shared, shared_row(2, 10));
+        assert_int_equal(shared_count(shared).n_dropped, 2);
+        shared_close(shared);
+        assert_logged(&kept, "warning: the shared cache at 127.0.0.1:* cannot be used: "
+                             "*; the server goes on without it\n");
+        fake_end();
+    }
 }
 
 static int begin(void **state)
@@ -339,8 +381,13 @@ static int end(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(greetings),        TEST(answers),
-                                       TEST(late_thread),      TEST(unasked_bytes),
-                                       TEST(part_of_the_rows), TEST(write_that_hangs)};
+    const struct CMUnitTest tests[] = {TEST(greetings),
+                                       TEST(answers),
+                                       TEST(late_thread),
+                                       TEST(unasked_bytes),
+                                       TEST(part_of_the_rows),
+                                       TEST(write_that_hangs),
+                                       TEST(writes_that_are_answered_oddly),
+                                       TEST(a_look_takes_five_milliseconds_unless_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
