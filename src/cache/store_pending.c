@@ -24,7 +24,6 @@ void pending_finish(struct pending *pending)
     if (pending->buckets)
         pending_drop_chain(pending_take_all(pending));
     mem_free(pending->buckets);
-    pending->buckets = NULL;
 }
 
 struct cache_row *pending_find(const struct pending *pending, const struct digest *key)
