@@ -1,5 +1,6 @@
 #include "store_fixture.h"
 
+#include "descriptors.h"
 #include "temp_tree.h"
 
 #include <dirent.h>
@@ -97,6 +98,28 @@ void store_await(struct store *store, uint64_t n_rows)
             return;
         assert_true(waited_ms < PATIENCE_MS);
         (void)poll(NULL, 0, 1);
+    }
+}
+
+void store_assert_refused(const struct store_options *options, enum gp_status status,
+                          const char *says)
+{
+    struct gp_error err = {0};
+    const unsigned n = descriptors_count();
+    assert_null(store_open(options, &err));
+    assert_int_equal(err.status, status);
+    if (!strstr(err.message, says))
+        fail_msg("\"%s\" lacks \"%s\"", err.message, says);
+    assert_int_equal(descriptors_count(), n);
+}
+
+void store_turn(struct store *store, unsigned n_turns)
+{
+    enum { N_AT_ONCE = 4, SIZE = 30000 };
+    for (unsigned n = 0; store_count(store).n_turns < n_turns;) {
+        for (unsigned i = 0; i < N_AT_ONCE; i++)
+            row_put(store, n++, SIZE);
+        store_await(store, n);
     }
 }
 

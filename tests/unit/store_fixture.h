@@ -13,6 +13,10 @@ enum { STORE_LEAST = 1 << 20 };
 struct store *store_make(size_t size_bytes, struct log *log);
 struct store *store_make_with(const struct store_options *options);
 
+/* It is not opened, for this reason, and leaves nothing open. */
+void store_assert_refused(const struct store_options *options, enum gp_status status,
+                          const char *says);
+
 /* The folder; and a file in it. Valid until the fourth call from now. */
 const char *store_file(const char *name);
 
@@ -29,6 +33,10 @@ bool row_found(struct store *store, unsigned number, size_t size_bytes);
 
 /* Until so many rows were written or dropped by this store, since it was opened. */
 void store_await(struct store *store, uint64_t n_rows);
+
+/* Puts rows of 30000 bytes, from number 0 on, until the young file has become the old one so often. The store
+ * is new. */
+void store_turn(struct store *store, unsigned n_turns);
 
 /* A row of this number is written, and found. */
 void store_assert_works(struct store *store, unsigned number);

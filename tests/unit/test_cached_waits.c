@@ -1,6 +1,7 @@
 /* Requests that want the same rows at once: one runs them, and the others wait for it, without threads. What
  * becomes of those that wait if it fails, if they leave, are late, or the server ends. */
 #include "base/clock.h"
+#include "cache/flights.h"
 #include "cached_fixture.h"
 #include "temp_tree.h"
 #include "turned_clock.h"
@@ -10,6 +11,26 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+
+/* Called when a row is first to be claimed. Linked with --wrap=flights_join. */
+static void (*before_join)(void);
+
+bool __real_flights_join(struct flights *flights, const struct digest *key,
+                         struct flight *flight, struct flight_wait *wait,
+                         struct awaiter *awaiter);
+bool __wrap_flights_join(struct flights *flights, const struct digest *key,
+                         struct flight *flight, struct flight_wait *wait,
+                         struct awaiter *awaiter);
+bool __wrap_flights_join(struct flights *flights, const struct digest *key,
+                         struct flight *flight, struct flight_wait *wait,
+                         struct awaiter *awaiter)
+{
+    void (*const call)(void) = before_join;
+    before_join = NULL;
+    if (call)
+        call();
+    return __real_flights_join(flights, key, flight, wait, awaiter);
+}
 
 /* Both are back. */
 static void wait_for_each_other(struct cached_fixture *f, const char *rows,
@@ -163,6 +184,35 @@ static void who_waits_may_be_late(void **state)
     cached_fixture_end(&f);
 }
 
+static struct cached_fixture landing;
+
+static void land_some(void)
+{
+    assert_int_equal(cached_fixture_enter(&landing, &landing.b, "ab", "sl"), CACHED_GOES);
+    (void)still_serve(&landing.poller);
+    cached_fixture_assert(&landing, &landing.b, "ab", "sl");
+}
+
+/* Between the look and the claim: they are looked for once more, and are not run again. */
+static void rows_that_land_meanwhile_are_found(void **state)
+{
+    struct cached_fixture *f = &landing;
+    (void)state;
+    cached_fixture_begin(f);
+    before_join = land_some;
+    assert_int_equal(cached_fixture_enter(f, &f->a, "bca", "ls"), CACHED_GOES);
+    /* who waits for them meanwhile finds them too */
+    assert_int_equal(cached_fixture_enter(f, &f->c, "cab", "sl"), CACHED_GOES);
+    (void)still_serve(&f->poller);
+    cached_fixture_assert(f, &f->a, "bca", "ls");
+    cached_fixture_assert(f, &f->c, "cab", "sl");
+    assert_int_equal(f->script.n_runs, 2);
+    assert_int_equal(f->script.n_rows, 1);
+    assert_int_equal(f->a.fake.inference.cache_hits, 2);
+    assert_int_equal(f->c.fake.inference.cache_hits, 3);
+    cached_fixture_end(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tree_make, tree_remove)
 
 int main(void)
@@ -175,6 +225,7 @@ int main(void)
         TEST(the_server_may_end),
         TEST(several_may_wait),
         TEST(who_waits_may_be_late),
+        TEST(rows_that_land_meanwhile_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

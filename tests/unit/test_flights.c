@@ -75,8 +75,11 @@ static void all_that_await_it_get_it(void **state)
     assert_int_equal(row->n_holds, 3);
     ready = flights_land(f.flights, &f.own[1], NULL);
     assert_ptr_equal(ready, &f.awaiters[1]);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         flights_leave(f.flights, &f.waits[i]);
+        assert_null(f.waits[i].row);
+        assert_int_equal(f.awaiters[i].n_awaited, 0);
+    }
     assert_int_equal(row->n_holds, 1);
     cache_row_drop(row);
     flights_destroy(f.flights);

@@ -230,6 +230,12 @@ static void what_cannot_be_read_is_named(void **state)
     digest_assert_refused("/m.onnx", GP_IO, "m_data: Permission denied");
 }
 
+static void a_device_is_no_model(void **state)
+{
+    (void)state;
+    assert_int_equal(digest_open("/dev/null"), GP_UNAVAILABLE);
+}
+
 /* A file of no size that has content: as if it had grown. */
 static void what_grows_while_it_is_read_is_refused(void **state)
 {
@@ -308,6 +314,7 @@ int main(void)
         TEST(links_are_what_they_lead_to),
         TEST(a_file_may_name_folders_so_deep),
         TEST(what_cannot_be_read_is_named),
+        TEST(a_device_is_no_model),
         TEST(what_grows_while_it_is_read_is_refused),
         TEST(reading_stops_at_the_end),
         TEST(a_change_while_it_is_opened_is_noticed),

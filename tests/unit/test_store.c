@@ -2,7 +2,6 @@
  * flushed; and folders that cannot be used are refused. */
 #include "cache/store.h"
 
-#include "cache/store_folder.h"
 #include "cache/store_rows.h"
 #include "kept_log.h"
 #include "store_fixture.h"
@@ -239,23 +238,13 @@ static void a_process_that_stops_holds_up_no_end(void **state)
 
 /* --- folders that cannot be used --- */
 
-static void assert_refused(const struct store_options *options, enum gp_status status,
-                           const char *says)
-{
-    struct gp_error err = {0};
-    assert_null(store_open(options, &err));
-    assert_int_equal(err.status, status);
-    if (!strstr(err.message, says))
-        fail_msg("\"%s\" lacks \"%s\"", err.message, says);
-}
-
 static void sizes_that_are_absurd_are_refused(void **state)
 {
     (void)state;
     static const size_t sizes[] = {1, STORE_LEAST - 1, (size_t)65 << 40, SIZE_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        assert_refused(&(struct store_options){store_file(""), sizes[i], 0, NULL},
-                       GP_INVALID, "wanted 1 MiB to 64 TiB");
+        store_assert_refused(&(struct store_options){store_file(""), sizes[i], 0, NULL},
+                             GP_INVALID, "wanted 1 MiB to 64 TiB");
     assert_int_equal(access(store_file(""), F_OK), -1);
 }
 
@@ -263,12 +252,14 @@ static void folders_that_cannot_be_written_are_refused(void **state)
 {
     (void)state;
     tree_put("/file", "");
-    assert_refused(&(struct store_options){tree_path("/file"), STORE_LEAST, 0, NULL},
-                   GP_UNAVAILABLE, "Not a directory");
-    assert_refused(&(struct store_options){"", STORE_LEAST, 0, NULL}, GP_INVALID,
-                   "--cache-dir");
-    assert_refused(&(struct store_options){"/proc/self/rows/here", STORE_LEAST, 0, NULL},
-                   GP_UNAVAILABLE, "/proc/self/rows");
+    store_assert_refused(
+        &(struct store_options){tree_path("/file"), STORE_LEAST, 0, NULL}, GP_UNAVAILABLE,
+        "Not a directory");
+    store_assert_refused(&(struct store_options){"", STORE_LEAST, 0, NULL}, GP_INVALID,
+                         "--cache-dir");
+    store_assert_refused(
+        &(struct store_options){"/proc/self/rows/here", STORE_LEAST, 0, NULL},
+        GP_UNAVAILABLE, "/proc/self/rows");
 
     int ended;
     tree_folder("/cache");
@@ -292,26 +283,12 @@ static void one_store_in_a_process(void **state)
     (void)state;
     const struct store_options options = {store_file(""), STORE_LEAST, 0, NULL};
     struct store *store = store_make_with(&options);
-    assert_refused(&options, GP_BUSY, "already used by a process");
+    store_assert_refused(&options, GP_BUSY, "already used by a process");
     row_put(store, 1, 100); /* the first is none the worse for it */
     store_await(store, 1);
     assert_true(row_found(store, 1, 100));
     store_close(store);
     store_close(store_make_with(&options));
-}
-
-static void network_disks_are_known(void **state)
-{
-    (void)state;
-    assert_string_equal(folder_network_name(0x6969), "NFS");
-    assert_string_equal(folder_network_name(0x65735546), "FUSE");
-    /* CIFS, as a signed long has it */
-    assert_string_equal(folder_network_name((uint64_t)(int32_t)0xff534d42), "CIFS");
-    assert_null(folder_network_name(0xef53));     /* ext4 */
-    assert_null(folder_network_name(0x58465342)); /* XFS */
-    assert_null(folder_network_name(0x01021994)); /* tmpfs */
-    assert_null(folder_network_name(0x794c7630)); /* overlayfs */
-    assert_null(folder_network_name(0x9123683e)); /* btrfs */
 }
 
 static void the_folder_is_its_owners(void **state)
@@ -344,7 +321,6 @@ int main(void)
         TEST(sizes_that_are_absurd_are_refused),
         TEST(folders_that_cannot_be_written_are_refused),
         TEST(one_store_in_a_process),
-        TEST(network_disks_are_known),
         TEST(the_folder_is_its_owners),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

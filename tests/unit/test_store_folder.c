@@ -1,212 +1,101 @@
-/* The folder of a store: what is there is not believed, and its lock is held no longer than it has to be.
- * Linked with --wrap=fcntl, --wrap=nanosleep and --wrap=pthread_cond_timedwait. */
+/* The folder of a store: which disks it may be on, and what is there is not believed. Linked with
+ * --wrap=fstatfs. */
 #include "cache/store_parts.h"
-#include "descriptors.h"
 #include "store_fixture.h"
 #include "temp_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 60000, LOCK_WAIT_MS = 5000 };
-
-/* --- calls that do something else in the test's thread --- */
-
-static _Thread_local int byte_error; /* of who locks a byte */
-
-int __real_fcntl(int fd, int command, ...);
-int __wrap_fcntl(int fd, int command, ...);
-int __wrap_fcntl(int fd, int command, ...)
+static void assert_refused(const char *dir, enum gp_status status, const char *says)
 {
-    va_list args;
-    va_start(args, command);
-    void *arg = va_arg(args, void *);
-    va_end(args);
-    if (command != F_OFD_SETLK || !byte_error)
-        return __real_fcntl(fd, command, arg);
-    errno = byte_error;
+    store_assert_refused(&(struct store_options){.dir = dir, .size_bytes = STORE_LEAST},
+                         status, says);
+}
+
+/* --- disks --- */
+
+static int disk_error; /* of who asks for its type */
+static unsigned long disk_type;
+
+int __real_fstatfs(int fd, struct statfs *disk);
+int __wrap_fstatfs(int fd, struct statfs *disk);
+int __wrap_fstatfs(int fd, struct statfs *disk)
+{
+    const int result = __real_fstatfs(fd, disk);
+    if (disk_type)
+        disk->f_type = (int32_t)disk_type; /* as a signed number, like some */
+    if (!disk_error)
+        return result;
+    errno = disk_error;
     return -1;
 }
 
-static _Thread_local int keeper = -1;  /* by which another has the lock */
-static _Thread_local int64_t kept_ms;  /* so far, by pauses, which take no time */
-static _Thread_local int64_t keeps_ms; /* then it gives it back; 0: never */
-
-int __wrap_nanosleep(const struct timespec *pause, struct timespec *left);
-int __wrap_nanosleep(const struct timespec *pause, struct timespec *left)
+static void network_disks_are_known(void **state)
 {
-    if (keeper < 0)
-        return clock_nanosleep(CLOCK_MONOTONIC, 0, pause, left);
-    kept_ms += pause->tv_nsec / 1000000;
-    if (kept_ms == keeps_ms)
-        (void)flock(keeper, LOCK_UN);
-    return 0;
+    static const struct {
+        uint64_t type;
+        const char *name;
+    } disks[] = {
+        {NFS_SUPER_MAGIC, "NFS"},     {SMB_SUPER_MAGIC, "SMB"},
+        {SMB2_SUPER_MAGIC, "SMB"},    {CIFS_SUPER_MAGIC, "CIFS"},
+        {V9FS_MAGIC, "9p"},           {FUSE_SUPER_MAGIC, "FUSE"},
+        {AFS_SUPER_MAGIC, "AFS"},     {AFS_FS_MAGIC, "AFS"},
+        {CODA_SUPER_MAGIC, "Coda"},   {CEPH_SUPER_MAGIC, "Ceph"},
+        {OCFS2_SUPER_MAGIC, "OCFS2"}, {NCP_SUPER_MAGIC, "NCP"},
+    };
+    static const uint64_t local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC,
+                                     OVERLAYFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC};
+    (void)state;
+    for (size_t i = 0; i < sizeof disks / sizeof *disks; i++)
+        assert_string_equal(folder_network_name(disks[i].type), disks[i].name);
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        assert_null(folder_network_name(local[i]));
 }
 
-static _Thread_local bool is_patient = true;
-
-int __real_pthread_cond_timedwait(pthread_cond_t *news, pthread_mutex_t *lock,
-                                  const struct timespec *end);
-int __wrap_pthread_cond_timedwait(pthread_cond_t *news, pthread_mutex_t *lock,
-                                  const struct timespec *end);
-int __wrap_pthread_cond_timedwait(pthread_cond_t *news, pthread_mutex_t *lock,
-                                  const struct timespec *end)
-{
-    return is_patient ? __real_pthread_cond_timedwait(news, lock, end) : ETIMEDOUT;
-}
-
-/* --- locks --- */
-
-static int open_lock(void)
-{
-    const int fd = open(store_file("lock"), O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0);
-    return fd;
-}
-
-/* As another process that uses the folder; the store's thread may have it for a moment. */
-static void keep_lock(int64_t ms)
-{
-    const int fd = open_lock();
-    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
-        assert_true(i < PATIENCE_MS);
-        (void)poll(NULL, 0, 1);
-    }
-    keeper = fd;
-    keeps_ms = ms;
-    kept_ms = 0;
-}
-
-static void give_lock(void)
-{
-    close(keeper);
-    keeper = -1;
-}
-
-static void await_lock(void)
-{
-    keep_lock(0);
-    give_lock();
-}
-
-static void assert_refused(const char *dir, enum gp_status status, const char *says)
-{
-    struct gp_error err = {0};
-    const unsigned n = descriptors_count();
-    assert_null(store_open(&(struct store_options){dir, STORE_LEAST, 0, NULL}, &err));
-    assert_int_equal(err.status, status);
-    if (!strstr(err.message, says))
-        fail_msg("\"%s\" lacks \"%s\"", err.message, says);
-    assert_int_equal(descriptors_count(), n);
-}
-
-static void fill_until(struct store *store, unsigned n_turns)
-{
-    enum { N_AT_ONCE = 4, SIZE = 30000 };
-    for (unsigned n = 0; store_count(store).n_turns < n_turns;) {
-        for (unsigned i = 0; i < N_AT_ONCE; i++)
-            row_put(store, n++, SIZE);
-        store_await(store, n);
-    }
-}
-
-static void the_lock_is_given_back(void **state)
+static void network_disks_are_refused(void **state)
 {
     (void)state;
-    struct store *store = store_make(STORE_LEAST, NULL);
-    await_lock();
-    fill_until(store, 1);
-    await_lock();
-    assert_int_equal(store_flush(store, NULL), GP_OK);
-    await_lock();
-    store_close(store);
-    await_lock();
-}
-
-/* Until the thread writes a row and waits for another that writes, which is this thread. */
-static MDB_txn *hold_up_thread(struct store *store, unsigned number)
-{
-    MDB_txn *txn;
-    assert_int_equal(rows_begin(store->pair->young, &txn), 0);
-    row_put(store, number, 100);
-    for (int i = 0;; i++) {
-        pthread_mutex_lock(&store->lock);
-        const bool is_written = store->writing.n_rows == 1;
-        pthread_mutex_unlock(&store->lock);
-        if (is_written)
-            return txn;
-        assert_true(i < PATIENCE_MS);
-        (void)poll(NULL, 0, 1);
-    }
-}
-
-/* Others may go on, though this process does not yet. */
-static void a_flush_keeps_no_lock_while_the_thread_hangs(void **state)
-{
-    (void)state;
-    struct store *store = store_make(STORE_LEAST, NULL);
-    MDB_txn *txn = hold_up_thread(store, 1);
-    is_patient = false;
-    assert_int_equal(store_flush(store, NULL), GP_OK);
-    is_patient = true;
-    const int fd = open_lock();
-    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
-    close(fd);
-    assert_false(row_found(store, 1, 100));
-    mdb_txn_abort(txn);
-    store_await(store, 1);
-    assert_false(row_found(store, 1, 100));
-    store_close(store);
-}
-
-static void a_lock_that_another_keeps_is_waited_for(void **state)
-{
-    (void)state;
-    struct gp_error err;
-    struct store *store = store_make(STORE_LEAST, NULL);
-    keep_lock(LOCK_WAIT_MS);
-    assert_int_equal(store_flush(store, &err), GP_OK);
-    give_lock();
-    keep_lock(0);
-    assert_int_equal(store_flush(store, &err), GP_BUSY);
-    assert_non_null(strstr(err.message,
-                           "/cache: another process keeps the file \"lock\"; try again"));
-    assert_int_equal(kept_ms, LOCK_WAIT_MS);
-    give_lock();
-    store_close(store);
-
-    keep_lock(LOCK_WAIT_MS + 5);
+    disk_type = CIFS_SUPER_MAGIC;
+    assert_refused(store_file(""), GP_UNSUPPORTED,
+                   "/cache is on CIFS: LMDB maps the files of the row cache, which that "
+                   "cannot share; name a folder on a local disk");
+    disk_type = 0;
+    disk_error = EIO;
     assert_refused(store_file(""), GP_UNAVAILABLE,
-                   "another process keeps its file \"lock\": Resource temporarily "
-                   "unavailable");
-    give_lock();
+                   "/cache: cannot tell which file system it is on: Input/output error");
+    disk_error = ENOMEM;
+    assert_refused(store_file(""), GP_NO_MEMORY, "Cannot allocate memory");
+    disk_error = 0;
     store_close(store_make(STORE_LEAST, NULL));
 }
 
-static void a_disk_without_locks_is_refused(void **state)
+static void long_paths_are_cut(void **state)
 {
+    enum { SIZE = 300, CUT = 200 };
+    static char path[SIZE + 1], says[SIZE];
     (void)state;
-    byte_error = ENOLCK;
-    assert_refused(store_file(""), GP_UNAVAILABLE,
-                   "cannot lock its file \"lock\": No locks available");
-    static const int taken[] = {EAGAIN, EACCES};
-    for (int i = 0; i < 2; i++) {
-        byte_error = taken[i];
-        assert_refused(store_file(""), GP_BUSY, "is already used by a process");
-    }
-    byte_error = 0;
-    store_close(store_make(STORE_LEAST, NULL));
+    memset(path, 'a', SIZE);
+    memcpy(path, tree_root, strlen(tree_root));
+    path[strlen(tree_root)] = path[CUT - 10] = '/';
+    disk_type = NFS_SUPER_MAGIC;
+    (void)snprintf(says, sizeof says, "--cache-dir %.*s is on NFS", CUT, path);
+    assert_refused(path, GP_UNSUPPORTED, says);
+    disk_type = 0;
+    disk_error = EIO;
+    (void)snprintf(says, sizeof says, "--cache-dir %.*s: cannot tell", CUT, path);
+    assert_refused(path, GP_UNAVAILABLE, says);
+    disk_error = 0;
 }
 
 /* --- files --- */
@@ -294,7 +183,7 @@ static void a_turn_keeps_the_file_before(void **state)
 {
     (void)state;
     struct store *store = store_make(STORE_LEAST, NULL);
-    fill_until(store, 2);
+    store_turn(store, 2);
     assert_true(is_there("rows-4.mdb") && is_there("rows-3.mdb"));
     assert_false(is_there("rows-2.mdb") || is_there("rows-2.mdb-lock"));
     store_close(store);
@@ -358,17 +247,11 @@ static void the_process_may_go_elsewhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_lock_is_given_back),
-        TEST(a_flush_keeps_no_lock_while_the_thread_hangs),
-        TEST(a_lock_that_another_keeps_is_waited_for),
-        TEST(a_disk_without_locks_is_refused),
-        TEST(files_that_nobody_needs_are_removed),
-        TEST(no_number_is_used_twice),
-        TEST(what_cannot_be_set_aside_is_removed),
-        TEST(a_turn_keeps_the_file_before),
-        TEST(a_size_that_cannot_be_is_not_believed),
-        TEST(a_path_is_so_long_at_most),
-        TEST(the_process_may_go_elsewhere),
+        TEST(network_disks_are_known),      TEST(network_disks_are_refused),
+        TEST(long_paths_are_cut),           TEST(files_that_nobody_needs_are_removed),
+        TEST(no_number_is_used_twice),      TEST(what_cannot_be_set_aside_is_removed),
+        TEST(a_turn_keeps_the_file_before), TEST(a_size_that_cannot_be_is_not_believed),
+        TEST(a_path_is_so_long_at_most),    TEST(the_process_may_go_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,24 +13,18 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 60000, SIZE = 30000, TOO_MANY = ROWS_MAX_READERS + 50 };
+enum { PATIENCE_MS = 60000, SIZE = 30000, LAST = 1000, TOO_MANY = ROWS_MAX_READERS + 50 };
 
 static struct store_look looks[TOO_MANY];
 
-/* With rows in both files: number 0 in the old one, and *last in the young one. */
-static struct store *make_two(unsigned *last)
+/* With rows in both files: number 0 in the old one, and LAST in the young one. */
+static struct store *make_two(void)
 {
-    enum { N_AT_ONCE = 4 };
     struct store *store = store_make(STORE_LEAST, NULL);
-    unsigned n = 0;
-    while (store_count(store).n_turns == 0) {
-        for (unsigned i = 0; i < N_AT_ONCE; i++)
-            row_put(store, n++, SIZE);
-        store_await(store, n);
-    }
-    row_put(store, n, SIZE);
+    store_turn(store, 1);
+    const uint64_t n = store_count(store).n_stored;
+    row_put(store, LAST, SIZE);
     store_await(store, n + 1);
-    *last = n;
     return store;
 }
 
@@ -57,14 +51,33 @@ static void end_looks(unsigned n)
 static void a_look_gives_back_what_it_took(void **state)
 {
     (void)state;
-    unsigned last;
-    struct store *store = make_two(&last);
+    struct store *store = make_two();
     for (unsigned i = 0; i < TOO_MANY; i++) {
-        (void)begin_looks(store, 1, 1000);
+        (void)begin_looks(store, 1, 2000);
         end_looks(1);
     }
     assert_true(row_found(store, 0, SIZE));
-    assert_true(row_found(store, last, SIZE));
+    assert_true(row_found(store, LAST, SIZE));
+    store_close(store);
+}
+
+/* Nor does one that looks again, for what was written since it began. */
+static void looking_again_takes_nothing(void **state)
+{
+    (void)state;
+    struct store *store = store_make(STORE_LEAST, NULL);
+    const struct digest key = row_key(1);
+    struct store_look look;
+    struct store_found found;
+    assert_true(store_look_begin(store, &look));
+    row_put(store, 1, 100);
+    store_await(store, 1);
+    for (unsigned i = 0; i < TOO_MANY; i++) {
+        assert_true(store_get(&look, &key, &found));
+        cache_row_drop(found.row);
+    }
+    store_look_end(&look);
+    assert_int_equal(store->pair->n_looks, 0);
     store_close(store);
 }
 
@@ -72,14 +85,13 @@ static void a_look_gives_back_what_it_took(void **state)
 static void looks_that_are_too_many_find_nothing(void **state)
 {
     (void)state;
-    unsigned last;
     unsigned n_readers;
-    struct store *store = make_two(&last);
+    struct store *store = make_two();
     /* some more than it was told, which have room in its lock file too */
     assert_int_equal(mdb_env_get_maxreaders(store->pair->young->env, &n_readers), 0);
     assert_in_range(n_readers, ROWS_MAX_READERS, TOO_MANY - 1);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(begin_looks(store, TOO_MANY, last), n_readers);
+        assert_int_equal(begin_looks(store, TOO_MANY, LAST), n_readers);
         end_looks(TOO_MANY);
         const struct store_pair *pair = store->pair;
         assert_int_equal(pair->young->n_idle, ROWS_MAX_IDLE);
@@ -177,8 +189,7 @@ static void a_file_stays_as_long_as_it_is_looked_at(void **state)
 static void a_flush_forgets_what_was_found(void **state)
 {
     (void)state;
-    unsigned last;
-    struct store *store = make_two(&last);
+    struct store *store = make_two();
     assert_true(row_found(store, 0, SIZE));
     assert_int_equal(store_flush(store, NULL), GP_OK);
     pthread_mutex_lock(&store->lock);
@@ -252,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_look_gives_back_what_it_took),
+        TEST(looking_again_takes_nothing),
         TEST(looks_that_are_too_many_find_nothing),
         TEST(readers_that_were_killed_are_forgotten),
         TEST(a_file_stays_as_long_as_it_is_looked_at),
