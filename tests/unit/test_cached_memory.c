@@ -1,5 +1,6 @@
 /* Memory that runs out while a request is looked for, run and put together: it is answered as the model
  * would, or told; nobody waits for its rows then, and nothing is left. */
+#include "cache/flights.h"
 #include "cached_fixture.h"
 #include "fault.h"
 #include "temp_tree.h"
@@ -60,10 +61,19 @@ static void each_fails(void **state)
     assert_int_equal(fault_n_live(), n_live);
 }
 
+static void no_flights(void **state)
+{
+    (void)state;
+    fault_begin(&(struct fault){.calls = FAULT_MEM, .n = 1, .error = ENOMEM});
+    assert_null(flights_create());
+    assert_int_equal(fault_end(), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_fails, tree_make, tree_remove),
+        cmocka_unit_test(no_flights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -397,6 +397,7 @@ static void a_damaged_old_file_goes_alone(void **state)
 static void a_damaged_young_file_takes_the_old_along(void **state)
 {
     (void)state;
+    kept_log_begin(&kept);
     for (int is_open = 0; is_open < 2; is_open++)
         for (int is_alone = 0; is_alone < 2; is_alone++) {
             struct store *store = make_two();
@@ -406,7 +407,7 @@ static void a_damaged_young_file_takes_the_old_along(void **state)
                 spoil_pages(store_file("rows-2.mdb"));
             (is_open ? spoil_pages : fill_with_text)(store_file("rows-3.mdb"));
             if (!is_open)
-                store = store_make(STORE_LEAST, NULL);
+                store = store_make(STORE_LEAST, &kept);
             (void)row_found(store, 0, 300);
             store_assert_works(store, 5000);
             assert_int_equal(store_count(store).n_rows, 1);
@@ -415,6 +416,7 @@ static void a_damaged_young_file_takes_the_old_along(void **state)
             store_close(store);
             tree_drop("/cache");
         }
+    kept_log_end(&kept);
 }
 
 /* Until it has taken the row that was found, and waits for who writes. */

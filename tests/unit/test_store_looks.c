@@ -154,6 +154,21 @@ static void readers_that_were_killed_are_forgotten(void **state)
     assert_int_equal(store_child_end(&witness, 0), 0);
 }
 
+/* Until the thread has nothing to do, and has closed what nobody looks at. */
+static void await_quiet(struct store *store)
+{
+    for (int i = 0;; i++) {
+        pthread_mutex_lock(&store->lock);
+        const bool is_quiet =
+            !store->retired && !store->is_poked && store->n_renewed == 0;
+        pthread_mutex_unlock(&store->lock);
+        if (is_quiet)
+            return;
+        assert_true(i < PATIENCE_MS);
+        (void)poll(NULL, 0, 1);
+    }
+}
+
 /* A file that was removed takes its room until nobody looks at it. */
 static void a_file_stays_as_long_as_it_is_looked_at(void **state)
 {
@@ -172,15 +187,7 @@ static void a_file_stays_as_long_as_it_is_looked_at(void **state)
     assert_int_equal(found.size_bytes, 5000);
     assert_non_null(store->retired);
     store_look_end(&look);
-    for (int i = 0;; i++) {
-        pthread_mutex_lock(&store->lock);
-        const bool is_closed = !store->retired;
-        pthread_mutex_unlock(&store->lock);
-        if (is_closed)
-            break;
-        assert_true(i < PATIENCE_MS);
-        (void)poll(NULL, 0, 1);
-    }
+    await_quiet(store);
     assert_false(row_found(store, 1, 5000));
     store_close(store);
 }

@@ -72,6 +72,8 @@ static void no_files_and_no_threads(void **state)
 {
     (void)state;
     assert_refused(FAULT_OPEN, 0, EMFILE, GP_UNAVAILABLE, "Too many open files");
+    assert_refused(FAULT_WRITE, 0, 0, GP_UNAVAILABLE,
+                   "No space left"); /* for all of it */
     assert_refused(FAULT_WRITE, 0, ENOSPC, GP_UNAVAILABLE, "No space left");
     assert_refused(
         FAULT_OPEN, 1, EIO, GP_UNAVAILABLE,
