@@ -81,6 +81,17 @@ static void looking_again_takes_nothing(void **state)
     store_close(store);
 }
 
+static void without_a_store_nothing_is_found(void **state)
+{
+    (void)state;
+    const struct digest key = row_key(1);
+    struct store_look look;
+    struct store_found found;
+    assert_false(store_look_begin(NULL, &look));
+    assert_false(store_get(&look, &key, &found));
+    store_look_end(&look);
+}
+
 /* More than there can be at once find nothing, and leave nothing. */
 static void looks_that_are_too_many_find_nothing(void **state)
 {
@@ -271,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_look_gives_back_what_it_took),
         TEST(looking_again_takes_nothing),
+        TEST(without_a_store_nothing_is_found),
         TEST(looks_that_are_too_many_find_nothing),
         TEST(readers_that_were_killed_are_forgotten),
         TEST(a_file_stays_as_long_as_it_is_looked_at),
