@@ -113,11 +113,11 @@ static void looks_that_are_too_many_find_nothing(void **state)
 
 /* --- with others --- */
 
-/* Puts row 1, and begins so many looks. */
+/* When it is told to, opens the store, puts row 1, and begins so many looks. */
 static int look(int in, int out, unsigned n)
 {
-    struct store *store = store_make(STORE_LEAST, NULL);
     (void)store_take_letter(in);
+    struct store *store = store_make(STORE_LEAST, NULL);
     row_put(store, 1, 100);
     store_await(store, 1);
     const char answer = begin_looks(store, n, 1) == n ? 'y' : 'n';
@@ -143,22 +143,22 @@ static int look_much(int in, int out)
 static void readers_that_were_killed_are_forgotten(void **state)
 {
     (void)state;
-    struct store_child witness, victim;
+    struct store_child witness, victim, crowd; /* before there are threads here */
     int n_dead;
     store_child_begin(&witness, look_once);
-    assert_int_equal(store_child_order(&witness, 'l'), 'y');
     store_child_begin(&victim, look_once);
+    store_child_begin(&crowd, look_much);
+    assert_int_equal(store_child_order(&witness, 'l'), 'y');
     assert_int_equal(store_child_order(&victim, 'l'), 'y');
     assert_int_equal(store_child_end(&victim, SIGKILL), 0);
     struct store *store = store_make(STORE_LEAST, NULL); /* at its opening */
     assert_int_equal(mdb_reader_check(store->pair->young->env, &n_dead), 0);
     assert_int_equal(n_dead, 0);
 
-    store_child_begin(&victim, look_much);
-    assert_int_equal(store_child_order(&victim, 'l'), 'y');
+    assert_int_equal(store_child_order(&crowd, 'l'), 'y');
     assert_true(begin_looks(store, 200, 1) < 200);
     end_looks(200);
-    assert_int_equal(store_child_end(&victim, SIGKILL), 0);
+    assert_int_equal(store_child_end(&crowd, SIGKILL), 0);
     assert_int_equal(begin_looks(store, 200, 1), 200); /* when there is no room */
     end_looks(200);
     store_close(store);
@@ -196,7 +196,9 @@ static void a_file_stays_as_long_as_it_is_looked_at(void **state)
         assert_int_equal(store_flush(store, NULL), GP_OK);
     assert_true(row_is(1, found.bytes, 5000));
     assert_int_equal(found.size_bytes, 5000);
+    pthread_mutex_lock(&store->lock);
     assert_non_null(store->retired);
+    pthread_mutex_unlock(&store->lock);
     store_look_end(&look);
     await_quiet(store);
     assert_false(row_found(store, 1, 5000));
