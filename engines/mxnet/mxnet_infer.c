@@ -32,7 +32,7 @@ enum gp_status mx_query_infer(const struct mx_model *model, bool is_whole,
 {
     const struct mx_api *api = &model->mx->api;
     const struct mx_query *query = &model->query;
-    struct mx_shapes in, out, aux;
+    struct mx_shapes in = {0}, out = {0}, aux;
     int is_complete = 0;
     const int failed =
         (is_whole ? api->SymbolInferShapeEx : api->SymbolInferShapePartialEx)(
@@ -70,8 +70,8 @@ enum gp_status mx_infer_types(struct mx_model *model, const struct mx_params *pa
                               struct gp_error *err)
 {
     const struct mx_api *api = &model->mx->api;
-    uint32_t n = 0, n_in, n_out, n_aux;
-    const int *in, *out, *aux;
+    uint32_t n = 0, n_in = 0, n_out = 0, n_aux;
+    const int *in = NULL, *out = NULL, *aux;
     int is_complete;
     const char **names = calloc(model->n_arguments + 1, sizeof *names);
     int *types = calloc(model->n_arguments + 1, sizeof *types);
@@ -120,7 +120,7 @@ static enum gp_status take_inferred(struct mx_model *model,
 
 enum gp_status mx_infer_shapes(struct mx_model *model, struct gp_error *err)
 {
-    struct mx_shapes arguments, outputs;
+    struct mx_shapes arguments = {0}, outputs = {0};
     enum gp_status status = GP_OK;
     bool is_whole = true;
     for (uint32_t i = 0; i < model->n_inputs && status == GP_OK; i++)

@@ -225,12 +225,13 @@ static enum gp_status take_attributes(struct mx_model *model, struct gp_error *e
         mx_check(model->mx, model->mx->api.SymbolListAttr(model->symbol, &n, &pairs),
                  GP_ENGINE, "the symbol", err);
     for (uint32_t i = 0; status == GP_OK && i < n; i++) {
-        const char *key = strrchr(pairs[2 * i], '$');
+        const char *name = pairs[2 * (size_t)i], *value = pairs[2 * (size_t)i + 1];
+        const char *key = strrchr(name, '$');
         for (uint32_t j = 0; key && j < model->n_inputs && status == GP_OK; j++) {
             struct gp_io *io = &model->inputs[j];
-            const size_t size = (size_t)(key - pairs[2 * i]);
-            if (strlen(io->name) == size && memcmp(io->name, pairs[2 * i], size) == 0)
-                status = take_attribute(model, io, key + 1, pairs[2 * i + 1], err);
+            const size_t size = (size_t)(key - name);
+            if (strlen(io->name) == size && memcmp(io->name, name, size) == 0)
+                status = take_attribute(model, io, key + 1, value, err);
         }
     }
     return status;

@@ -145,7 +145,7 @@ static enum gp_status read_all(struct params_reader *in, union plugin_block **ke
         n > (uint64_t)(in->end - in->at) / 8) /* of each: a head, a name */
         return gp_error_set(err, GP_INVALID, "%s: %llu arrays cannot be in %zu bytes",
                             in->path, (unsigned long long)n, (size_t)(in->end - in->at));
-    if (n > 2 * MX_MOST_ARGUMENTS)
+    if (n / 2 > MX_MOST_ARGUMENTS)
         return gp_error_set(err, GP_TOO_LARGE, "%s: %llu arrays are over the limit of %d",
                             in->path, (unsigned long long)n, 2 * MX_MOST_ARGUMENTS);
     params->arrays = plugin_keep(kept, (size_t)n * sizeof *params->arrays, err);

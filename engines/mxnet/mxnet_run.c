@@ -6,6 +6,8 @@
 
 #include "../cores.h"
 
+#include <assert.h>
+
 enum { CPU = 1, FEW_BYTES = 16 << 20 };
 
 /* --- executors --- */
@@ -228,6 +230,7 @@ static enum gp_status copy_inputs(const struct mx_model *model,
                                   const struct gp_call *call, struct gp_error *err)
 {
     enum gp_status status = GP_OK;
+    assert(executor->inputs);
     for (uint32_t i = 0, own = 0; i < model->n_arguments && status == GP_OK; i++) {
         const struct mx_argument *argument = &model->arguments[i];
         if (argument->role == MX_PARAMETER)
@@ -236,7 +239,9 @@ static enum gp_status copy_inputs(const struct mx_model *model,
         if (argument->role == MX_LABEL)
             continue;
         const struct gp_tensor *x = &call->inputs[argument->input];
-        const size_t n = x->size_bytes / gp_dtype_size(x->dtype);
+        const size_t size = gp_dtype_size(x->dtype);
+        assert(size > 0); /* mx_type knows it */
+        const size_t n = x->size_bytes / size;
         if (n)
             status = mx_check(model->mx,
                               model->mx->api.NDArraySyncCopyFromCPU(array, x->data, n),
@@ -250,8 +255,8 @@ static enum gp_status give_output(const struct mx_model *model, NDArrayHandle ar
                                   struct gp_outputs *outputs, struct gp_error *err)
 {
     const struct mx_api *api = &model->mx->api;
-    int type, storage, rank;
-    const int *sizes;
+    int type = 0, storage = 0, rank = 0;
+    const int *sizes = NULL;
     int64_t shape[GP_MAX_RANK];
     if (mx_check(model->mx,
                  api->NDArrayGetDType(array, &type) ||
