@@ -114,6 +114,8 @@ def test_client_that_leaves_the_queue_is_not_run(gate):
             with server.connect() as leaving:
                 leaving.send(slow("sleep-ms=5000"))
                 begun(server, 2 + i)
+        eventually(lambda: server.metrics()["waiting"] == 5)
+        time.sleep(0.002)  # who waited for less than 1 ms is not asked for
         gate.touch()
         assert echoed(first.answer()) == b"small"
         eventually(lambda: server.metrics()["connections"] == 2)
