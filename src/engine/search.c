@@ -224,15 +224,14 @@ enum gp_status engine_load(const char *name, const char *engine_dir,
 enum gp_status engine_isolates(const char *name, const char *engine_dir,
                                bool *is_isolated, struct gp_error *err)
 {
-    char path[PATH_MAX];
-    const struct gp_engine *engine;
+    char path[PATH_MAX] = "";
+    const struct gp_engine *engine = NULL;
     enum gp_status status = engine_script(name, engine_dir, path, sizeof path, err);
     *is_isolated = status == GP_OK && path[0];
     if (status != GP_OK || *is_isolated)
         return status;
     status = engine_load(name, engine_dir, &engine, err);
-    *is_isolated =
-        status == GP_OK && GP_HAS(engine, flags) && engine->flags & GP_ISOLATED;
+    *is_isolated = engine && GP_HAS(engine, flags) && engine->flags & GP_ISOLATED;
     return status;
 }
 
