@@ -164,6 +164,22 @@ static void hosts_are_names(void **state)
     }
 }
 
+/* Of a long one the beginning is shown. */
+static void a_long_host_is_cut(void **state)
+{
+    char name[201], begin[128];
+    (void)state;
+    memset(name, 'a', 200);
+    name[0] = '/';
+    name[200] = '\0';
+    const char *const hosts[] = {name};
+    const struct gp_server_options given = {
+        .size_bytes = sizeof given, .allow_hosts = hosts, .n_allow_hosts = 1};
+    (void)snprintf(begin, sizeof begin, "--allow-host is \"%.100s\"; wanted ", name);
+    assert_int_equal(defaults_set(&server, &given, &err), GP_INVALID);
+    assert_memory_equal(err.message, begin, strlen(begin));
+}
+
 /* Half of what there is, unless it is set. */
 static void how_large_the_pool_is(void **state)
 {
@@ -229,6 +245,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(texts_are_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hosts_are_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_long_host_is_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(how_large_the_pool_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_versions, set_up, tear_down),
         cmocka_unit_test(where_it_listens),

@@ -397,10 +397,24 @@ static void every_number_has_its_name(void **state)
     scene_end(f);
 }
 
+/* What a server does not do has no lines, nor heads of lines. */
+static void what_is_not_done_is_not_told(void **state)
+{
+    static const char *const absent[] = {"graphpipe_batch", "graphpipe_cache"};
+    (void)state;
+    struct scene *f = scene_begin(NULL);
+    char *text = write_text(f->server);
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+        assert_null(strstr(text, absent[i]));
+    free(text);
+    scene_end(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_has_its_name),
+        cmocka_unit_test(what_is_not_done_is_not_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
