@@ -1,7 +1,7 @@
 /* Runs a model. An executor of MXNet is for one set of input shapes, and takes some
  * milliseconds to make, so those of the latest runs are kept. They share the parameters,
- * and some of the memory between operators. Inputs and outputs
- * are copied once each: an executor has memory of its own for them. */
+ * and some of the memory between operators. Inputs and outputs are copied once each: an
+ * executor has memory of its own for them. */
 #include "mxnet.h"
 
 #include "../cores.h"

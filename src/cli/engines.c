@@ -45,13 +45,12 @@ static void write_line(struct text *text, const char *name, const char *version,
     text_puts(text, "\n");
 }
 
-/* Of a message about a runtime: how to install it where the program is installed, which may be
- * without the source tree that its plug-in was built in. */
+/* How to install a runtime where the program is installed, which may be without the source tree that its
+ * plug-in was built in; else all of the message. */
 static const char *runtime_remedy(const char *message)
 {
-    static const char before[] = "; to install it: ";
-    const char *at = strstr(message, before);
-    return at ? at + sizeof before - 1 : message;
+    const char *at = strstr(message, ENGINE_BEFORE_REMEDY);
+    return at ? at + strlen(ENGINE_BEFORE_REMEDY) : message;
 }
 
 static void list_plugin(struct text *text, const struct engine_known *known,

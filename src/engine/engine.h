@@ -68,7 +68,9 @@ struct engine_known {
 void engine_each(const char *engine_dir,
                  void (*visit)(void *arg, const struct engine_known *known), void *arg);
 
-/* gp_host.library_open. */
+/* gp_host.library_open. What installs a library that is missing stands in its message after this. */
+#define ENGINE_BEFORE_REMEDY "; to install it: "
+
 void *engine_library_open(const struct gp_library *library,
                           const struct gp_engine_options *options, char *path,
                           size_t path_size, struct gp_error *err);

@@ -175,7 +175,7 @@ static const char *remedy(const struct search *search)
 
 static const char *before_remedy(const struct search *search)
 {
-    return *remedy(search) ? "; to install it: " : "";
+    return *remedy(search) ? ENGINE_BEFORE_REMEDY : "";
 }
 
 /* What is wrong with the file or folder that was found. */
