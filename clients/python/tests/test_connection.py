@@ -36,7 +36,8 @@ def answers(*pieces):
 def asked_once(*pieces):
     def script(peer):
         peer.request()
-        peer.send(*pieces)
+        with contextlib.suppress(ConnectionError):  # the client may have seen enough
+            peer.send(*pieces)
     return script
 
 
@@ -197,13 +198,13 @@ def test_good_answers(text, is_kept, in_pieces):
     answer(b"", kind=b"text/\x1b[31m"), OK + b"\x1b[31m: x\r\n\r\n", b"HTTP/1.1 \x1b[31m\r\n\r\n",
 ], ids=lambda text: ascii(text[:60]))
 def test_broken_answers(text):
-    with Scripted(asked_once(text), asked_once(answer(read_golden("resp_metadata.bin")))) as server:
-        with Client(server.url, timeout=20) as client, \
-                pytest.raises((ProtocolError, graphpipe.InvalidInput)) as caught:
+    """The client says what is wrong, and goes on over another connection."""
+    metadata = answers(answer(read_golden("resp_metadata.bin")))
+    with Scripted(asked_once(text), metadata) as server, Client(server.url, timeout=20) as client:
+        with pytest.raises((ProtocolError, graphpipe.InvalidInput)) as caught:
             client.infer(X)
-        with Client(server.url) as client:
-            if server.thread.is_alive():
-                client.metadata()
+        assert client.metadata().inputs
+        client.close()
     assert str(caught.value).isprintable()
 
 
@@ -316,10 +317,7 @@ def test_the_corpus_of_the_c_client():
     paths = sorted((SOURCE / "tests/fuzz/corpus/client").iterdir())
     assert len(paths) > 100
 
-    def script(path):
-        return lambda peer: peer.request() and peer.send(path.read_bytes()[2:])
-
-    with Scripted(*map(script, paths)) as server:
+    with Scripted(*[asked_once(path.read_bytes()[2:]) for path in paths]) as server:
         for i in range(len(paths)):
             with Client(server.url, timeout=20) as client:
                 try:
