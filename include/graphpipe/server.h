@@ -137,6 +137,11 @@ struct gp_server_options {
      * rediss:// for TLS, or unix:///PATH; with USER:PASSWORD@ before the host. The server waits for
      * it for some milliseconds at most, and goes on without it. Default: rows stay here. */
     const char *cache_url;
+
+    /* The origins whose web pages may ask the models and read the answers, as browsers write
+     * them: "https://app.example", "http://localhost:8080", or "*" for all. Default: none. */
+    const char *const *cors_origins;
+    size_t n_cors_origins;
 };
 
 #define GP_MAX_BATCH_AUTO UINT32_MAX

@@ -57,6 +57,8 @@ enum gp_status config_fill_server(const struct serve_values *values,
         .allow_remote_control = values->allow_remote_control,
         .allow_hosts = values->allow_hosts.items,
         .n_allow_hosts = values->allow_hosts.n,
+        .cors_origins = values->cors_origins.items,
+        .n_cors_origins = values->cors_origins.n,
         .log_fd = STDERR_FILENO,
         .log_level = values->is_quiet     ? GP_LOG_ERROR
                      : values->is_verbose ? GP_LOG_DEBUG

@@ -38,6 +38,7 @@ struct serve_values {
     struct option_list listen;
     bool allow_remote_control;
     struct option_list allow_hosts;
+    struct option_list cors_origins;
 
     uint64_t max_body_bytes;
     uint64_t pool_bytes;
@@ -65,7 +66,7 @@ struct config;
     .help = "where rows are kept, in DIR/rows, and models that URLs name\n"              \
             "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"
 
-enum { SERVE_N_OPTIONS = 46 };
+enum { SERVE_N_OPTIONS = 47 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* gp_server_create with models that URLs name, which are fetched before. */

@@ -216,6 +216,13 @@ const struct option serve_options[] = {
      AT(allow_hosts),
      .help = "answer on TCP for this host only (421 for others), repeatable\n"
              "(default: any host)"},
+    {.name = "cors-origin",
+     .env = "GP_CORS_ORIGIN",
+     .argument = "ORIGIN",
+     .kind = OPTION_LIST,
+     AT(cors_origins),
+     .help = "let web pages of this origin ask the models, repeatable:\n"
+             "https://app.example, or * for all"},
 
     {.group = "Limits",
      .name = "max-body",

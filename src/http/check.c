@@ -139,6 +139,16 @@ static int target_check(struct http_message *message)
     return 0;
 }
 
+const char *http_method_name(enum http_method method)
+{
+    static const char *const names[] = {
+        [HTTP_METHOD_GET] = "GET",     [HTTP_METHOD_HEAD] = "HEAD",
+        [HTTP_METHOD_POST] = "POST",   [HTTP_METHOD_OPTIONS] = "OPTIONS",
+        [HTTP_METHOD_OTHER] = "OTHER",
+    };
+    return names[method];
+}
+
 static int request_check(struct http_message *message, const struct seen *seen)
 {
     if (message->is_http10)
@@ -158,6 +168,9 @@ static int request_check(struct http_message *message, const struct seen *seen)
         break;
     case HTTP_POST:
         message->method = HTTP_METHOD_POST;
+        break;
+    case HTTP_OPTIONS:
+        message->method = HTTP_METHOD_OPTIONS;
         break;
     default:
         message->method = HTTP_METHOD_OTHER;

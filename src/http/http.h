@@ -36,8 +36,12 @@ enum http_method {
     HTTP_METHOD_GET,
     HTTP_METHOD_HEAD,
     HTTP_METHOD_POST,
+    HTTP_METHOD_OPTIONS,
     HTTP_METHOD_OTHER
 };
+
+/* "GET" and so on; "OTHER" for all others. */
+const char *http_method_name(enum http_method method);
 
 enum http_progress {
     HTTP_MORE, /* all bytes were consumed; feed more */
@@ -130,13 +134,14 @@ bool http_has_token(const char *value, size_t size, const char *token);
 
 /* Writes a response head into `out`: status line, Content-Type (NULL: none),
  * Content-Length, "Connection: close" or (HTTP/1.0) "keep-alive" where needed, then
- * `extra`, which is zero or more complete "Name: value\r\n" lines (NULL: none). 1xx, 204
+ * `cors` and `extra`, each zero or more complete "Name: value\r\n" lines (NULL: none). 1xx, 204
  * and 304 have neither Content-Type nor Content-Length. Returns its size; 0 if it does
  * not fit. */
 struct http_answer {
     int status;
     const char *content_type;
     uint64_t content_length;
+    const char *cors;
     const char *extra;
     bool is_http10;
     bool is_kept_alive;

@@ -79,6 +79,8 @@ size_t http_write_answer(char *out, size_t out_size, const struct http_answer *a
         add_field(&to, "Connection", "close");
     else if (status >= 200 && answer->is_http10)
         add_field(&to, "Connection", "keep-alive");
+    if (answer->cors)
+        add_text(&to, answer->cors);
     return finish_head(&to, out, answer->extra);
 }
 
@@ -86,6 +88,7 @@ size_t http_answer_most_bytes(const struct http_answer *answer)
 {
     enum { REST_BYTES = 256 }; /* all but what the caller gives */
     return REST_BYTES + (answer->content_type ? strlen(answer->content_type) : 0) +
+           (answer->cors ? strlen(answer->cors) : 0) +
            (answer->extra ? strlen(answer->extra) : 0);
 }
 

@@ -137,7 +137,6 @@ static void count_answer(struct exchange *x, int status, unsigned thread,
 void access_answered(struct exchange *x, int status, unsigned thread,
                      struct log_lines *lines)
 {
-    static const char *const methods[] = {"GET", "HEAD", "POST", "OTHER"};
     struct gp_server *server = x->server;
     const int64_t total_ns = clock_now_ns() - x->arrived_ns;
     count_answer(x, status, thread, total_ns);
@@ -145,7 +144,7 @@ void access_answered(struct exchange *x, int status, unsigned thread,
         return;
     const struct access access = {
         .from = &x->guest->from,
-        .method = x->target && x->target[0] ? methods[x->http.method] : "-",
+        .method = x->target && x->target[0] ? http_method_name(x->http.method) : "-",
         .target = x->target && x->target[0] ? x->target : "-",
         .note = x->has_failed   ? x->error.message
                 : status == 499 ? "the client left"

@@ -110,7 +110,10 @@ enum gp_status defaults_set(struct gp_server *server,
     if ((given->engine_dir && !o->engine_dir) || (given->worker && !o->worker) ||
         (given->cache_dir && !o->cache_dir) || (given->cache_url && !o->cache_url))
         return gp_error_set(err, GP_NO_MEMORY, "no memory for the server's options");
-    return keep_hosts(server, err);
+    if (keep_hosts(server, err) != GP_OK)
+        return err->status;
+    return cors_init(&server->cors, server->arena, o->cors_origins, o->n_cors_origins,
+                     err);
 }
 
 uint64_t defaults_pool_bytes(const struct gp_server *server,

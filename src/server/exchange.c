@@ -104,7 +104,8 @@ static void clear_exchange(struct exchange *x)
     x->route = NULL;
     x->format = NULL;
     x->model = NULL;
-    x->is_counted = x->is_uncached = false;
+    x->is_counted = x->is_uncached = x->is_for_page = false;
+    x->cors = NULL;
     x->kind = METRICS_OTHER;
     x->protocol = METRICS_GRAPHPIPE;
     x->head_fed = x->body_size = x->body_length = 0;
@@ -149,7 +150,7 @@ static void set_answer(struct exchange *x, const char *content_type,
     if (x->answer.status == 503)
         x->answer.fields = "Retry-After: 1\r\n";
     else if (x->answer.status == 405 && !x->answer.fields)
-        x->answer.fields = "Allow: GET, HEAD, POST\r\n";
+        x->answer.fields = "Allow: GET, HEAD, POST, OPTIONS\r\n";
     x->answer.content_type = content_type;
     x->answer.parts = parts;
     x->answer.n_parts = n_parts;

@@ -59,6 +59,8 @@ struct exchange {
     struct model *model; /* held; NULL if none is requested */
     bool is_counted;     /* in flight */
     bool is_uncached;    /* it asked for that */
+    const char *cors;    /* the answer's fields for web pages; NULL: none */
+    bool is_for_page;    /* of an origin that may read the answer */
     enum metrics_kind kind;
     enum metrics_protocol protocol; /* of an inference, however it is answered */
     struct pool_buffer body;

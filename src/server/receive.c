@@ -69,7 +69,7 @@ static bool check_head(struct exchange *x)
     const struct http_message *http = &x->http;
     const bool is_post = http->method == HTTP_METHOD_POST;
     const int64_t limit = (int64_t)body_limit(x);
-    if (x->guest->is_for_health && x->model) {
+    if (x->guest->is_for_health && x->model && http->method != HTTP_METHOD_OPTIONS) {
         gp_error_set(&x->error, GP_BUSY,
                      "no room for another connection: this one is kept for health checks "
                      "(/control, /metrics); try again later");
@@ -80,7 +80,7 @@ static bool check_head(struct exchange *x)
                      "Expect: only 100-continue is understood");
     } else if (http->method == HTTP_METHOD_OTHER) {
         gp_error_set(&x->error, GP_METHOD,
-                     "method not allowed; wanted GET, HEAD or POST");
+                     "method not allowed; wanted GET, HEAD, POST or OPTIONS");
     } else if (http->content_length > (int64_t)GP_MAX_MESSAGE_BYTES) {
         gp_error_set(&x->error, GP_TOO_LARGE,
                      "a body of %lld bytes: the format ends at 2 GiB - 1 (%u bytes)",

@@ -147,14 +147,26 @@ static enum served get_model_is_ready(struct exchange *x)
     return SERVED_ANSWER;
 }
 
+#define ANY_METHOD "Allow: GET, HEAD, POST, OPTIONS\r\n"
+
+/* OPTIONS of a model, or of the whole server: balancers see by it that it is there, browsers whether a
+ * page may ask. The words of /control take it as any other method, since a balancer that asks for
+ * one of them so wants to know it. */
+static enum served get_options(struct exchange *x)
+{
+    x->answer.status = 204;
+    x->answer.fields = x->is_for_page ? cors_preflight : ANY_METHOD;
+    return SERVED_ANSWER;
+}
+
 static enum served get_models(struct exchange *x)
 {
+    if (x->http.method == HTTP_METHOD_OPTIONS)
+        return get_options(x);
     models_write_json(x->server, &x->text);
     exchange_answer_text(x, "application/json");
     return SERVED_ANSWER;
 }
-
-#define ANY_METHOD "Allow: GET, HEAD, POST\r\n"
 
 /* In a path ":name" stands for any one part. */
 struct route {
@@ -177,6 +189,9 @@ static const struct route routes[] = {
      unload_model},
     {"/metrics", "Allow: GET, HEAD\r\n", METRICS_SCRAPE, false, get_metrics},
 };
+
+static const struct route options_route = {"*", ANY_METHOD, METRICS_OTHER, false,
+                                           get_options};
 
 /* GET of "/" where there are several models. */
 static const struct route list_route = {"/", ANY_METHOD, METRICS_METADATA, false,
@@ -232,8 +247,7 @@ static bool refuse_path(struct exchange *x)
 
 static bool check_method(struct exchange *x)
 {
-    static const char *const names[] = {"GET", "HEAD", "POST", "?"};
-    if (strstr(x->route->allow, names[x->http.method]))
+    if (strstr(x->route->allow, http_method_name(x->http.method)))
         return true;
     x->answer.fields = x->route->allow;
     gp_error_set(&x->error, GP_METHOD, "method not allowed; %s takes %.*s",
@@ -309,6 +323,14 @@ static bool check_control(struct exchange *x, const char *head, const char *host
     return false;
 }
 
+/* Whether a web page asks that may. */
+static void find_page(struct exchange *x, const char *head)
+{
+    size_t size;
+    const char *origin = http_field(&x->http, head, "Origin", &size);
+    x->cors = cors_find(&x->server->cors, origin, size, &x->is_for_page);
+}
+
 /* To the model's own limit. */
 static void shorten_deadline(struct exchange *x)
 {
@@ -329,7 +351,7 @@ static bool find_model(struct exchange *x)
     shorten_deadline(x);
     if (x->http.method == HTTP_METHOD_POST)
         x->kind = METRICS_INFERENCE;
-    else if (x->http.method != HTTP_METHOD_OTHER)
+    else if (x->http.method == HTTP_METHOD_GET || x->http.method == HTTP_METHOD_HEAD)
         x->kind = METRICS_METADATA;
     if (x->http.method != HTTP_METHOD_POST)
         x->format = &format_json;
@@ -345,7 +367,11 @@ bool routes_find(struct exchange *x, const char *head)
     const char *host = head + authority->start;
     if (!check_host(x, host, authority->size))
         return false;
-    if (is_reserved(x->target)) {
+    if (!is_reserved(x->target))
+        find_page(x, head);
+    if (x->http.method == HTTP_METHOD_OPTIONS && strcmp(x->target, "*") == 0) {
+        x->route = &options_route;
+    } else if (is_reserved(x->target)) {
         x->route = find_route(x->target);
         if (!x->route)
             return refuse_path(x);
@@ -374,6 +400,8 @@ enum served routes_serve(struct worker *worker, struct exchange *x)
     }
     if (x->route)
         return x->route->serve(x);
+    if (x->http.method == HTTP_METHOD_OPTIONS)
+        return get_options(x);
     if (x->http.method == HTTP_METHOD_POST)
         return infer_begin(worker, x) ? SERVED_ANSWER : SERVED_LATER;
     x->format->write_metadata(x);

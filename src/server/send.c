@@ -22,6 +22,7 @@ static char *write_head(struct exchange *x, size_t *size)
         .status = answer->status,
         .content_type = answer->content_type,
         .content_length = answer->size_bytes,
+        .cors = x->cors,
         .extra = answer->fields,
         .is_http10 = x->http.is_http10,
         .is_kept_alive = x->is_kept_alive,

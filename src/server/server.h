@@ -14,6 +14,7 @@
 #include "net/poller.h"
 #include "net/timers.h"
 #include "server/connections.h"
+#include "server/cors.h"
 #include "server/exchange.h"
 #include "server/metrics.h"
 
@@ -34,7 +35,8 @@ struct gp_server {
     _Atomic uint64_t max_body_bytes;
     _Atomic uint32_t timeout_ms;
     struct gp_arena *arena; /* of what lives as long as the server */
-    struct place place;     /* where it runs */
+    struct cors cors;
+    struct place place; /* where it runs */
     struct pool *pool;
     struct log log;
     struct metrics metrics;

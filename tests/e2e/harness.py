@@ -210,7 +210,7 @@ class Connection:
         for name, value in (text.split(": ", 1) for text in lines):
             assert name.lower() not in fields, f"{name} came twice"
             fields[name.lower()] = value
-        size = 0 if is_head or status < 200 else int(fields["content-length"])
+        size = 0 if is_head or status < 200 or status == 204 else int(fields["content-length"])
         end = len(head) + 4 + size
         while len(self.received) < end:
             if not self.receive():

@@ -36,10 +36,10 @@ def test_state_is_changed_by_post_only(echo, route, method):
     assert_runs(echo)
 
 
-@pytest.mark.parametrize("route, allow", [("/control/is_alive", "GET, HEAD, POST"),
+@pytest.mark.parametrize("route, allow", [("/control/is_alive", "GET, HEAD, POST, OPTIONS"),
                                           ("/metrics", "GET, HEAD")])
 def test_each_route_tells_its_methods(echo, route, allow):
-    for method in ("GET", "HEAD", "POST", "PUT"):
+    for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
         with echo.connect() as connection:
             connection.send(http(method, route))
             answer = connection.answer(is_head=method == "HEAD")

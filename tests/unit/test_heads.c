@@ -15,8 +15,8 @@ static void what_a_head_is_refused_for(void **state)
         const char *head, *status, *fields, *text;
     } cases[] = {
         {"DELETE /" HOST "\r\n", "405 Method Not Allowed",
-         CLOSE "Allow: GET, HEAD, POST\r\n",
-         "method not allowed; wanted GET, HEAD or POST\n"},
+         CLOSE "Allow: GET, HEAD, POST, OPTIONS\r\n",
+         "method not allowed; wanted GET, HEAD, POST or OPTIONS\n"},
         {"POST /" HOST "Content-Length: 4\r\nExpect: 200-ok\r\n\r\n",
          "417 Expectation Failed", CLOSE, "Expect: only 100-continue is understood\n"},
         {"POST /" HOST "Content-Length: 2147483648\r\n\r\n", "413 Content Too Large",

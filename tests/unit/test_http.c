@@ -38,7 +38,7 @@ static const struct accepted {
     {"POST / HTTP/1.1\r\n" H "transfer-encoding:  CHUNKED \r\n\r\n", HTTP_METHOD_POST,
      "/", -1, true, true, false},
     {"PUT /x HTTP/1.1\r\n" H "\r\n", HTTP_METHOD_OTHER, "/x", -1, false, true, false},
-    {"OPTIONS * HTTP/1.1\r\n" H "\r\n", HTTP_METHOD_OTHER, "*", -1, false, true, false},
+    {"OPTIONS * HTTP/1.1\r\n" H "\r\n", HTTP_METHOD_OPTIONS, "*", -1, false, true, false},
     {"CONNECT a:80 HTTP/1.1\r\n" H "\r\n", HTTP_METHOD_OTHER, "a:80", -1, false, false,
      false},
     {"GET / HTTP/1.0\r\n\r\n", HTTP_METHOD_GET, "/", -1, false, false, true},

@@ -44,6 +44,11 @@ static void answers(void **state)
     assert_answer(&(struct http_answer){.status = 100}, "HTTP/1.1 100 Continue\r\n\r\n");
     assert_answer(&(struct http_answer){.status = 204, .is_kept_alive = true},
                   "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_answer(&(struct http_answer){.status = 204,
+                                        .is_kept_alive = true,
+                                        .cors = "Vary: x\r\n",
+                                        .extra = "A: b\r\n"},
+                  "HTTP/1.1 204 No Content\r\nVary: x\r\nA: b\r\n\r\n");
     assert_answer(&(struct http_answer){.status = 799, .is_kept_alive = true},
                   "HTTP/1.1 799 Unknown\r\nContent-Length: 0\r\n\r\n");
 }

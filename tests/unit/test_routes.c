@@ -139,10 +139,13 @@ static void other_methods_are_refused(void **state)
         {"POST /metrics", HOST, "405 Method Not Allowed", "\r\nAllow: GET, HEAD\r\n",
          "method not allowed; /metrics takes GET, HEAD\n"},
         {"PUT /control/is_alive", HOST, "405 Method Not Allowed",
-         "\r\nAllow: GET, HEAD, POST\r\n",
-         "method not allowed; /control/is_alive takes GET, HEAD, POST\n"},
-        {"PUT /", HOST, "405 Method Not Allowed", "\r\nAllow: GET, HEAD, POST\r\n",
-         "method not allowed; wanted GET, HEAD or POST\n"},
+         "\r\nAllow: GET, HEAD, POST, OPTIONS\r\n",
+         "method not allowed; /control/is_alive takes GET, HEAD, POST, OPTIONS\n"},
+        {"PUT /", HOST, "405 Method Not Allowed",
+         "\r\nAllow: GET, HEAD, POST, OPTIONS\r\n",
+         "method not allowed; wanted GET, HEAD, POST or OPTIONS\n"},
+        {"OPTIONS /control/shutdown", HOST, "405 Method Not Allowed",
+         "\r\nAllow: POST\r\n", "method not allowed; /control/shutdown takes POST\n"},
     };
     (void)state;
     struct scene *f = begin();

@@ -92,7 +92,7 @@ static void the_list_of_models_counts_as_metadata(void **state)
         counters_sum(&f->server->metrics.counters, index_of(METRICS_METADATA, 200)), 1);
     scene_say(f, visitor, "PUT / HTTP/1.1\r\nHost: x\r\n\r\n");
     scene_hear(f, visitor, "HTTP/1.1 405 Method Not Allowed\r\n");
-    assert_received(visitor, "method not allowed; / takes GET, HEAD, POST\n");
+    assert_received(visitor, "method not allowed; / takes GET, HEAD, POST, OPTIONS\n");
     assert_int_equal(
         counters_sum(&f->server->metrics.counters, index_of(METRICS_METADATA, 405)), 1);
     scene_end(f);

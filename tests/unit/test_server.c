@@ -143,7 +143,8 @@ static void several_models_are_listed(void **state)
     assert_asks(&live, "POST /", "404",
                 "none of the models is the one for \"/\" (default-model); ask for /NAME "
                 "of: a, b\n");
-    assert_asks(&live, "PUT /", "405", "method not allowed; / takes GET, HEAD, POST\n");
+    assert_asks(&live, "PUT /", "405",
+                "method not allowed; / takes GET, HEAD, POST, OPTIONS\n");
     assert_asks(&live, "GET /c", "404", "no model is named \"c\"; there are: a, b\n");
     end(&live);
 }
