@@ -3,6 +3,7 @@
 All have the same ONNX file and the same release of ONNX Runtime, whose threads do not spin, batches of
 up to 64 rows and no delay (mosec: its least, 1 ms). wrk sends each the same row in what is the shortest
 form there: a GraphPipe message, KServe's v2 request with Triton's binary extension, bare bytes for mosec.
+Ours is tried as it comes, and with one run at a time.
 Triton has a back end in C (bench/rivals/triton_onnx.c), since the wheel of nvidia-pytriton brings Python's
 only. Each rival is tried with the threads and runs at a time that may be the best; the ratio is to the best.
 """
@@ -43,10 +44,10 @@ def environment(name, model, threads, runs):
             "GP_BENCH_RUNS": str(runs)}
 
 
-def ours(folder, model):
+def ours(folder, model, *options):
     port = harness.free_port()
     return Server([harness.PROGRAM, "serve", "--quiet", "--engine", "onnx", "--model", model, "--max-batch",
-                   "64", "--listen", f"127.0.0.1:{port}"], port, "/control/is_ready", "/",
+                   "64", *options, "--listen", f"127.0.0.1:{port}"], port, "/control/is_ready", "/",
                   {"Content-Type": "application/x-graphpipe"},
                   harness.message(harness.zeros(folder, 1, WIDTH)), None)
 
@@ -102,11 +103,12 @@ def compare(result, folder, name, model):
                            (f"http://127.0.0.1:{server.port}{server.target}", process))
 
         add("graphpipe", ours(folder, model))
+        add("graphpipe, one run", ours(folder, model, "--instances", "1"))
         for threads, runs in inference.settings(64):
             setting = f"{runs} x {threads} thread{'s' if threads > 1 else ''}"
             add(f"Triton, {setting}", triton(folder, name, runs), threads, runs)
             add(f"mosec, {setting}", mosec(), threads, runs)
-        rivals = [what for what in loads if what != "graphpipe"]
+        rivals = [what for what in loads if not what.startswith("graphpipe")]
         for n in CLIENTS:
             result.compare(f"{name}-{n}", f"{name}, single rows of 4 KB, {connections(n)}", "rows/s",
                            {what: load(server, n, 1 if result.smoke else SECONDS)

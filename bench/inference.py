@@ -51,7 +51,7 @@ def make_models(folder, smoke):
     if not LIBRARY.exists() or not PYTHON.exists():
         raise RuntimeError(f"inference needs ONNX Runtime and onnx for Python: {REMEDY}")
     run([PYTHON, "-B", ROOT / "bench/models.py", folder], "bench/models.py failed")
-    models = {name: folder / f"{name}.onnx" for name in ("tiny", "mlp")}
+    models = {name: folder / f"{name}.onnx" for name in ("tiny", "mlp", "small")}
     if not EFFICIENTNET.exists() and not (smoke and not (ROOT / ".deps/done/demo").exists()):
         run([PYTHON, "-B", ROOT / "tools/zoo/write_onnx.py", "--folder", EFFICIENTNET.parent],
             "EfficientNet-Lite0 cannot be made")

@@ -15,11 +15,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-enum { MAX_CALLERS = 256, MAX_LATENCIES = 1 << 22 };
+enum { MAX_CALLERS = 256, MAX_LATENCIES = 1 << 22, MAX_SESSIONS = 1024 };
 
 struct settings {
     const char *library, *model;
-    long n_rows, n_callers, n_threads, n_runs, seed;
+    long n_rows, n_callers, n_threads, n_runs, n_sessions, seed;
     int is_spinning;
     double rate, seconds, warm_up;
 };
@@ -30,9 +30,11 @@ struct caller {
     float *data;
     float *latencies;
     size_t n;
+    long turn; /* of the sessions */
 };
 
-static struct OrtSession *session;
+static struct OrtSession *sessions[MAX_SESSIONS];
+static long n_sessions;
 static struct caller callers[MAX_CALLERS];
 static float latencies[MAX_LATENCIES];
 static sem_t slots;
@@ -49,7 +51,7 @@ static void die(const char *what)
 
 static void run_once(struct caller *caller, double since)
 {
-    run_model(session, caller->data);
+    run_model(sessions[caller->turn++ % n_sessions], caller->data);
     caller->last = now();
     if (caller->n < MAX_LATENCIES)
         caller->latencies[caller->n++] = (float)(caller->last - since);
@@ -175,6 +177,7 @@ static const char usage[] =
     "  --callers N  in a closed loop (1)\n"
     "  --threads N  of a run (1)\n"
     "  --runs N     at a time (1)\n"
+    "  --sessions N of the model, asked in turn (1)\n"
     "  --spin       threads spin while they wait\n"
     "  --rate R     an open loop instead: requests a second, at Poisson's times\n"
     "  --seed N     of those (1)\n"
@@ -184,10 +187,10 @@ static const char usage[] =
 static int parse(int argc, char **argv, struct settings *settings)
 {
     static const struct option options[] = {
-        {"rows", 1, NULL, 'n'}, {"callers", 1, NULL, 'c'}, {"threads", 1, NULL, 't'},
-        {"runs", 1, NULL, 'r'}, {"spin", 0, NULL, 's'},    {"rate", 1, NULL, 'R'},
-        {"seed", 1, NULL, 'S'}, {"for", 1, NULL, 'f'},     {"warm-up", 1, NULL, 'w'},
-        {NULL, 0, NULL, 0},
+        {"rows", 1, NULL, 'n'},    {"callers", 1, NULL, 'c'},  {"threads", 1, NULL, 't'},
+        {"runs", 1, NULL, 'r'},    {"spin", 0, NULL, 's'},     {"rate", 1, NULL, 'R'},
+        {"seed", 1, NULL, 'S'},    {"sessions", 1, NULL, 'm'}, {"for", 1, NULL, 'f'},
+        {"warm-up", 1, NULL, 'w'}, {NULL, 0, NULL, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (c) {
@@ -202,6 +205,9 @@ static int parse(int argc, char **argv, struct settings *settings)
             break;
         case 'r':
             settings->n_runs = atol(optarg);
+            break;
+        case 'm':
+            settings->n_sessions = atol(optarg);
             break;
         case 's':
             settings->is_spinning = 1;
@@ -226,6 +232,7 @@ static int parse(int argc, char **argv, struct settings *settings)
     return settings->model && settings->n_rows > 0 && settings->n_threads > 0 &&
            settings->n_callers > 0 && settings->n_callers <= MAX_CALLERS &&
            settings->n_runs > 0 && settings->n_runs <= MAX_CALLERS &&
+           settings->n_sessions > 0 && settings->n_sessions <= MAX_SESSIONS &&
            settings->seconds > 0;
 }
 
@@ -235,6 +242,7 @@ int main(int argc, char **argv)
                                 .n_callers = 1,
                                 .n_threads = 1,
                                 .n_runs = 1,
+                                .n_sessions = 1,
                                 .seed = 1,
                                 .seconds = 1,
                                 .warm_up = 0.2};
@@ -243,8 +251,10 @@ int main(int argc, char **argv)
         return 2;
     }
     load_runtime(settings.library);
-    session = open_session(settings.model, (int)settings.n_threads, settings.is_spinning);
-    read_model(session, settings.n_rows);
+    for (n_sessions = 0; n_sessions < settings.n_sessions; n_sessions++)
+        sessions[n_sessions] =
+            open_session(settings.model, (int)settings.n_threads, settings.is_spinning);
+    read_model(sessions[0], settings.n_rows);
     measure(&settings);
     return 0;
 }

@@ -3,9 +3,10 @@
   .deps/venv/bin/python bench/models.py FOLDER
 
 tiny.onnx is one product, 4 KB in and 32 bytes out: next to nothing. mlp.onnx has six layers
-of 1024: 25 MB of weights, about a millisecond. picture.json and picture.npy are one input of
-the image model, as the rival (bench/rivals/json_server.py) takes it; since the values are
-those of a picture, (x - 127) / 128, they are short in JSON.
+of 1024: 25 MB of weights, about a millisecond. small.onnx has two of 256: rows of 1 KB, in and
+out. picture.json and picture.npy are one input of the image model, as the rival
+(bench/rivals/json_server.py) takes it; since the values are those of a picture, (x - 127) / 128,
+they are short in JSON.
 """
 import json
 import pathlib
@@ -16,12 +17,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 WIDTH, LAYERS = 1024, 6
+SMALL_WIDTH, SMALL_LAYERS = 256, 2
 
 
-def write(path, nodes, weights, output, width):
+def write(path, nodes, weights, output, width, n_inputs=WIDTH):
     graph = helper.make_graph(
         nodes, path.stem,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", WIDTH])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", n_inputs])],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", width])],
         [numpy_helper.from_array(array, name) for name, array in weights.items()])
     made = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
@@ -37,12 +39,16 @@ def main(folder):
 
     write(folder / "tiny.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])],
           {"w": matrix(8)}, "y", 8)
-    nodes, weights = [], {}
-    for i in range(LAYERS):
-        weights[f"w{i}"] = matrix(WIDTH)
-        nodes += [helper.make_node("MatMul", [f"y{i - 1}" if i else "x", f"w{i}"], [f"z{i}"]),
-                  helper.make_node("Relu", [f"z{i}"], [f"y{i}"])]
-    write(folder / "mlp.onnx", nodes, weights, f"y{LAYERS - 1}", WIDTH)
+
+    def write_mlp(path, n_layers, width):
+        nodes, weights = [], {}
+        for i in range(n_layers):
+            weights[f"w{i}"] = matrix(width)[:width]
+            nodes += [helper.make_node("MatMul", [f"y{i - 1}" if i else "x", f"w{i}"], [f"z{i}"]),
+                      helper.make_node("Relu", [f"z{i}"], [f"y{i}"])]
+        write(path, nodes, weights, f"y{n_layers - 1}", width, width)
+    write_mlp(folder / "mlp.onnx", LAYERS, WIDTH)
+    write_mlp(folder / "small.onnx", SMALL_LAYERS, SMALL_WIDTH)
 
     picture = ((random.integers(0, 256, (1, 3, 224, 224)) - 127) / 128).astype(np.float32)
     np.save(folder / "picture.npy", picture)
