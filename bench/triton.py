@@ -86,15 +86,21 @@ def graphpipe(folder):
                   harness.message(harness.zeros(folder, *SHAPE)), number)
 
 
-def triton(folder):
-    port = harness.free_port()
-    backend, model = folder / "backends/null", folder / "models/null"
+def triton_command(folder, name, config):
+    """Triton with one model of our back end in C, to which its addresses are added."""
+    backend, model = folder / "backends/null", folder / "models" / name
     backend.mkdir(parents=True)
     (model / "1").mkdir(parents=True)
-    (model / "config.pbtxt").write_text(MODEL)
+    (model / "config.pbtxt").write_text(config)
     subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",
                     backend / "libtriton_null.so", harness.ROOT / "bench/rivals/triton_null.c"],
                    check=True)
+    return [TRITON, "--model-repository", model.parent, "--backend-directory", backend.parent]
+
+
+def triton(folder):
+    port = harness.free_port()
+    command = triton_command(folder, "null", MODEL)
     size = 4 * math.prod(SHAPE)
     head = json.dumps({
         "inputs": [{"name": "x", "datatype": "FP32", "shape": SHAPE,
@@ -104,10 +110,8 @@ def triton(folder):
     def number(fields, body):
         return struct.unpack("<f", body[int(fields["Inference-Header-Content-Length"]):])[0]
 
-    return Server([TRITON, "--model-repository", model.parent, "--backend-directory",
-                   backend.parent, "--http-address", "127.0.0.1", "--http-port", port,
-                   "--allow-grpc", "false", "--allow-metrics", "false"], port,
-                  "/v2/health/ready", "/v2/models/null/infer",
+    return Server([*command, "--http-address", "127.0.0.1", "--http-port", port, "--allow-grpc",
+                   "false", "--allow-metrics", "false"], port, "/v2/health/ready", "/v2/models/null/infer",
                   {"Content-Type": "application/octet-stream",
                    "Inference-Header-Content-Length": str(len(head))}, head + bytes(size), number)
 

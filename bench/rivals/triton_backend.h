@@ -17,6 +17,10 @@ struct response;
 
 struct error *TRITONBACKEND_RequestInputByIndex(struct request *request, uint32_t index,
                                                 struct input **input);
+struct error *TRITONBACKEND_InputProperties(struct input *input, const char **name,
+                                            int *datatype, const int64_t **shape,
+                                            uint32_t *rank, uint64_t *size_bytes,
+                                            uint32_t *n_buffers);
 struct error *TRITONBACKEND_InputBuffer(struct input *input, uint32_t index,
                                         const void **buffer, uint64_t *size_bytes,
                                         int *memory_type, int64_t *memory_id);
