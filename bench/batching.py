@@ -40,6 +40,18 @@ def engine_us(model, rows, seconds):
     return min(one["cpu_us"] / rows for one in found)
 
 
+def bare_us(address, model, load, folder):
+    """Processor time of a request in a loop of recv and send, as many threads as connections, which gives
+    our server's answer to a row."""
+    n_values = inference.call(model, seconds=0.01)["row_bytes"] // 4
+    given, reply = harness.zeros(folder, 1, n_values), pathlib.Path(folder) / "reply"
+    reply.write_bytes(harness.answer(address, harness.message(given)))
+    port = harness.free_port()
+    with harness.server([harness.BUILD / "bench/limit", port, reply], port) as process:
+        return harness.rate(f"http://127.0.0.1:{port}", given, "--in-flight", load["callers"],
+                            seconds=load["seconds"], pid=process.pid)().cpu_us
+
+
 def add_many(result, name, model, callers, smoke, target, limit=None):
     """So many callers of single rows; `limit` is the target beside the runtime in-process."""
     load = {"callers": callers, "seconds": 0.3 if smoke else 2}
@@ -67,6 +79,12 @@ def add_many(result, name, model, callers, smoke, target, limit=None):
                        f"{name}, processor time a request beyond the engine's", "us",
                        {"batches": beyond}, rounds=3, ours="batches", better="lower",
                        target=Target("<=", 10))
+        with tempfile.TemporaryDirectory() as folder:
+            result.compare(f"{name}-{callers}-bare",
+                           f"{name}, processor time a request, engine and all", "us",
+                           {"batches": lambda: Sample(subjects["batches"]().cpu_us),
+                            "a bare recv loop": lambda: Sample(bare_us(together[0], model, load, folder))},
+                           rounds=3, ours="batches", better="lower")
 
 
 def add_few(result, name, model, callers, smoke, better, key, target):

@@ -165,10 +165,11 @@ static void measure(const struct settings *settings)
     if (n_runs == 0)
         die("not one run");
     (void)printf("{\"runs\":%zu,\"runs_per_s\":%.3f,\"rows_per_s\":%.3f,"
-                 "\"p50_us\":%.3f,\"p99_us\":%.3f,\"cpu_us\":%.3f}\n",
+                 "\"p50_us\":%.3f,\"p99_us\":%.3f,\"cpu_us\":%.3f,\"row_bytes\":%zu}\n",
                  n_runs, rate, rate * (double)shape[0],
                  (double)latencies[n_runs / 2] * 1e6,
-                 (double)latencies[n_runs * 99 / 100] * 1e6, cpu * 1e6 / (double)n_runs);
+                 (double)latencies[n_runs * 99 / 100] * 1e6, cpu * 1e6 / (double)n_runs,
+                 n_values / (size_t)shape[0] * sizeof(float));
 }
 
 static const char usage[] =
