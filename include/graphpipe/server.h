@@ -70,8 +70,8 @@ struct gp_server_options {
     size_t n_outputs;
     const struct gp_metadata *metadata; /* of a function; NULL: any inputs and outputs */
 
-    /* Where to listen: "HOST:PORT", ":PORT", "[::1]:PORT", "unix:/path"; port 0: any free
-     * one. */
+    /* Where to listen: "HOST:PORT", "PORT" of 127.0.0.1, ":PORT" of all addresses,
+     * "[::1]:PORT", "unix:/path"; port 0: any free one. */
     const char *const *listen; /* default {"127.0.0.1:9000"} */
     size_t n_listen;
 

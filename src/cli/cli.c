@@ -86,9 +86,10 @@ const char *cli_address(struct gp_arena *arena, const char *word)
 {
     if (strstr(word, "://") || strncmp(word, "unix:", 5) == 0)
         return word;
-    char *address = gp_arena_alloc(arena, strlen(word) + sizeof "http://");
+    static const char here[] = "http://127.0.0.1";
+    char *address = gp_arena_alloc(arena, strlen(word) + sizeof here);
     if (address)
-        (void)sprintf(address, "http://%s", word);
+        (void)sprintf(address, "%s%s", *word == ':' ? here : "http://", word);
     return address ? address : word;
 }
 

@@ -58,7 +58,8 @@ void cli_warn(const char *format, ...) GP_PRINTF(1, 2);
  * written. */
 bool cli_flush(struct text *text);
 
-/* An address as gp_client_create takes it: adds "http://" to a bare HOST:PORT. */
+/* An address as gp_client_create takes it: adds "http://" to a bare HOST:PORT, and this
+ * machine's address to ":PORT". */
 const char *cli_address(struct gp_arena *arena, const char *word);
 
 /* How many characters the bytes are, which is how many columns most of them take. */

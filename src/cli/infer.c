@@ -270,19 +270,23 @@ const struct command infer_command = {
     .summary = "ask a model: send tensors, print or save the answer",
     .usage = "[OPTIONS] ADDRESS [[NAME=]INPUT]...",
     .about =
-        "Sends the inputs to the server at ADDRESS (http://HOST:PORT, HOST:PORT or\n"
+        "Sends the inputs to the server at ADDRESS (http://HOST:PORT, HOST:PORT, :PORT "
+        "or\n"
         "unix:/path/of/socket) and prints the answer. An INPUT is\n"
         "  FILE.npy             an array from numpy.save; - reads one from standard "
         "input\n"
         "  TYPE[SHAPE]:VALUES   written out: float32[2,2]:1,2,3,4  string[2]:\"a, b\",c\n"
+        "                       or one for all: f32[1,3,224,224]:0.5, zeros or random\n"
         "  TYPE[SHAPE]:@FILE    raw little-endian bytes; string:@FILE is one string of "
         "them\n"
         "Types: bool, int8 to int64, uint8 to uint64, float16, bfloat16, float32, "
         "float64,\n"
-        "string. One size in SHAPE may be -1: as many as there are. Nothing is "
-        "converted: a\n"
-        "model that wants another type says so. Inputs without names go by their "
-        "order.\n",
+        "string; for short i8, u8, f16, bf16, str and so on. One size in SHAPE may be "
+        "-1: "
+        "as\n"
+        "many as there are. Nothing is converted: a model that wants another type says "
+        "so.\n"
+        "Inputs without names go by their order.\n",
     .examples =
         "  graphpipe infer http://127.0.0.1:9000 cat.npy\n"
         "  graphpipe infer 127.0.0.1:9000 'float32[1,4]:5.1,3.5,1.4,0.2'\n"

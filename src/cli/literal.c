@@ -3,6 +3,7 @@
 #include "cli/literal.h"
 
 #include "base/half.h"
+#include "wire/fill.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,9 +20,22 @@ static enum gp_status out_of_memory(struct gp_error *err)
     return gp_error_set(err, GP_NO_MEMORY, "out of memory");
 }
 
-/* The type with that name; GP_NULL if there is none. */
+/* The type with that name, short or long; GP_NULL if there is none. */
 static enum gp_dtype find_type(const char *name, size_t size)
 {
+    static const struct {
+        const char *name;
+        enum gp_dtype dtype;
+    } shorts[] = {
+        {"i8", GP_INT8},     {"i16", GP_INT16},   {"i32", GP_INT32},
+        {"i64", GP_INT64},   {"u8", GP_UINT8},    {"u16", GP_UINT16},
+        {"u32", GP_UINT32},  {"u64", GP_UINT64},  {"f16", GP_FLOAT16},
+        {"f32", GP_FLOAT32}, {"f64", GP_FLOAT64}, {"bf16", GP_BFLOAT16},
+        {"str", GP_STRING},
+    };
+    for (size_t i = 0; i < sizeof shorts / sizeof *shorts; i++)
+        if (strlen(shorts[i].name) == size && memcmp(name, shorts[i].name, size) == 0)
+            return shorts[i].dtype;
 #define TRY(symbol, number, text, bytes)                                                 \
     if (sizeof text - 1 == size && memcmp(name, text, size) == 0)                        \
         return symbol;
@@ -245,17 +259,58 @@ static bool read_number(const char *at, const char *end, enum gp_dtype dtype, vo
     }
 }
 
+/* How many elements one value stands for: all of a shape that leaves nothing open, which has to
+ * fit into a message. */
+static bool may_spread(const struct gp_tensor *tensor, size_t *n)
+{
+    const int64_t count = gp_shape_count(tensor->shape, tensor->rank);
+    if (count <= 1 ||
+        (uint64_t)count > GP_MAX_MESSAGE_BYTES / gp_dtype_stride(tensor->dtype))
+        return false;
+    *n = (size_t)count;
+    return true;
+}
+
+static void spread(unsigned char *data, size_t n, size_t stride)
+{
+    for (size_t i = 1; i < n; i++)
+        memcpy(data + i * stride, data, stride);
+}
+
+/* The words that stand for numbers of any shape. */
+static bool is_word(const char *values, const struct gp_tensor *tensor, const char *word)
+{
+    return tensor->dtype != GP_STRING && strcmp(values, word) == 0;
+}
+
+/* The same at each call. */
+static enum gp_status fill_at_random(struct gp_arena *arena, struct gp_tensor *tensor,
+                                     struct gp_error *err)
+{
+    struct random random = {1};
+    if (gp_shape_count(tensor->shape, tensor->rank) < 0 &&
+        settle_shape(tensor, 1, err) != GP_OK)
+        return err->status;
+    return fill_tensor(tensor, &random, arena, err);
+}
+
 enum gp_status literal_values(struct gp_arena *arena, const char *values,
                               struct gp_tensor *tensor, struct gp_error *err)
 {
-    const size_t n = count_values(values);
+    if (is_word(values, tensor, "random"))
+        return fill_at_random(arena, tensor, err);
+    if (is_word(values, tensor, "zeros"))
+        values = gp_shape_count(tensor->shape, tensor->rank) ? "0" : "";
+    const size_t n_said = count_values(values);
+    size_t n = n_said;
+    const bool is_spread = n_said == 1 && may_spread(tensor, &n);
     enum gp_status status = settle_shape(tensor, n, err);
     const size_t stride = gp_dtype_stride(tensor->dtype);
     unsigned char *data = status == GP_OK ? gp_arena_alloc(arena, n * stride) : NULL;
     if (status == GP_OK && !data)
         return out_of_memory(err);
     const char *at = values;
-    for (size_t i = 0; i < n && status == GP_OK; i++) {
+    for (size_t i = 0; i < n_said && status == GP_OK; i++) {
         const char *end = value_end(at);
         if (tensor->dtype == GP_STRING)
             status =
@@ -265,6 +320,8 @@ enum gp_status literal_values(struct gp_arena *arena, const char *values,
                                   (int)(end - at), at, gp_dtype_name(tensor->dtype));
         at = end + 1;
     }
+    if (is_spread && status == GP_OK)
+        spread(data, n, stride);
     tensor->data = data;
     tensor->size_bytes = n * stride;
     return status;

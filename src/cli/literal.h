@@ -3,7 +3,10 @@
  *     float32[2,2]:1,2,3,4     int64[-1]:1,2,3     bool:true     string[2]:"a, b",c
  *     uint8[1,224,224,3]:@pixels.raw
  *
- * Without brackets it is a scalar; one dimension may be -1, which is then computed from
+ *     f32[1,3,224,224]:0.5     f32[8]:zeros     f32[8]:random
+ *
+ * One value stands for all of a shape; zeros and random are numbers of any shape, which random
+ * takes from wire/fill.h, the same each time. Without brackets it is a scalar; one dimension may be -1, which is then computed from
  * the values. */
 #ifndef GP_CLI_LITERAL_H
 #define GP_CLI_LITERAL_H

@@ -74,12 +74,14 @@ static int print_overview(void)
                  manual.summary);
     for (size_t i = 0; i < COUNT(commands); i++)
         (void)printf("  %-13s %s\n", commands[i]->name, commands[i]->summary);
-    (void)printf("\n"
-                 "Examples:\n"
-                 "%s\n"
-                 "graphpipe COMMAND --help says more about each; graphpipe --version "
-                 "prints the version.\n",
-                 manual.examples);
+    (void)printf(
+        "\n"
+        "Examples:\n"
+        "%s\n"
+        "graphpipe COMMAND --help says more about each; graphpipe --version "
+        "prints the version,\n"
+        "graphpipe completion bash what makes the shell complete (also zsh, fish).\n",
+        manual.examples);
     return CLI_OK;
 }
 
@@ -164,15 +166,15 @@ static int unknown_command(const char *word)
                       nearest.best ? nearest.best : "", nearest.best ? "\"?" : "");
 }
 
-/* For the build, which makes the man page and the completions. */
+/* The man page and the completions, for the build and for those who have no package. */
 static int print_made(const char *what, const char *shell)
 {
     struct text text = {0};
     int status = CLI_OK;
-    if (strcmp(what, "--man") == 0)
+    if (strcmp(what, "man") == 0)
         manual_write(&text, &manual);
     else if (!completion_write(&text, &manual, shell ? shell : ""))
-        status = cli_misuse("--completion wants: bash|zsh|fish");
+        status = cli_misuse("completion wants: bash|zsh|fish");
     if (status == CLI_OK && !cli_flush(&text))
         status = cli_fail("out of memory");
     text_finish(&text);
@@ -185,7 +187,7 @@ static int help(char *const *argv)
     if (!word)
         return print_overview();
     if (strcmp(word, "--man") == 0 || strcmp(word, "--completion") == 0)
-        return print_made(word, argv[1]);
+        return print_made(word + 2, argv[1]);
     const struct command *command = find_command(commands, COUNT(commands), word);
     if (!command)
         command = find_command(programs, COUNT(programs), word);
@@ -208,8 +210,11 @@ static int dispatch(char *const *argv)
         return help(argv + 2);
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         return print_overview();
-    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0 ||
+        strcmp(word, "version") == 0)
         return print_version();
+    if (strcmp(word, "completion") == 0)
+        return print_made(word, argv[2]);
     if (strcmp(word, "worker") == 0 && argv[2]) /* how serve --isolate starts it */
         return isolate_child(argv[2]);
     const struct command *command = find_command(commands, COUNT(commands), word);

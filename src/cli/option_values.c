@@ -10,8 +10,8 @@ struct unit {
     uint64_t factor;
 };
 
-/* As dd and many others: K, M and G are powers of 1024, with B of 1000. Largest first,
- * for writing. */
+/* As dd and many others: K, M and G are powers of 1024, with B of 1000; Ki, Mi and Gi are how
+ * Kubernetes writes them. Largest first, for writing. */
 static const struct unit size_units[] = {
     {"GiB", UINT64_C(1) << 30},
     {"MiB", UINT64_C(1) << 20},
@@ -22,6 +22,9 @@ static const struct unit size_units[] = {
     {"g", UINT64_C(1) << 30},
     {"m", UINT64_C(1) << 20},
     {"k", UINT64_C(1) << 10},
+    {"Gi", UINT64_C(1) << 30},
+    {"Mi", UINT64_C(1) << 20},
+    {"Ki", UINT64_C(1) << 10},
     {"GB", 1000000000},
     {"MB", 1000000},
     {"kB", 1000},
@@ -30,8 +33,9 @@ static const struct unit size_units[] = {
     {"", 1},
 };
 
+/* The last is for reading only: a bare number is of seconds. */
 static const struct unit duration_units[] = {
-    {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+    {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {"", 1000}};
 
 static const struct unit short_units[] = {{"s", 1000000}, {"ms", 1000}, {"us", 1}};
 
@@ -166,7 +170,7 @@ void option_wanted(struct text *text, const struct option *option)
         text_puts(text, "a size such as 64M or 1GiB");
         break;
     case OPTION_DURATION:
-        text_puts(text, "a duration such as 500ms, 10s or 2m");
+        text_puts(text, "a duration such as 500ms, 10s or 2m, or seconds");
         break;
     case OPTION_SHORT_DURATION:
         text_puts(text, "a duration such as 200us, 5ms or 1s");

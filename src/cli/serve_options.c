@@ -202,8 +202,8 @@ const struct option serve_options[] = {
      .kind = OPTION_LIST,
      AT(listen),
      .fallback = DEFAULT_LISTEN,
-     .help = "HOST:PORT, :PORT, [::1]:PORT or unix:/path, repeatable;\n"
-             "port 0: any free one"},
+     .help = "HOST:PORT, PORT of 127.0.0.1, :PORT of all addresses, [::1]:PORT\n"
+             "or unix:/path, repeatable; port 0: any free one"},
     {.name = "allow-remote-control",
      .env = "GP_ALLOW_REMOTE_CONTROL",
      .kind = OPTION_FLAG,

@@ -112,6 +112,12 @@ static bool host_init(struct client_address *address, const char *text, const ch
         refuse_address(err, text, "has no host: use http://HOST[:PORT] or unix:/path");
         return false;
     }
+    if (strspn(rest, "0123456789") == host_size && !is_bracketed) {
+        refuse_address(
+            err, text,
+            "has a number for a host; a port of this machine is 127.0.0.1:PORT");
+        return false;
+    }
     if (!port_init(address, port, (size_t)(rest + size - port))) {
         refuse_address(err, text,
                        memchr(port + 1, ':', (size_t)(rest + size - port) - 1)

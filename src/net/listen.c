@@ -116,6 +116,11 @@ static enum gp_status open_any(const char *where, const struct addrinfo *infos,
 static enum gp_status listen_tcp(const char *where, struct listener **list,
                                  struct gp_error *err)
 {
+    char local[sizeof "127.0.0.1:65535"];
+    if (*where && strlen(where) <= 5 && strspn(where, "0123456789") == strlen(where)) {
+        (void)snprintf(local, sizeof local, "127.0.0.1:%s", where);
+        where = local; /* a port alone is one of this machine's own */
+    }
     const char *colon = strrchr(where, ':');
     const char *host_end = colon;
     const char *host = where;
@@ -125,11 +130,11 @@ static enum gp_status listen_tcp(const char *where, struct listener **list,
     }
     if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
         strtoul(colon + 1, NULL, 10) > 65535 || host_end - host >= 256)
-        return gp_error_set(
-            err, GP_INVALID,
-            "cannot listen on \"%s\"; wanted HOST:PORT, :PORT, [IPV6]:PORT or "
-            "unix:/path",
-            where);
+        return gp_error_set(err, GP_INVALID,
+                            "cannot listen on \"%s\"; wanted HOST:PORT, PORT (of "
+                            "127.0.0.1), :PORT (of all "
+                            "addresses), [IPV6]:PORT or unix:/path",
+                            where);
     char name[256];
     memcpy(name, host, (size_t)(host_end - host));
     name[host_end - host] = '\0';

@@ -57,10 +57,11 @@ enum gp_status fill_tensor(struct gp_tensor *tensor, struct random *random,
     const bool is_string = tensor->dtype == GP_STRING;
     const size_t stride = gp_dtype_stride(tensor->dtype);
     const int64_t n = gp_shape_count(tensor->shape, tensor->rank);
+    const char *name = tensor->name ? tensor->name : "";
     if (n < 0 || !checked_mul((size_t)n, stride, &tensor->size_bytes) ||
         tensor->size_bytes > GP_MAX_MESSAGE_BYTES)
         return gp_error_set(err, GP_TOO_LARGE, "input \"%.*s\" is over 2 GiB",
-                            gp_cut(tensor->name, 100), tensor->name);
+                            gp_cut(name, 100), name);
     char *data = gp_arena_alloc(arena, tensor->size_bytes);
     if (!data)
         return gp_error_set(err, GP_NO_MEMORY, "out of memory");

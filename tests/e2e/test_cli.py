@@ -108,7 +108,7 @@ def test_serve_misuse():
     assert 'two models are called "a"' in fails(2, "serve", "-m", "a=x", "a=y")
     assert "--max-body wants a size" in fails(2, "serve", "--max-body", "3GiB", "m")
     assert "GP_IDLE_TIMEOUT wants a duration" in fails(2, "serve", "m",
-                                                       env={"GP_IDLE_TIMEOUT": "10"})
+                                                       env={"GP_IDLE_TIMEOUT": "10x"})
     assert "text or json" in fails(2, "serve", "--log-format", "xml", "m")
     assert "missing.onnx" in fails(1, "serve", "missing.onnx")
     assert "nosuch" in fails(1, "serve", "--engine", "nosuch", "m")
@@ -265,3 +265,9 @@ def test_runtime_that_is_not_installed(tmp_path, name, remedy):
     lines = subprocess.run([tmp_path / "bin/graphpipe", "engines"], capture_output=True, text=True,
                            check=True, env=os.environ | {"PATH": "/nowhere"}).stdout
     assert re.search(rf"^{name} +- +runtime not installed  .*{remedy}", lines, re.M), lines
+
+
+def test_version_and_completion_as_commands():
+    assert succeeds("version") == succeeds("--version")
+    assert succeeds("completion", "bash") == succeeds("help", "--completion", "bash")
+    assert "bash|zsh|fish" in fails(2, "completion") and "bash|zsh|fish" in fails(2, "completion", "csh")

@@ -92,6 +92,43 @@ static void test_reads_values(void **state)
     becomes("string[2]:,x", "string[2] [\"\", \"x\"]");
 }
 
+static void test_one_value_for_all(void **state)
+{
+    (void)state;
+    becomes("f32[2,2]:1.5", "float32[2,2] [[1.5, 1.5], [1.5, 1.5]]");
+    becomes("i8[3]:-128", "int8[3] [-128, -128, -128]");
+    becomes("string[2]:\"a, b\"", "string[2] [\"a, b\", \"a, b\"]");
+    becomes("bool[2]:zeros", "bool[2] [false, false]");
+    becomes("bf16[0,3]:zeros", "bfloat16[0,3] no elements");
+    becomes("u64[-1]:zeros", "uint64[1] [0]");
+    becomes("f64:zeros", "float64[] 0");
+    becomes("str[1]:zeros", "string[1] [\"zeros\"]");
+    refuse("f32[2]:ones", "\"ones\" is not a value of type float32");
+    refuse("f32[2]:1,", "\"\" is not a value of type float32");
+    refuse("f32[2000000000]:0", "float32[2000000000] does not fit 1 value");
+    refuse("f32[9223372036854775807,9]:zeros",
+           "float32[9223372036854775807,9] does not fit 1 value");
+}
+
+static void test_random_values(void **state)
+{
+    (void)state;
+    struct gp_tensor one, again;
+    assert_int_equal(read_word("f32[2,50]:random", &one), GP_OK);
+    assert_int_equal(read_word("f32[2,50]:random", &again), GP_OK);
+    assert_int_equal(one.size_bytes, 400);
+    assert_memory_equal(one.data, again.data, 400);
+    const float *x = one.data;
+    for (int i = 0; i < 100; i++)
+        assert_true(x[i] >= 0 && x[i] < 1 && (i == 0 || x[i] != x[i - 1]));
+    assert_int_equal(read_word("i64[-1,3]:random", &one), GP_INVALID);
+    assert_int_equal(read_word("i64[-1]:random", &one), GP_OK);
+    assert_int_equal(one.shape[0], 1);
+    assert_int_equal(read_word("u8[0]:random", &one), GP_OK);
+    assert_int_equal(one.size_bytes, 0);
+    assert_int_equal(read_word("f32[2000000000]:random", &one), GP_TOO_LARGE);
+}
+
 static void test_refuses_values(void **state)
 {
     (void)state;
@@ -236,8 +273,10 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_what_is_a_literal), TEST(test_reads_values), TEST(test_refuses_values),
-        TEST(test_raw_bytes),         TEST(test_sums_up),      TEST(test_json),
+        TEST(test_what_is_a_literal), TEST(test_reads_values),
+        TEST(test_one_value_for_all), TEST(test_random_values),
+        TEST(test_refuses_values),    TEST(test_raw_bytes),
+        TEST(test_sums_up),           TEST(test_json),
         TEST(test_digits_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

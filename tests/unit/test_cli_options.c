@@ -236,7 +236,8 @@ static void test_sizes_and_durations(void **state)
         uint64_t bytes;
     } sizes[] = {{"0", 0},          {"17", 17},      {"1K", 1024},      {"1KiB", 1024},
                  {"2k", 2048},      {"1kB", 1000},   {"64M", 64 << 20}, {"3MB", 3000000},
-                 {"1GiB", 1 << 30}, {"1G", 1 << 30}, {"5B", 5}};
+                 {"1GiB", 1 << 30}, {"1G", 1 << 30}, {"5B", 5},         {"1Gi", 1 << 30},
+                 {"2Mi", 2 << 20},  {"3Ki", 3072}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         char line[64];
         (void)snprintf(line, sizeof line, "--max-size %s", sizes[i].text);
@@ -246,8 +247,8 @@ static void test_sizes_and_durations(void **state)
     static const struct {
         const char *text;
         uint32_t ms;
-    } times[] = {
-        {"0", 0}, {"500ms", 500}, {"10s", 10000}, {"2m", 120000}, {"1h", 3600000}};
+    } times[] = {{"0", 0},       {"500ms", 500},  {"10s", 10000},
+                 {"2m", 120000}, {"1h", 3600000}, {"5", 5000}};
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
         char line[64];
         (void)snprintf(line, sizeof line, "--time %s", times[i].text);
@@ -300,7 +301,8 @@ static void test_errors(void **state)
             "--max-size wants a size such as 64M or 1GiB, from 0 to 1GiB, not \"2G\"");
     refused("--max-size 1X",
             "--max-size wants a size such as 64M or 1GiB, from 0 to 1GiB, not \"1X\"");
-    refused("--time 10", "--time wants a duration such as 500ms, 10s or 2m, not \"10\"");
+    refused("--time 10x",
+            "--time wants a duration such as 500ms, 10s or 2m, or seconds, not \"10x\"");
     refused("--log-format xml", "--log-format wants text or json, not \"xml\"");
     refused("--flag=maybe", "--flag wants 1 or 0, not \"maybe\"");
     refused("--names a,,b", "--names wants names with commas between, not \"a,,b\"");

@@ -94,6 +94,8 @@ static void bad_ones(void **state)
         {":9000", "no host"},
         {"http://:9000", "no host"},
         {"/path", "no host"},
+        {"9000", "number for a host; a port of this machine is 127.0.0.1:PORT"},
+        {"http://80:9000/m", "number for a host"},
         {"[]:9000", "no host"},
         {"[::1", "no host"},
         {"[::1]x", "no host"},

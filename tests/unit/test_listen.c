@@ -118,6 +118,16 @@ static void test_tcp(void **state)
     listen_close(listener);
 }
 
+/* Where nobody else can connect. */
+static void test_port_alone(void **state)
+{
+    (void)state;
+    struct listener *listener = open_one("0");
+    assert_memory_equal(listener->address, "http://127.0.0.1:", 17);
+    assert_true(listener->is_local);
+    listen_close(listener);
+}
+
 /* One socket for all addresses of the machine, which is not local. */
 static void test_any(void **state)
 {
@@ -173,6 +183,8 @@ static void test_refused(void **state)
                                         "127.0.0.1:80x",
                                         "127.0.0.1:-1",
                                         ":65536",
+                                        "65536",
+                                        "123456",
                                         "127.0.0.1: 9000",
                                         "127.0.0.1:99999",
                                         "[::1]80",
@@ -181,7 +193,8 @@ static void test_refused(void **state)
     (void)state;
     const int before = free_descriptor();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        assert_refused(wrong[i], GP_INVALID, "wanted HOST:PORT, :PORT, [IPV6]:PORT or");
+        assert_refused(wrong[i], GP_INVALID,
+                       "wanted HOST:PORT, PORT (of 127.0.0.1), :PORT");
     assert_refused("[]:0", GP_IO,
                    "cannot listen on []:0: "); /* which is not every address */
     assert_refused("192.0.2.1:80", GP_IO, "cannot listen on 192.0.2.1:80: ");
@@ -358,6 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tcp),
+        cmocka_unit_test(test_port_alone),
         cmocka_unit_test(test_any),
         cmocka_unit_test(test_v6),
         cmocka_unit_test(test_several),
