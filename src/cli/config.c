@@ -61,7 +61,9 @@ static bool has_type(const struct option *option, yyjson_val *value)
     if (option->kind == OPTION_COUNT)
         return yyjson_is_uint(value) ||
                (option->word && yyjson_equals_str(value, option->word));
-    return yyjson_is_str(value) || (option->kind == OPTION_SIZE && yyjson_is_uint(value));
+    const bool has_unit_of_its_own =
+        option->kind == OPTION_SIZE || option->kind == OPTION_DURATION;
+    return yyjson_is_str(value) || (has_unit_of_its_own && yyjson_is_uint(value));
 }
 
 static void write_wanted(struct text *text, const struct option *option)

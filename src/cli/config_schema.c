@@ -64,11 +64,12 @@ static void add_type(struct text *text, const struct option *option)
     case OPTION_SIZE:
         text_puts(text, ", \"type\": [\"integer\", \"string\"]");
         add_bounds(text, option);
-        text_puts(text, ", \"pattern\": \"^[0-9]+([KMGkmg]|[KMG]iB|[kKMG]?B)?$\"");
+        text_puts(text, ", \"pattern\": \"^[0-9]+([KMGkmg]|[KMG]iB?|[kKMG]?B)?$\"");
         break;
     case OPTION_DURATION:
         text_puts(text,
-                  ", \"type\": \"string\", \"pattern\": \"^([0-9]+(ms|s|m|h)|0)$\"");
+                  ", \"type\": [\"integer\", \"string\"], \"minimum\": 0, \"pattern\": "
+                  "\"^[0-9]+(ms|s|m|h)?$\"");
         break;
     case OPTION_SHORT_DURATION:
         text_puts(text, ", \"type\": \"string\", \"pattern\": \"^([0-9]+(us|ms|s)|0)$\"");

@@ -4,9 +4,11 @@
 
 #include "cli/cli.h"
 #include "cli/config.h"
+#include "server/defaults.h"
 #include "server/signals.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -72,6 +74,28 @@ static int print_config(const struct config *config)
     return is_whole ? CLI_OK : cli_fail("out of memory");
 }
 
+/* --host and --port, as --listen. */
+static enum gp_status take_port(struct options *options, struct gp_error *err)
+{
+    const struct serve_values *values = options->values;
+    const bool has_port = options_source(options, "port") == OPTION_COMMAND_LINE;
+    const char *host = values->host ? values->host : DEFAULT_HOST;
+    const bool is_bare_v6 = strchr(host, ':') && *host != '[';
+    if (!values->host && !has_port)
+        return GP_OK;
+    if (options_source(options, "listen") == OPTION_COMMAND_LINE)
+        return gp_error_set(err, GP_INVALID,
+                            "--listen says host and port: leave out --host and --port");
+    const size_t size = strlen(host) + sizeof "[]:65535";
+    char *where = gp_arena_alloc(options->arena, size);
+    if (!where)
+        return gp_error_set(err, GP_NO_MEMORY, "out of memory");
+    (void)snprintf(where, size, is_bare_v6 ? "[%s]:%u" : "%s:%u", host,
+                   has_port ? values->port : DEFAULT_PORT);
+    return options_take(options, options_find(options, "listen"), OPTION_COMMAND_LINE,
+                        "--host", where, err);
+}
+
 static int serve_run(struct options *options)
 {
     struct config *config = gp_arena_alloc(options->arena, sizeof *config);
@@ -79,7 +103,8 @@ static int serve_run(struct options *options)
     struct gp_error err;
     if (!config)
         return cli_fail("out of memory");
-    if (config_gather(config, options, &err) != GP_OK)
+    if (take_port(options, &err) != GP_OK ||
+        config_gather(config, options, &err) != GP_OK)
         return cli_misuse("%s", err.message);
     const struct serve_values *values = &config->values;
     if (values->print_config)

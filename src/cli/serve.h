@@ -36,6 +36,8 @@ struct serve_values {
     uint32_t hang_timeout_ms;
 
     struct option_list listen;
+    const char *host; /* for those who do not say listen */
+    uint32_t port;
     bool allow_remote_control;
     struct option_list allow_hosts;
     struct option_list cors_origins;
@@ -66,7 +68,7 @@ struct config;
     .help = "where rows are kept, in DIR/rows, and models that URLs name\n"              \
             "(default: $XDG_CACHE_HOME/graphpipe or ~/.cache/graphpipe)"
 
-enum { SERVE_N_OPTIONS = 47 };
+enum { SERVE_N_OPTIONS = 49 };
 extern const struct option serve_options[SERVE_N_OPTIONS];
 
 /* gp_server_create with models that URLs name, which are fetched before. */

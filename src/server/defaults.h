@@ -5,7 +5,9 @@
 #include "server/server.h"
 
 /* What include/graphpipe/server.h says of its options, and `graphpipe serve --help` of its flags. */
-#define DEFAULT_LISTEN "127.0.0.1:9000"
+#define DEFAULT_HOST "127.0.0.1"
+#define DEFAULT_PORT 9000
+#define DEFAULT_LISTEN DEFAULT_HOST ":" DEFAULT_TEXT(DEFAULT_PORT)
 #define DEFAULT_MAX_BODY_GIB 1
 #define DEFAULT_MIN_RATE_MB 1
 #define DEFAULT_MAX_WAITING 1024

@@ -84,7 +84,7 @@ def test_refused(tmp_path, arguments, words):
 def test_refused_sizes():
     assert "--cache-size wants a size such as 64M or 1GiB, at least 1MiB, not \"1000\"" in \
         fails(2, "serve", "--engine", "echo", "--cache-size", "1000")
-    assert "--cache-ttl wants a duration" in fails(2, "serve", "--engine", "echo", "--cache-ttl", "1")
+    assert "--cache-ttl wants a duration" in fails(2, "serve", "--engine", "echo", "--cache-ttl", "1x")
 
 
 def test_no_home():

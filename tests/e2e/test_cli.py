@@ -96,7 +96,7 @@ def test_print_config():
 
 
 def test_every_setting_has_its_variable():
-    names = set(config()) - {"print-config"}
+    names = set(config()) - {"print-config", "host", "port"}
     text = "".join((SOURCE / "src/cli" / name).read_text()
                    for name in ("serve_options.c", "serve.h", "engine_flags.h"))
     for name in names:
@@ -271,3 +271,19 @@ def test_version_and_completion_as_commands():
     assert succeeds("version") == succeeds("--version")
     assert succeeds("completion", "bash") == succeeds("help", "--completion", "bash")
     assert "bash|zsh|fish" in fails(2, "completion") and "bash|zsh|fish" in fails(2, "completion", "csh")
+
+
+@pytest.mark.parametrize("words, listen", [
+    (["--port", "9005"], "127.0.0.1:9005"), (["--host", "0.0.0.0"], "0.0.0.0:9000"),
+    (["--host", "::1", "--port", "0"], "[::1]:0"), (["--host=[::1]", "--port=80"], "[::1]:80"),
+    ([], "127.0.0.1:9000")])
+def test_host_and_port_are_listen(words, listen):
+    printed = succeeds("serve", "--print-config", "--engine", "echo", *words)
+    assert re.search(rf"^listen = {re.escape(listen)} ", printed, re.M)
+
+
+def test_host_and_port_beside_listen():
+    assert "leave out --host and --port" in fails(2, "serve", "--port", "1", "--listen", ":2", "m")
+    assert "--port wants a number, from 0 to 65535" in fails(2, "serve", "--port", "65536", "m")
+    assert "listen = 127.0.0.1:7 " in succeeds("serve", "--print-config", "--port", "7", "m",
+                                               env={"GP_LISTEN": ":8"})

@@ -121,7 +121,7 @@ def test_a_table_says_how_a_lone_model_is_run(tmp_path):
 @pytest.mark.parametrize("text, line, words", [
     ('{\n"max-bod": 1}', 2, '"max-bod" is no setting; did you mean "max-body"?'),
     ('{\r\n\r\n"instances": 5000}', 3, 'instances wants a number, from 0 to 4096, not "5000"'),
-    ('\ufeff{"timeout": 10}', 1, "timeout wants a duration such as 500ms, 10s or 2m, not 10"),
+    ('\ufeff{"timeout": 1.5}', 1, "timeout wants a duration such as 500ms, 10s or 2m, or seconds, not 1.5"),
     ('{"models": {\n"m": {\n"listen": ":1"}}}', 3, "at the top of the file"),
     ('{"models": {\n"m": {"path": "x"},\n"m": {}}}', 3, 'two are called "m"'),
     ('{"models": {\n"m": {"device": "cpu", "engine-option": {"device": "cuda"},\n'
@@ -206,7 +206,7 @@ def test_what_the_schema_takes(tmp_path, settings):
 @pytest.mark.parametrize("settings", [
     {"max-bod": 1}, {"listen": []}, {"listen": 1}, {"listen": [{}]}, {"instances": "1"},
     {"instances": 4097}, {"instances": -1}, {"instances": 1.5}, {"max-body": "1X"},
-    {"max-body": 0}, {"timeout": 1}, {"timeout": "1"}, {"verbose": 1}, {"log-format": "xml"},
+    {"max-body": 0}, {"timeout": -1}, {"timeout": "1x"}, {"verbose": 1}, {"log-format": "xml"},
     {"engine-option": {}}, {"engine-option": "a=1"}, {"model": "x"}, {"config": "x"},
     {"models": []}, {"models": {"a b": {}}}, {"models": {"v1": {}}}, {"models": {"-a": {}}},
     {"models": {"a" * 129: {}}}, {"models": {"a": 1}}, {"models": {"a": {"listen": ":1"}}},
