@@ -196,7 +196,7 @@ def main(parent):
             channel.send(link.FAILED, 0, link.failure(failure.status, str(failure)))
     except EOFError:
         if worker:
-            getattr(worker.model.object, "close", bool)()
+            worker.model.close()
             return 0
     return 1
 

@@ -3,6 +3,8 @@ test_python_start.py has interpreters and processes; in test_python_worker.py th
 server, and sees what is copied."""
 import concurrent.futures
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -31,6 +33,62 @@ def metadata(server):
 
 
 # --- what a model may be ----------------------------------------------------------------
+
+def test_async_functions(serve, tmp_path):
+    """They share a loop, so that what load begins goes on between the runs."""
+    with serve(f"""
+        import asyncio
+        class Model:
+            async def load(self):
+                self.queue, self.n = asyncio.Queue(), 0
+                self.task = asyncio.create_task(self.work())
+            async def work(self):
+                while True:
+                    future, x = await self.queue.get()
+                    self.n += 1
+                    future.set_result(x * self.n)
+            async def infer(self, inputs):
+                if inputs["x"][0] < 0:
+                    await asyncio.sleep(0)
+                    raise ValueError("negative")
+                future = asyncio.get_running_loop().create_future()
+                await self.queue.put((future, inputs["x"]))
+                return await asyncio.wait_for(future, 10)
+            async def close(self):
+                await asyncio.sleep(0)
+                open({str(tmp_path / "closed")!r}, "w")
+    """) as server:
+        assert numbers(server.infer(floats(1, 2))) == [1, 2]
+        assert refused(server.infer(floats(-1)), 500, "ValueError: negative")
+        assert numbers(server.infer(floats(1, 2))) == [2, 4]
+    assert (tmp_path / "closed").exists()
+
+
+def test_pickle_that_a_script_wrote(serve, tmp_path):
+    """Its classes are known as the script's: __main__.Scale."""
+    code = """
+class Scale:
+    def __init__(self, by):
+        self.by = by
+    def __call__(self, x):
+        return x * self.by
+"""
+    subprocess.run([sys.executable, "-c", code + f"""
+import pickle
+with open({str(tmp_path / 'scale.pickle')!r}, "wb") as out:
+    pickle.dump(Scale(3), out)
+"""], check=True)
+    with serve(code + f"""
+import pickle
+with open({str(tmp_path / 'scale.pickle')!r}, "rb") as file:
+    scale = pickle.load(file)
+def infer(inputs):
+    return pickle.loads(pickle.dumps(scale))(inputs["x"])
+if __name__ == "__main__":
+    raise RuntimeError("this is no script here")
+""") as server:
+        assert numbers(server.infer(floats(1, 2))) == [3, 6]
+
 
 def test_function_of_two_lines(serve):
     with serve(TWICE) as server:
@@ -165,6 +223,14 @@ def test_misaligned_data(echo):
         answer = echo.ask("POST", "/", chunked(encode(*asked), size),
                           {"Transfer-Encoding": "chunked"})
         assert answer.tensors == asked
+
+
+def test_str_beside_bytes_that_are_no_text(serve):
+    with serve("""
+        def infer(inputs):
+            return ["\u00e4", b"\\xff\\x00", ""]
+    """) as server:
+        assert server.infer(strings(b"")).tensors == [strings("\u00e4".encode(), b"\xff\0", b"")]
 
 
 def test_strings_are_bytes_to_a_model_and_may_be_either_from_it(serve):

@@ -1,5 +1,6 @@
 """A user's model: the file, the object in it to call, and its declarations. Errors are one line
 that begins with the file's name."""
+import inspect
 import operator
 import os
 import struct
@@ -52,12 +53,12 @@ def read_io(name, value):
 
 class Model:
     def __init__(self, path):
-        self.path = path
+        self.path, self.loop = path, None
         self.module = self.execute()
         self.object = self.choose()
-        self.infer = self.object.infer
+        self.infer = self.to_the_end(self.object.infer)
         if hasattr(self.object, "load"):
-            self.call(self.object.load)
+            self.call(self.to_the_end(self.object.load))
         self.inputs, self.outputs = self.read_ios("inputs"), self.read_ios("outputs")
         self.description = self.describe()
 
@@ -82,6 +83,21 @@ class Model:
             failure = Failure(INVALID, f"{self.path}: {at}{words}", traceback.format_exc())
         raise failure  # without the user's frames
 
+    def to_the_end(self, function):
+        """What is `async def` runs in a loop of this process, which keeps the model's tasks and
+        connections from one run to the next."""
+        if not inspect.iscoroutinefunction(function):
+            return function
+        import asyncio
+        if not self.loop:
+            self.loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self.loop)
+        return lambda *arguments: self.loop.run_until_complete(function(*arguments))
+
+    def close(self):
+        if hasattr(self.object, "close"):
+            self.to_the_end(self.object.close)()
+
     def execute(self):
         """Without import: no bytecode is left beside the model, and its file may have any name."""
         try:
@@ -92,7 +108,10 @@ class Model:
         name = os.path.splitext(os.path.basename(self.path))[0]
         module = types.ModuleType(name if name not in sys.modules else "graphpipe_model")
         module.__file__ = self.path
-        sys.modules[module.__name__] = module  # pickle looks there
+        # pickle looks there: by the file's name, and as __main__, which a script or notebook that
+        # wrote it was
+        self.worker, sys.modules["__main__"] = sys.modules["__main__"], module
+        sys.modules[module.__name__] = module
         code = self.call(compile, source, self.path, "exec", 0, True)
         self.call(run_code, code, module.__dict__)
         return module

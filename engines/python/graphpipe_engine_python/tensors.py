@@ -99,7 +99,10 @@ def to_bytes(name, item):
 def convert(value, dtype):
     """What is no array. Numbers of Python's get the declared type; texts keep what numpy's own
     types would cut off, the zeros at their ends."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except UnicodeDecodeError:  # str beside bytes
+        return np.array(value, object)
     if array.dtype.kind in "SU" or dtype == STRING:
         return np.array(value, object)
     if isinstance(value, (bool, int, float, list, tuple)) and dtype not in (0, BFLOAT16):
