@@ -26,6 +26,7 @@
 
 #include <cstring>
 #include <new>
+#include <set>
 #include <sstream>
 
 /* Cuts everything from `begin` up to the end of `end` out. */
@@ -277,6 +278,39 @@ static void load_package(pytorch_model &model, const std::string &path)
         refuse(path + " was compiled for " + device->second + only_for_cpus);
 }
 
+/* Where an operator is told whether it trains; 0 if it is not. */
+static size_t training_input(const torch::jit::Node *node)
+{
+    static const std::set<std::string> drops = {"aten::dropout", "aten::dropout_",
+                                                "aten::feature_dropout",
+                                                "aten::alpha_dropout"};
+    if (drops.count(node->kind().toQualString()))
+        return 2; /* (input, p, train) */
+    const bool is_norm = node->kind() == c10::Symbol::fromQualString("aten::batch_norm");
+    return is_norm ? 5 : 0; /* (input, weight, bias, mean, var, training, ...) */
+}
+
+/* A trace keeps the mode that it was made in as a constant, which eval() does not change. */
+static void warn_of_training(const pytorch_model &model,
+                             std::shared_ptr<torch::jit::Graph> &graph)
+{
+    torch::jit::DepthFirstGraphNodeIterator nodes(graph);
+    for (const torch::jit::Node *node = nodes.next(); node; node = nodes.next()) {
+        const size_t i = training_input(node);
+        if (!i || i >= node->inputs().size())
+            continue;
+        const auto trains = torch::jit::toIValue(node->inputs()[i]);
+        if (!trains || !trains->isBool() || !trains->toBool())
+            continue;
+        pytorch_log(model, GP_LOG_WARNING,
+                    std::string("forward was saved in training mode: ") +
+                        node->kind().toQualString() +
+                        " goes on as in training; call the module's eval() before it is "
+                        "traced");
+        return;
+    }
+}
+
 /* Looks for what forward writes into: its arguments, which are the request's memory, and
  * the module itself. If in doubt it counts as written. */
 static void find_writes(pytorch_model &model)
@@ -284,6 +318,7 @@ static void find_writes(pytorch_model &model)
     std::shared_ptr<torch::jit::Graph> graph =
         model.modules[0].get_method("forward").graph()->copy();
     torch::jit::Inline(*graph);
+    warn_of_training(model, graph);
     const torch::jit::AliasDb aliases(graph, true);
     for (size_t i = 0; i < model.arguments.size(); i++)
         model.arguments[i].is_written = aliases.hasWriters(graph->inputs()[i + 1]);

@@ -171,6 +171,14 @@ def test_types(dtype):
             assert answer.tensors == [sent]
 
 
+def test_module_that_was_traced_in_training_mode():
+    with serve("drops") as server:
+        assert server.logged("forward was saved in training mode: aten::dropout goes on as in training")
+    with serve("mlp") as server:
+        server.ask("GET")
+        assert not any("training mode" in line for line in server.lines)
+
+
 # --- many at a time ---------------------------------------------------------------------
 
 @pytest.mark.tsan

@@ -114,6 +114,13 @@ class Deep(torch.nn.Module):
         return x, (x, (x, x))
 
 
+class Drops(torch.nn.Module):
+    """As a trace does that was made in training mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.dropout(x, 0.5, True)
+
+
 class TakesDict(torch.nn.Module):
     def forward(self, x: Dict[str, Tensor]) -> Tensor:
         return x["x"]
@@ -125,7 +132,7 @@ def main():
     scripted = {"mlp": Mlp(), "fields": Fields(), "options": Options(), "mapped": Mapped(),
                 "listed": Listed(), "words": Words(), "counter": Counter(), "writes": Writes(),
                 "same": Same(), "slow": Slow(), "complex": Complex(), "deep": Deep(),
-                "takes_dict": TakesDict()}
+                "takes_dict": TakesDict(), "drops": Drops()}
     for name, module in scripted.items():
         torch.jit.script(module).save(folder / f"{name}.pt")
     traced = torch.jit.trace(Mlp(), torch.ones(2, 3))
