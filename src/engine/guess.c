@@ -14,7 +14,8 @@
 #define ACCEPTED                                                                         \
     ".onnx and .ort files (onnx), SavedModel folders, .pb and .graphdef files "          \
     "(tensorflow), .pt and .pt2 (pytorch), .tflite and .xml (openvino), -symbol.json "   \
-    "(mxnet), .py (python); for others name the engine with --engine"
+    "(mxnet), .model, .dnn and .cntk (cntk), .py (python); for others name the engine "  \
+    "with --engine"
 
 static const struct {
     const char *suffix;
@@ -28,6 +29,9 @@ static const struct {
     {".xml", "openvino"},
     {".py", "python"},
     {"-symbol.json", "mxnet"},
+    {".model", "cntk"}, /* which begin like an ONNX model */
+    {".dnn", "cntk"},
+    {".cntk", "cntk"},
     {".graphdef", "tensorflow"},
     {"saved_model.pb", "tensorflow"}, /* which begins like an ONNX model */
 };

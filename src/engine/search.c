@@ -36,6 +36,7 @@ static const struct {
     {"pytorch", "tools/setup pytorch (181 MB), in an installation cmake --install BUILD "
                 "--component pytorch"},
     {"mxnet", "tools/setup mxnet (49 MB)"},
+    {"cntk", "tools/setup cntk (75 MB)"},
     {"python", ""}, /* reports by itself what it lacks */
 };
 

@@ -308,7 +308,7 @@ static void test_each(void **state)
     engine_each(folder, see, &seen);
     assert_string_equal(
         seen.names,
-        "echo remote onnx openvino tensorflow pytorch mxnet python mine script ");
+        "echo remote onnx openvino tensorflow pytorch mxnet cntk python mine script ");
     assert_true(seen.has_echo_path);
     assert_string_equal(seen.scripts, "python script ");
 }
@@ -339,6 +339,9 @@ static void test_guess(void **state)
         {"frozen.pb", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"my_saved_model.pb", "\x08\x01\x12\x00", 4, "tensorflow"},
         {"net-symbol.json", "{\n  \"no", 6, "mxnet"},
+        {"net.model", "\x08\x01\x12\x20", 4, "cntk"},
+        {"net.dnn", "\x08\x01\x12\x20", 4, "cntk"},
+        {"net.cntk", "\x08\x01\x12\x20", 4, "cntk"},
         {"model.graphdef", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"a.pt", "PK", 2, "pytorch"},
         {"a.pt2", "PK", 2, "pytorch"},
