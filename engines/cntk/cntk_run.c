@@ -142,6 +142,7 @@ static enum gp_status give_row(struct ck_answer *answer, int64_t row,
                 "row 0; send them one by one",
                 gp_cut(name, 100), name, (long long)row);
         }
+        assert(answer->data[i]); /* since row 0 */
         memcpy(answer->data[i] + (size_t)row * n_bytes, values[i].data, n_bytes);
     }
     return GP_OK;
@@ -191,31 +192,42 @@ static const struct ck_variable *find_output(const struct ck_model *model,
     return &model->outputs[i];
 }
 
+static void finish_answer(struct ck_answer *answer)
+{
+    free(answer->variables);
+    free(answer->data);
+    free(answer->shapes);
+}
+
+static bool init_answer(const struct ck_model *model, struct ck_answer *answer)
+{
+    const size_t n = answer->call->n_outputs;
+    answer->variables = calloc(n + 1, sizeof *answer->variables);
+    answer->data = calloc(n + 1, sizeof *answer->data);
+    answer->shapes = calloc(n + 1, sizeof *answer->shapes);
+    if (!answer->variables || !answer->data || !answer->shapes)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        answer->variables[i] = *find_output(model, answer->call->output_names[i]);
+    return true;
+}
+
 enum gp_status ck_run(void *self, uint32_t slot, const struct gp_call *call,
                       struct gp_outputs *outputs, struct gp_error *err)
 {
     struct ck_model *model = self;
-    const size_t n = call->n_outputs;
     struct ck_answer answer = {.call = call, .outputs = outputs};
+    enum gp_status status = count_rows(model, call, &answer.n_rows, err);
     (void)slot;
-    if (count_rows(model, call, &answer.n_rows, err) != GP_OK)
-        return err->status;
-    answer.variables = calloc(n + 1, sizeof *answer.variables);
-    answer.data = calloc(n + 1, sizeof *answer.data);
-    answer.shapes = calloc(n + 1, sizeof *answer.shapes);
-    enum gp_status status = GP_OK;
-    if (!answer.variables || !answer.data || !answer.shapes)
-        status = gp_error_set(err, GP_NO_MEMORY, "no memory for %zu outputs", n);
-    for (uint32_t i = 0; i < n && status == GP_OK; i++)
-        answer.variables[i] = *find_output(model, call->output_names[i]);
     atomic_store(&model->is_stopped, false);
+    if (status == GP_OK && !init_answer(model, &answer))
+        status =
+            gp_error_set(err, GP_NO_MEMORY, "no memory for %u outputs", call->n_outputs);
     if (status == GP_OK && gp_call_on_cancel(call, stop, &model->is_stopped) != GP_OK)
         status = plugin_stopped(call, err);
     if (status == GP_OK)
         status = run_rows(model, &answer, err);
     (void)gp_call_on_cancel(call, NULL, NULL);
-    free(answer.variables);
-    free(answer.data);
-    free(answer.shapes);
+    finish_answer(&answer);
     return status;
 }
