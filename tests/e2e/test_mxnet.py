@@ -1,10 +1,7 @@
 """The mxnet engine through the wire, with models that mxnet_models.py writes."""
-import concurrent.futures
 import json
-import os
 import pathlib
 import re
-import signal
 import struct
 import subprocess
 
@@ -13,10 +10,12 @@ import pytest
 
 import mxnet_models
 from harness import (MESSAGE, PROGRAM, SANITIZE, Server, Tensor, decode_metadata,
-                     encode_metadata_request, eventually, settle_empty, start_fails)
+                     encode_metadata_request, start_fails)
+from isolated import (ask, assert_answers, assert_joins_rows, assert_says_nothing,
+                      assert_serves_many_clients, assert_starts_again, rows)
 from mxnet_models import B, COPIED, MLP, mlp_answer, params_bytes, write
 from needs import needs
-from test_tensorflow import array, refused, tensor
+from test_tensorflow import refused, tensor
 
 pytestmark = needs("mxnet")
 
@@ -36,17 +35,9 @@ def fails(path, *arguments):
     return line
 
 
-def ask(server, *inputs, **keywords):
-    return [array(y) for y in server.infer(*map(tensor, inputs), **keywords).tensors]
-
-
 def metadata(server):
     found = decode_metadata(server.ask("POST", "/", encode_metadata_request()).body)
     return [[(io["name"], io["shape"]) for io in found[which]] for which in ("inputs", "outputs")]
-
-
-def rows(n, width=3):
-    return np.random.default_rng(n).normal(size=(n, width)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +50,7 @@ def mlp(tmp_path_factory):
 
 def test_every_batch(mlp):
     """More of them than there are executors kept, and some again."""
-    for n in [*range(1, 40), 64, 1, 20, 64]:
-        y, = ask(mlp, rows(n))
-        assert y == pytest.approx(mlp_answer(rows(n)), abs=1e-6)
+    assert_answers(mlp, mlp_answer, *range(1, 40), 64, 1, 20, 64)
 
 
 def test_describes_itself_without_shapes(mlp):
@@ -78,13 +67,7 @@ def test_file_is_guessed(tmp_path):
 
 
 def test_many_clients_with_batches_of_their_own(mlp):
-    def client(n):
-        for _ in range(8):
-            y, = ask(mlp, rows(n))
-            assert y == pytest.approx(mlp_answer(rows(n)), abs=1e-6)
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        list(pool.map(client, range(1, 17)))
-    settle_empty(mlp)
+    assert_serves_many_clients(mlp, mlp_answer)
 
 
 def test_large_batches_are_not_all_kept(tmp_path):
@@ -102,10 +85,7 @@ def test_large_batches_are_not_all_kept(tmp_path):
 
 def test_rows_that_run_together(tmp_path):
     with serve(mxnet_models.mlp(tmp_path), "--max-batch", 64, "--instances", 1) as server:
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            for n, (y,) in zip(range(1, 65), pool.map(
-                    lambda n: ask(server, rows(n % 7 + 1)), range(1, 65))):
-                assert y == pytest.approx(mlp_answer(rows(n % 7 + 1)), abs=1e-6)
+        assert_joins_rows(server, mlp_answer)
 
 
 def test_several_inputs_and_outputs(tmp_path):
@@ -345,17 +325,9 @@ def test_requests_that_cannot_be(mlp):
 
 def test_process_that_ends_is_started_again(tmp_path):
     with serve(mxnet_models.mlp(tmp_path), "--instances", 1) as server:
-        child, = server.children()
-        os.kill(child, signal.SIGKILL)
-        y = eventually(lambda: (answer := server.infer(tensor(rows(3)))).status == 200 and answer,
-                       what="an answer after the end of the process").tensors
-        assert array(*y) == pytest.approx(mlp_answer(rows(3)), abs=1e-6)
+        assert_starts_again(server, mlp_answer)
 
 
 def test_nothing_is_said_but_our_own_lines(tmp_path):
     with serve(mxnet_models.mlp(tmp_path)) as server:
-        server.infer(tensor(rows(1)))
-        server.signal()
-        server.wait(10)
-        ours = "mlp  mxnet", server.place, "listening on", "draining"
-        assert not [line for line in server.lines if not line.startswith(ours)], server.stderr
+        assert_says_nothing(server, "mlp  mxnet")
