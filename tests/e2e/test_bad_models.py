@@ -10,6 +10,7 @@ import socket
 import onnx
 import pytest
 
+import cntk_models
 import mxnet_models
 from harness import MODELS, start_fails
 from needs import need
@@ -39,12 +40,14 @@ def source(form, folder):
     return {"onnx": lambda: (MODELS / "mlp.onnx").read_bytes(),
             "pb": lambda: (MODELS / "tensorflow/conv.pb").read_bytes(),
             "pt": lambda: (MODELS / "pytorch/mlp.pt").read_bytes(),
+            "model": lambda: cntk_models.mlp(folder).read_bytes(),
             "json": lambda: json.dumps(mxnet_models.mlp_symbol()).encode(),
             "xml": lambda: (MODELS / "bounded.xml").read_bytes()}[form]()
 
 
 FORMS = [("onnx", "onnx"), ("tensorflow", "pb"), ("pytorch", "pt"), ("openvino", "onnx"),
-         ("openvino", "xml"), ("openvino", "tflite"), ("openvino", "pb"), ("mxnet", "json")]
+         ("openvino", "xml"), ("openvino", "tflite"), ("openvino", "pb"), ("mxnet", "json"),
+         ("cntk", "model")]
 
 
 def linked(path, target):

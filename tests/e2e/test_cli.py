@@ -255,7 +255,8 @@ def test_engines():
 
 
 @pytest.mark.parametrize("name, remedy", [("onnx", "pip install onnxruntime"),
-                                          ("mxnet", "pip install mxnet==1.9.1")])
+                                          ("mxnet", "pip install mxnet==1.9.1"),
+                                          ("cntk", "--component cntk")])
 def test_runtime_that_is_not_installed(tmp_path, name, remedy):
     """What installs it helps where there is no source tree too."""
     need(name)

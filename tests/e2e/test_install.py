@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from harness import BUILD, SANITIZE, SOURCE
-from needs import needs
+from needs import need
 
 pytestmark = pytest.mark.skipif(bool(SANITIZE), reason="another project is not instrumented")
 
@@ -174,15 +174,18 @@ def test_installed_program_finds_its_engines(installed):
     assert str(installed / "lib/graphpipe") in listed
 
 
-@needs("mxnet")
-def test_component_of_a_runtime(installed):
+@pytest.mark.parametrize("name, version, files", [
+    ("mxnet", "1.9.1", ["libmxnet.so", "libgfortran.so.3", "libopenblas.so.0"]),
+    ("cntk", "2.7", ["libCntk.Core-2.7.so", "libCntk.Math-2.7.so", "libiomp5.so", "libmklml_intel.so",
+                     "libCntk.PerformanceProfiler-2.7.so", "libmpi.so.12", "libmpi_cxx.so.1"])])
+def test_component_of_a_runtime(installed, name, version, files):
     """Not installed by default, since it is large; then found where it lies."""
-    folder = installed / "lib/graphpipe/mxnet"
+    need(name)
+    folder = installed / "lib/graphpipe" / name
     assert not folder.exists()
-    run("cmake", "--install", BUILD, "--prefix", installed, "--component", "mxnet")
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "libgfortran.so.3", "libmxnet.so", "libopenblas.so.0"]
+    run("cmake", "--install", BUILD, "--prefix", installed, "--component", name)
+    assert sorted(file.name for file in folder.iterdir()) == sorted(files)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GP_")}
     listed = run(installed / "bin/graphpipe", "engines", env=environment)
-    assert re.search(rf"^mxnet +1.9.1 +ready +{folder}/libmxnet.so$", listed, re.M), listed
+    assert re.search(rf"^{name} +{version} +ready +{folder}/{files[0]}$", listed, re.M), listed
     shutil.rmtree(folder)

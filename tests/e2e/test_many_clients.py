@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import cntk_models
 import mxnet_models
 from harness import MODELS, Server, Tensor, encode, eventually, http, settle
 from needs import need
@@ -24,7 +25,7 @@ SERVERS = [("onnx", [], "mlp.onnx", [4]), ("onnx", ["--isolate"], "mlp.onnx", [4
            ("tensorflow", ["--isolate"], "tensorflow/saved", [2]),
            ("pytorch", [], "pytorch/mlp.pt", [3]), ("pytorch", ["--isolate"], "pytorch/mlp.pt", [3]),
            ("openvino", [], "mlp.onnx", [4]), ("openvino", ["--isolate"], "mlp.onnx", [4]),
-           ("mxnet", [], "mlp-symbol.json", [3])]
+           ("mxnet", [], "mlp-symbol.json", [3]), ("cntk", [], "mlp.model", [3])]
 
 
 def batch(rows, row_shape, dice):
@@ -78,7 +79,8 @@ def client(server, known, long, seed):
 def test_sixteen_clients(tmp_path, engine, flags, model, row_shape):
     need(engine)
     dice = random.Random(model)
-    path = mxnet_models.mlp(tmp_path) if engine == "mxnet" else MODELS / model
+    makers = {"mxnet": mxnet_models.mlp, "cntk": cntk_models.mlp}
+    path = makers[engine](tmp_path) if engine in makers else MODELS / model
     bodies = [batch(rows, row_shape, dice) for rows in ROWS * 8]
     with Server("--instances", 2, *flags, engine=engine, model=path) as server:
         bodies.insert(0, long_batch(server, row_shape, dice))

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+import cntk_models
 import mxnet_models
 from harness import MODELS, PATIENCE, PROGRAM, REPORT
 from needs import need
@@ -27,7 +28,8 @@ SOURCES = [("onnx", "mlp.onnx", ["mlp.onnx"]), ("onnx", "layers.onnx", ["layers.
            ("openvino", "layers.onnx", ["layers.onnx"]), ("openvino", XML, [XML, BIN]),
            ("openvino", "neg.tflite", ["neg.tflite"]), ("openvino", "neg.pb", ["neg.pb"]),
            ("openvino", "external.onnx", ["external.onnx", "external.onnx.data"]),
-           ("mxnet", "mlp-symbol.json", ["mlp-symbol.json", "mlp-0000.params"])]
+           ("mxnet", "mlp-symbol.json", ["mlp-symbol.json", "mlp-0000.params"]),
+           ("cntk", "mlp.model", ["mlp.model"])]
 
 
 def mutate(whole, dice):
@@ -65,6 +67,8 @@ def copy(name, folder):
         return write_tflite(folder / name)
     if name == "mlp-symbol.json":
         return mxnet_models.mlp(folder, __shape__=(0, 3))
+    if name == "mlp.model":
+        return cntk_models.mlp(folder)
     if name == "neg.pb":
         (folder / name).write_bytes(graph_def())
     elif (MODELS / name).is_dir():
