@@ -22,6 +22,12 @@ static enum gp_status check_options(const struct gp_engine_options *options,
     return GP_OK;
 }
 
+/* CNTK's interface widens the bytes of names one by one, and then cannot narrow them. */
+static bool is_about_names(const struct ck_status *result)
+{
+    return result->value != 0 && strstr(result->message, "wstring_convert");
+}
+
 /* CNTK prints what it throws before it does. As it reads it sets the locale, and then leaves
  * it that of the environment. */
 static enum gp_status load_network(struct ck_model *model, struct gp_error *err)
@@ -32,6 +38,12 @@ static enum gp_status load_network(struct ck_model *model, struct gp_error *err)
         model->ck->api.LoadModel(model->path, &cpu, &model->network);
     plugin_unmute(before);
     (void)setlocale(LC_ALL, "C");
+    if (is_about_names(&result))
+        return gp_error_set(err, GP_UNSUPPORTED,
+                            "%s: an input or output has a name outside ASCII, which "
+                            "CNTK's C interface cannot tell; give it another in CNTK "
+                            "(cntk.alias) and save the model again",
+                            model->path);
     return ck_check(&result, GP_INVALID, model->path, err);
 }
 

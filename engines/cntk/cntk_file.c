@@ -21,7 +21,7 @@ enum {
 enum { ARRAY_TYPE = 1, ARRAY_SHAPE = 3, ARRAY_FLOATS = 4, ARRAY_LAST_VALUES = 7 };
 enum { KIND_INPUT = 0, TYPE_FLOAT = 1, TYPE_DOUBLE = 2 };
 
-struct array_walk {
+struct file_reader {
     const char *path;
     struct gp_error *err;
     struct pb_bytes uid; /* of the variable or function that is looked at */
@@ -43,18 +43,27 @@ static struct pb_bytes find_text(struct pb_bytes dictionary, const char *key)
     return pb_body(find_value(dictionary, key), VALUE_STRING);
 }
 
+/* For "%.*s", with name_size. */
+static const char *name_of(struct pb_bytes text)
+{
+    return text.at ? (const char *)text.at : "";
+}
+
+static int name_size(struct pb_bytes text)
+{
+    return (int)gp_text_cut(name_of(text), pb_size(text), 80);
+}
+
 /* --- arrays --- */
 
-static enum gp_status refuse_array(const struct array_walk *walk, uint64_t n_elements,
+static enum gp_status refuse_array(const struct file_reader *walk, uint64_t n_elements,
                                    size_t n_bytes)
 {
-    const size_t size = gp_text_cut((const char *)walk->uid.at, pb_size(walk->uid), 80);
-    return gp_error_set(
-        walk->err, GP_INVALID,
-        "%s: the array of \"%.*s\" should have %llu elements, and has %zu "
-        "bytes; is the file damaged?",
-        walk->path, (int)size, walk->uid.at ? (const char *)walk->uid.at : "",
-        (unsigned long long)n_elements, n_bytes);
+    return gp_error_set(walk->err, GP_INVALID,
+                        "%s: the array of \"%.*s\" should have %llu elements, and has "
+                        "%zu bytes; is the file damaged?",
+                        walk->path, name_size(walk->uid), name_of(walk->uid),
+                        (unsigned long long)n_elements, n_bytes);
 }
 
 /* The number of elements that a shape means; UINT64_MAX if there are too many. */
@@ -68,7 +77,7 @@ static uint64_t count_elements(struct pb_bytes shape)
     return n;
 }
 
-static enum gp_status check_array(const struct array_walk *walk, struct pb_bytes array)
+static enum gp_status check_array(const struct file_reader *walk, struct pb_bytes array)
 {
     struct pb_bytes values = {NULL, NULL};
     for (uint64_t field = ARRAY_FLOATS; field <= ARRAY_LAST_VALUES && !values.at; field++)
@@ -83,37 +92,66 @@ static enum gp_status check_array(const struct array_walk *walk, struct pb_bytes
     return is_good ? GP_OK : refuse_array(walk, n, n_bytes);
 }
 
-static enum gp_status check_dictionary(struct array_walk walk,
+/* --- dictionaries --- */
+
+/* CNTK's protobuf frees what is not its own if a message within another is broken. */
+static enum gp_status check_whole(const struct file_reader *walk, struct pb_bytes message)
+{
+    return pb_is_whole(message)
+               ? GP_OK
+               : gp_error_set(walk->err, GP_INVALID,
+                              "%s: the file is damaged within \"%.*s\"", walk->path,
+                              name_size(walk->uid), name_of(walk->uid));
+}
+
+static enum gp_status check_dictionary(struct file_reader walk,
                                        struct pb_bytes dictionary);
 
-/* All arrays in a value, whatever it is of. */
-static enum gp_status check_value(struct array_walk walk, struct pb_bytes value)
+static enum gp_status check_value(struct file_reader walk, struct pb_bytes value);
+
+/* A value that is a message, in its field. */
+static enum gp_status check_message(const struct file_reader *walk,
+                                    const struct pb_field *field)
+{
+    struct pb_bytes item, items = field->body;
+    enum gp_status status = check_whole(walk, field->body);
+    if (status == GP_OK && field->number == VALUE_ARRAY)
+        status = check_array(walk, field->body);
+    else if (status == GP_OK && field->number == VALUE_DICTIONARY)
+        status = check_dictionary(*walk, field->body);
+    else if (field->number == VALUE_VECTOR)
+        while (status == GP_OK && pb_next_body(&items, VECTOR_VALUE, &item))
+            status = check_value(*walk, item);
+    return status;
+}
+
+/* All that is in a value, whatever it is of. */
+static enum gp_status check_value(struct file_reader walk, struct pb_bytes value)
 {
     struct pb_field field;
-    struct pb_bytes item;
-    enum gp_status status = GP_OK;
+    enum gp_status status;
     if (++walk.depth > MOST_DEPTH)
         return gp_error_set(walk.err, GP_INVALID,
                             "%s: dictionaries lie more than %d deep in each other",
                             walk.path, MOST_DEPTH);
+    status = check_whole(&walk, value);
     while (status == GP_OK && pb_next(&value, &field))
-        if (field.number == VALUE_ARRAY)
-            status = check_array(&walk, field.body);
-        else if (field.number == VALUE_DICTIONARY)
-            status = check_dictionary(walk, field.body);
-        else if (field.number == VALUE_VECTOR)
-            while (status == GP_OK && pb_next_body(&field.body, VECTOR_VALUE, &item))
-                status = check_value(walk, item);
+        if (field.number > VALUE_STRING)
+            status = check_message(&walk, &field);
     return status;
 }
 
-static enum gp_status check_dictionary(struct array_walk walk, struct pb_bytes dictionary)
+static enum gp_status check_dictionary(struct file_reader walk,
+                                       struct pb_bytes dictionary)
 {
     struct pb_bytes entry, uid = find_text(dictionary, "uid");
     enum gp_status status = GP_OK;
     walk.uid = uid.at ? uid : walk.uid;
-    while (status == GP_OK && pb_next_body(&dictionary, DICTIONARY_ENTRY, &entry))
-        status = check_value(walk, pb_body(entry, ENTRY_VALUE));
+    while (status == GP_OK && pb_next_body(&dictionary, DICTIONARY_ENTRY, &entry)) {
+        status = check_whole(&walk, entry);
+        if (status == GP_OK)
+            status = check_value(walk, pb_body(entry, ENTRY_VALUE));
+    }
     return status;
 }
 
@@ -161,6 +199,27 @@ static enum gp_status read_inputs(struct pb_bytes root, union plugin_block **kep
 
 /* --- the file --- */
 
+static bool is_same(struct pb_bytes a, struct pb_bytes b)
+{
+    return a.at && b.at && pb_size(a) == pb_size(b) &&
+           memcmp(a.at, b.at, pb_size(a)) == 0;
+}
+
+/* CNTK takes it for granted that the root is one of the functions. */
+static enum gp_status check_root(struct pb_bytes root, const char *path,
+                                 struct gp_error *err)
+{
+    const struct pb_bytes uid = find_text(root, "root");
+    struct pb_bytes item,
+        vector = pb_body(find_value(root, "primitive_functions"), VALUE_VECTOR);
+    while (pb_next_body(&vector, VECTOR_VALUE, &item))
+        if (is_same(uid, find_text(pb_body(item, VALUE_DICTIONARY), "uid")))
+            return GP_OK;
+    return gp_error_set(err, GP_INVALID,
+                        "%s: the root, \"%.*s\", is none of the functions", path,
+                        name_size(uid), name_of(uid));
+}
+
 static bool begins_with(struct pb_bytes bytes, const char *head, size_t size)
 {
     return pb_size(bytes) >= size && memcmp(bytes.at, head, size) == 0;
@@ -200,6 +259,8 @@ enum gp_status ck_file_read(const struct plugin_file *file, const char *path,
     const struct pb_bytes root = pb_view(file->bytes, file->size_bytes);
     enum gp_status status = check_kind(root, path, err);
     if (status == GP_OK)
-        status = check_dictionary((struct array_walk){.path = path, .err = err}, root);
+        status = check_dictionary((struct file_reader){.path = path, .err = err}, root);
+    if (status == GP_OK)
+        status = check_root(root, path, err);
     return status == GP_OK ? read_inputs(root, kept, inputs, err) : status;
 }

@@ -115,8 +115,9 @@ static enum gp_status describe_input(struct ck_model *model, uint32_t i,
 
 /* --- a run with zeros --- */
 
-/* Makes the smallest input that there is: one row of one step. */
-static enum gp_status fill_zeros(struct ck_model *model, float **zeros,
+/* Makes the smallest input that there is: one row of one step. It may be too small for a
+ * network with free sizes; *has_choice says whether there is a larger one. */
+static enum gp_status fill_zeros(struct ck_model *model, float **zeros, bool *has_choice,
                                  struct gp_error *err)
 {
     size_t most = 1;
@@ -124,34 +125,39 @@ static enum gp_status fill_zeros(struct ck_model *model, float **zeros,
         const struct ck_shape *element = &model->inputs[i].shape;
         struct ck_shape *shape = &model->x[i].shape;
         size_t n = 1;
+        *has_choice = *has_choice || model->n_axes[i] > 1;
         for (uint32_t j = 0; j < element->rank; j++) {
             const uint32_t size = element->sizes[j];
-            shape->sizes[j] = size == CK_FREE || size == CK_INFERRED ? 1 : size;
+            const bool is_free = size == CK_FREE || size == CK_INFERRED;
+            *has_choice = *has_choice || is_free;
+            shape->sizes[j] = is_free ? 1 : size;
             n = n > MOST_ZEROS ? n : n * shape->sizes[j];
         }
         shape->sizes[element->rank] = 1;
         most = n > most ? n : most;
     }
     *zeros = most > MOST_ZEROS ? NULL : calloc(most, sizeof **zeros);
-    if (!*zeros)
+    if (!*zeros) {
+        *has_choice = true;
         return gp_error_set(err, GP_TOO_LARGE, "its inputs are too large to try it");
+    }
     for (uint32_t i = 0; i < model->n_inputs; i++)
         model->x[i].data = *zeros;
     return GP_OK;
 }
 
-/* What cannot be tried with zeros has outputs of any shape. */
+/* What cannot be tried with zeros has outputs of any shape, or cannot run at all. */
 static enum gp_status describe_outputs(struct ck_model *model, struct gp_error *err)
 {
-    struct gp_error unused;
     struct ck_value *values = NULL;
     float *zeros = NULL;
     struct gp_io *ios = model->ios + model->n_inputs;
-    enum gp_status status = fill_zeros(model, &zeros, &unused);
+    bool has_choice = false;
+    enum gp_status status = fill_zeros(model, &zeros, &has_choice, err);
     if (status == GP_OK)
-        status = ck_evaluate(model, model->outputs, model->n_outputs, &values, &unused);
+        status = ck_evaluate(model, model->outputs, model->n_outputs, &values, err);
     const bool is_tried = status == GP_OK;
-    status = GP_OK;
+    status = has_choice ? GP_OK : status;
     for (uint32_t i = 0; i < model->n_outputs && status == GP_OK; i++) {
         const struct ck_shape *element = &model->outputs[i].shape;
         const uint32_t rank = is_tried ? values[i].shape.rank : 0;

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import cntk_models
-from cntk_models import (FREE, ROWS, Network, array_bytes, dictionary_bytes, mlp_answer,
-                         mlp_network, recurrent_answer)
-from harness import PROGRAM, Server, start_fails
+from cntk_models import (FREE, ROWS, Network, Shape, array_bytes, dictionary_bytes,
+                         mlp_answer, mlp_network, recurrent_answer)
+from harness import PROGRAM, SANITIZE, Server, start_fails
 from isolated import (ask, assert_answers, assert_joins_rows, assert_says_nothing,
                       assert_serves_many_clients, assert_starts_again, rows)
 from needs import needs
@@ -162,13 +162,20 @@ FILES = {
     "an array of nothing": (claims((1 << 38,), cntk_models.B[:0]), ["has 0 bytes"]),
     "no inputs": (changed(lambda root, network: root.pop("inputs")), ["inputs"]),
     "no functions": (changed(lambda root, network: root.update(primitive_functions=[])), []),
-    "a root that is none": (changed(lambda root, network: root.update(root="nix")), []),
+    "damaged inside": (WHOLE.replace(b"\6Times0", b"\x7fTimes0", 1), ["damaged within"]),
+    "a root that is none": (changed(lambda root, network: root.update(root="nix")),
+                            ['the root, "nix"']),
+    "a name outside ASCII": (changed(lambda root, network: network.variables[0].update(name="größe")),
+                             ["outside ASCII", "cntk.alias"]),
+    "an operator with too many inputs": (changed(
+        lambda root, network: network.functions[2].update(
+            inputs=network.functions[2]["inputs"] * 3)), ["the model failed"]),
     "an unknown operator": (changed(
         lambda root, network: network.functions[0].update(op=999)), ["op", "999"]),
     "an input that is none": (changed(
         lambda root, network: network.functions[1].update(inputs=["nix", "Parameter2"])), ["nix"]),
     "shapes that do not fit": (changed(
-        lambda root, network: network.variables[0].update(shape=cntk_models.Shape([7]))), ["7"]),
+        lambda root, network: network.variables[0].update(shape=Shape([7]))), ["7"]),
 }
 
 
@@ -179,6 +186,28 @@ def test_files_that_cannot_be(tmp_path, what):
     path.write_bytes(data)
     line = fails(path)
     assert all(word in line for word in words), line
+
+
+def without_inputs(network):
+    network.function("Tanh", [])
+
+
+def of_any_size(network):
+    network.function("Tanh", [network.input("x", (1 << 62, 1 << 62))])
+
+
+def circle(network):
+    h = network.placeholder("Tanh1_Output_0", (3,), (ROWS,))
+    network.function("Tanh", [network.function("Plus", [network.input("x", (3,)), h])])
+
+
+@pytest.mark.skipif(bool(SANITIZE), reason="the framework is not instrumented")
+@pytest.mark.parametrize("build", [without_inputs, of_any_size, circle])
+def test_files_that_crash_the_framework(tmp_path, build):
+    network = Network()
+    build(network)
+    line = fails(network.write(tmp_path / "net.model"))
+    assert re.search(r"process of slot 0 ended \(signal \d+: .*\) when it opened", line), line
 
 
 def test_names_that_are_the_same(tmp_path):
