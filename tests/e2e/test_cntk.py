@@ -117,6 +117,13 @@ def test_recurrent_made_from_onnx(tmp_path):
             assert h[:, 0, 0] == pytest.approx(wanted, abs=1e-6)
 
 
+@needs("onnx")
+def test_exported_to_onnx(tmp_path):
+    path = cntk_models.convert(cntk_models.onnx_mlp(tmp_path), tmp_path / "exported.onnx")
+    with Server(engine="onnx", model=path) as server:
+        assert_answers(server, mlp_answer, 1, 3, 8)
+
+
 # --- files that cannot be ---------------------------------------------------------------
 
 WHOLE = dictionary_bytes(mlp_network().root())

@@ -1,4 +1,7 @@
-/* Has CNTK load a model of ONNX and save it as its own: cntk_convert MODEL.onnx NET.model
+/* Has CNTK load a model of ONNX and save it as its own, or the other way around:
+ *
+ *     cntk_convert MODEL.onnx NET.model
+ *     cntk_convert NET.model MODEL.onnx
  *
  * No package has CNTK's C++ headers, so the few declarations that this takes are here, as
  * release 2.7 has them; the linker finds them in libCntk.Core-2.7.so by their mangled
@@ -34,15 +37,23 @@ static std::wstring widen(const char *text)
     return std::wstring(narrow.begin(), narrow.end());
 }
 
+static CNTK::ModelFormat format_of(const std::wstring &path)
+{
+    const std::wstring end = L".onnx";
+    const bool is_onnx = path.size() > end.size() &&
+                         path.compare(path.size() - end.size(), end.size(), end) == 0;
+    return is_onnx ? CNTK::ModelFormat::ONNX : CNTK::ModelFormat::CNTKv2;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3) {
-        std::fprintf(stderr, "usage: cntk_convert MODEL.onnx NET.model\n");
+        std::fprintf(stderr, "usage: cntk_convert FROM TO\n");
         return 2;
     }
     try {
-        CNTK::Function::Load(widen(argv[1]), {}, CNTK::ModelFormat::ONNX)
-            ->Save(widen(argv[2]), CNTK::ModelFormat::CNTKv2, false);
+        const std::wstring from = widen(argv[1]), to = widen(argv[2]);
+        CNTK::Function::Load(from, {}, format_of(from))->Save(to, format_of(to), false);
     } catch (const std::exception &error) {
         std::fprintf(stderr, "cntk_convert: %s\n", error.what());
         return 1;

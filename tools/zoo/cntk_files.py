@@ -153,7 +153,7 @@ def converter():
 
 
 def convert(source, path):
-    """CNTK's own loader makes a model of an ONNX file."""
+    """CNTK itself makes a model of an ONNX file, or ONNX of a model."""
     run = subprocess.run([converter(), source, path], capture_output=True, text=True)
     if run.returncode:
         raise ValueError(run.stderr or f"cntk_convert ended with {run.returncode}")
