@@ -89,6 +89,7 @@ def efficientnet():
     yield case("GraphDef, NCHW", "tensorflow", "efficientnet-lite0-nchw.pb")
     yield case("symbol and params", "mxnet",
                "efficientnet-lite0-mxnet/efficientnet-lite0-symbol.json")
+    yield case("CNTK 2", "cntk", "efficientnet-lite0.model")
     yield case("TFLite", "openvino", "efficientnet-lite0.tflite", is_last=True)
     yield case("ONNX", "openvino", onnx_file)
     yield case("SavedModel", "openvino", "efficientnet-lite0-savedmodel", is_last=True)

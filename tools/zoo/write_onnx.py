@@ -7,18 +7,29 @@ from onnx import TensorProto, helper, numpy_helper
 import writing
 from efficientnet_lite0 import CLASSES, IMAGE_SIZE, Conv
 
-OPSET = 17
-IR_VERSION = 8
-
 
 class Graph:
     """The nodes and constants so far."""
 
+    opset = 17
+    ir_version = 8
+
     def __init__(self):
         self.nodes = []
         self.constants = []
+        self.bound()
+
+    def bound(self):
+        """What relu6 needs."""
         self.constant("zero", np.float32(0))
         self.constant("six", np.float32(6))
+
+    def relu6(self, x):
+        return self.node("Clip", [x, "zero", "six"], f"{x}.relu6")
+
+    def inputs(self):
+        return [helper.make_tensor_value_info("image", TensorProto.FLOAT,
+                                              ["batch", 3, IMAGE_SIZE, IMAGE_SIZE])]
 
     def constant(self, name, array):
         self.constants.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
@@ -36,13 +47,13 @@ class Graph:
             f"{layer.name}.out", kernel_shape=kernel, strides=[layer.stride] * 2,
             group=layer.groups, pads=[layer.pads[0]] * 2 + [layer.pads[1]] * 2)
         if layer.has_relu6:
-            x = self.node("Clip", [x, "zero", "six"], f"{x}.relu6")
+            x = self.relu6(x)
         return self.node("Add", [x, added], f"{layer.name}.sum") if added else x
 
 
-def build(layers):
+def build(layers, graph=None):
     """The onnx.ModelProto."""
-    graph, given = Graph(), []
+    graph, given = graph or Graph(), []
     x = "image"
     for layer in layers:
         if isinstance(layer, Conv):
@@ -59,13 +70,11 @@ def build(layers):
 def model(graph):
     made = helper.make_model(
         helper.make_graph(
-            graph.nodes, "efficientnet-lite0",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT,
-                                           ["batch", 3, IMAGE_SIZE, IMAGE_SIZE])],
+            graph.nodes, "efficientnet-lite0", graph.inputs(),
             [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT,
                                            ["batch", CLASSES])],
             initializer=graph.constants),
-        ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=graph.ir_version, opset_imports=[helper.make_opsetid("", graph.opset)],
         producer_name="graphpipe", producer_version="1",
         doc_string="EfficientNet-Lite0, trained on ImageNet: a picture's 1000 probabilities")
     helper.set_model_props(made, {
