@@ -1,0 +1,3 @@
+module graphpipe.dev/graphpipe
+
+go 1.21
