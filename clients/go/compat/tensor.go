@@ -185,30 +185,33 @@ func nest(flat reflect.Value, shape []int64) reflect.Value {
 
 // --- types --------------------------------------------------------------------------------
 
+// kind is a type that Go has, both ways.
+type kind struct {
+	slice    reflect.Type
+	tensor   func(flat any) graphpipe.Tensor
+	elements func(graphpipe.Tensor) (any, error)
+}
+
+func kindOf[T graphpipe.Element]() kind {
+	return kind{reflect.TypeOf([]T(nil)),
+		func(flat any) graphpipe.Tensor { return graphpipe.NewTensor(flat.([]T)) },
+		func(tensor graphpipe.Tensor) (any, error) { return graphpipe.Data[T](tensor) }}
+}
+
+var kinds = map[graphpipe.Type]kind{
+	graphpipe.Uint8: kindOf[uint8](), graphpipe.Int8: kindOf[int8](),
+	graphpipe.Uint16: kindOf[uint16](), graphpipe.Int16: kindOf[int16](),
+	graphpipe.Uint32: kindOf[uint32](), graphpipe.Int32: kindOf[int32](),
+	graphpipe.Uint64: kindOf[uint64](), graphpipe.Int64: kindOf[int64](),
+	graphpipe.Float32: kindOf[float32](), graphpipe.Float64: kindOf[float64](),
+	graphpipe.String: kindOf[string](),
+}
+
 func tensorOf(flat any) (graphpipe.Tensor, error) {
-	switch elements := flat.(type) {
-	case []uint8:
-		return graphpipe.NewTensor(elements), nil
-	case []int8:
-		return graphpipe.NewTensor(elements), nil
-	case []uint16:
-		return graphpipe.NewTensor(elements), nil
-	case []int16:
-		return graphpipe.NewTensor(elements), nil
-	case []uint32:
-		return graphpipe.NewTensor(elements), nil
-	case []int32:
-		return graphpipe.NewTensor(elements), nil
-	case []uint64:
-		return graphpipe.NewTensor(elements), nil
-	case []int64:
-		return graphpipe.NewTensor(elements), nil
-	case []float32:
-		return graphpipe.NewTensor(elements), nil
-	case []float64:
-		return graphpipe.NewTensor(elements), nil
-	case []string:
-		return graphpipe.NewTensor(elements), nil
+	for _, k := range kinds {
+		if reflect.TypeOf(flat) == k.slice {
+			return k.tensor(flat), nil
+		}
 	}
 	return graphpipe.Tensor{}, graphpipe.Errorf(graphpipe.ErrInvalidInput, "%v cannot be sent; what "+
 		"can: integers with their size in the name, float32, float64, string",
@@ -216,30 +219,10 @@ func tensorOf(flat any) (graphpipe.Tensor, error) {
 }
 
 func elementsOf(tensor graphpipe.Tensor) (any, error) {
-	switch tensor.Type {
-	case graphpipe.Uint8:
-		return graphpipe.Data[uint8](tensor)
-	case graphpipe.Int8:
-		return graphpipe.Data[int8](tensor)
-	case graphpipe.Uint16:
-		return graphpipe.Data[uint16](tensor)
-	case graphpipe.Int16:
-		return graphpipe.Data[int16](tensor)
-	case graphpipe.Uint32:
-		return graphpipe.Data[uint32](tensor)
-	case graphpipe.Int32:
-		return graphpipe.Data[int32](tensor)
-	case graphpipe.Uint64:
-		return graphpipe.Data[uint64](tensor)
-	case graphpipe.Int64:
-		return graphpipe.Data[int64](tensor)
-	case graphpipe.Float32:
-		return graphpipe.Data[float32](tensor)
-	case graphpipe.Float64:
-		return graphpipe.Data[float64](tensor)
-	case graphpipe.String:
-		return graphpipe.Data[string](tensor)
+	k, ok := kinds[tensor.Type]
+	if !ok {
+		return nil, graphpipe.Errorf(graphpipe.ErrInvalidInput, "%v has no type of Go's own; use the "+
+			"NativeTensor", tensor)
 	}
-	return nil, graphpipe.Errorf(graphpipe.ErrInvalidInput, "%v has no type of Go's own; use the "+
-		"NativeTensor", tensor)
+	return k.elements(tensor)
 }
