@@ -182,6 +182,7 @@ endif()
 
 # the clients in other languages
 gp_pytest(clients_python clients/python/tests clients)
+gp_pytest(clients_go clients/go/tests clients)
 
 # the models that the onnx package brings, asked through libgraphpipe.so, which a Python that is not
 # instrumented can load in plain builds only
