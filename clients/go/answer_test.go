@@ -96,6 +96,12 @@ func TestBrokenAnswers(t *testing.T) {
 	}
 }
 
+func TestAPageIsNoAnswer(t *testing.T) {
+	page := answerOf(golden(t, "resp_float32.bin"), "200 OK", "text/html; charset=utf-8")
+	client := serve(t, "tcp", once(page)).client(t)
+	expect(t, run(client, x), ErrProtocol, "text/html is no answer of GraphPipe")
+}
+
 func TestOtherNumbersOfOutputs(t *testing.T) {
 	two := good(golden(t, "resp_two.bin"))
 	client := serve(t, "tcp", always(two)).client(t)
@@ -172,6 +178,9 @@ func TestBodiesThatAreLargerThanIsBelieved(t *testing.T) {
 		if _, err := readBody(bytes.NewReader(data), -1, limit); !errors.Is(err, errTooLarge) {
 			t.Errorf("limit %d: %v", limit, err)
 		}
+	}
+	if _, err := readBody(bytes.NewReader(data[:5]), 9, 9); err != io.ErrUnexpectedEOF {
+		t.Error(err)
 	}
 	if got, err := readBody(bytes.NewReader(data[:9]), -1, 9); err != nil || len(got) != 9 {
 		t.Error(got, err)

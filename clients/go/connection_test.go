@@ -148,6 +148,25 @@ func TestARequestWhoseAnswerHasBegunIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// Not even one that was not received whole: its answer is half here.
+func TestAnAnswerThatBeginsBeforeTheRequestEnds(t *testing.T) {
+	one := float32Answer(t)
+	server := serve(t, "unix", func(p *peer) {
+		p.request()
+		p.send(one)
+		p.head()
+		p.send([]byte("H"))
+	}, always(one))
+	client := server.client(t)
+	if err := run(client, x); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, run(client, largeInput), ErrUnavailable, "in the middle of the answer")
+	if n := server.requests(); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
+
 func TestANewConnectionThatIsClosedAtOnceIsAnError(t *testing.T) {
 	overBoth(t, func(t *testing.T, network string) {
 		server := serve(t, network, func(*peer) {})
@@ -169,11 +188,17 @@ func TestARefusalIsHeardWhileTheRequestIsSent(t *testing.T) {
 
 // A server that refuses, and closes without reading: what it said is in the socket still.
 func TestARefusalIsHeardThoughThePipeIsBroken(t *testing.T) {
-	server := serve(t, "unix", func(p *peer) {
-		p.head()
-		p.send(answerOf([]byte("too long: 7\n"), "413 Payload Too Large", "text/plain"))
-	})
-	expect(t, run(server.client(t), largeInput), ErrInvalidInput, "too long: 7")
+	scripts := make([]script, 50) // whether the answer or the pipe is noticed first is chance
+	for i := range scripts {
+		scripts[i] = func(p *peer) {
+			p.head()
+			p.send(answerOf([]byte("too long: 7\n"), "413 Payload Too Large", "text/plain"))
+		}
+	}
+	client := serve(t, "unix", scripts...).client(t)
+	for range scripts {
+		expect(t, run(client, largeInput), ErrInvalidInput, "too long: 7")
+	}
 }
 
 // watched sees the memory that is written.

@@ -223,6 +223,16 @@ func TestServeRaw(t *testing.T) {
 	}
 }
 
+func TestTypesThatAreNewer(t *testing.T) {
+	uri := listen(t, &ServeRawOptions{DefaultInputs: []string{"x"}, Apply: func(*RequestContext, string,
+		map[string]*NativeTensor, []string) ([]*NativeTensor, error) {
+		return []*NativeTensor{{Type: uint8(graphpipe.Bool), Shape: []int64{2}, Data: []byte{1, 0}}}, nil
+	}})
+	if back, err := Remote(uri, float32(1)); err != nil || !reflect.DeepEqual(back, []uint8{1, 0}) {
+		t.Error(back, err)
+	}
+}
+
 // --- the client of 2018 in Python, and the program ------------------------------------------
 
 func environment(name, otherwise string) string {
