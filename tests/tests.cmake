@@ -183,6 +183,9 @@ endif()
 # the clients in other languages
 gp_pytest(clients_python clients/python/tests clients)
 gp_pytest(clients_go clients/go/tests clients)
+add_test(NAME clients_java COMMAND ${CMAKE_SOURCE_DIR}/clients/java/test.sh)
+set_tests_properties(clients_java PROPERTIES TIMEOUT 1200 LABELS clients
+    SKIP_REGULAR_EXPRESSION "^SKIPPED" ENVIRONMENT "${environment}")
 
 # the models that the onnx package brings, asked through libgraphpipe.so, which a Python that is not
 # instrumented can load in plain builds only
