@@ -125,7 +125,7 @@ final class Connection implements Closeable {
         }
         try {
             ByteBuffer body = body(head, head.status == 200 ? limit : MAX_REASON_BYTES, deadline);
-            return new Reply(head, body, head.keeps && isSent && !received.hasRemaining());
+            return new Reply(head, body, head.keeps && isSent);
         } catch (ProtocolException | UnavailableException e) {
             if (head.status == 200) {
                 throw e;
