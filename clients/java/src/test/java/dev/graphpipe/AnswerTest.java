@@ -109,17 +109,19 @@ class AnswerTest {
                 "HTTP/1.1 103 Early\r\n\r\n".repeat(50), OK + "\r\n", OK + "NoColon\r\n\r\n",
                 OK + "X: " + "x".repeat(100000), OK + "Content-Length: -1\r\n\r\n",
                 OK + "Content-Length: 1_0\r\n\r\n", OK + "Content-Length: \u00b2\r\n\r\n",
-                OK + "Content-Length: 4\r\nContent-Length: 4\r\n\r\n....",
                 OK + "Content-Length: 2147483648\r\n\r\n",
                 OK + "Content-Length: 9999999999999999\r\n\r\n",
                 OK + "Content-Length: 99999999999999999999999\r\n\r\n",
                 OK + "Transfer-Encoding: gzip\r\n\r\n",
-                OK + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
                 CHUNKED + "-1\r\n", CHUNKED + "1\r\nab\r\n", CHUNKED + "FFFFFFFF\r\n",
                 CHUNKED + "1;" + "x".repeat(9000), CHUNKED + "0\r\n" + "x: y\r\n".repeat(100),
                 OK + "\u001b[31m: x\r\n\r\n", "HTTP/1.1 \u001b[31m\r\n\r\n")) {
             broken.add(bytes(text));
         }
+        // good but for a length that is said twice, in one way or in two
+        String length = "Content-Length: " + Golden.read("resp_float32.bin").length;
+        broken.addAll(List.of(with(length), bytes(latin1(chunked(5)).replaceFirst("\r\n",
+                "\r\n" + length + "\r\n"))));
         broken.addAll(List.of(answer(new byte[0]), answer(bytes("x".repeat(100))), TWO,
                 answer(bytes("<html>"), "200 OK", "text/html"),
                 answer(new byte[0], "200 OK", "text/\u001b[31m")));

@@ -5,6 +5,7 @@ import static dev.graphpipe.Scripted.answers;
 import static dev.graphpipe.Scripted.askedOnce;
 import static dev.graphpipe.Scripted.bytes;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -304,6 +305,28 @@ class ConnectionTest {
             assertTrue(latch.await(60, TimeUnit.SECONDS));
         } catch (InterruptedException e) {
             throw new AssertionError(e);
+        }
+    }
+
+    @Test
+    void anExecutorsThreadIsNotLeftInterrupted() throws Exception {
+        CountDownLatch asked = new CountDownLatch(1);
+        CompletableFuture<Boolean> isInterrupted = new CompletableFuture<>();
+        Script script = peer -> {
+            peer.request();
+            asked.countDown();
+            peer.untilClosed();
+        };
+        ClientOptions options = new ClientOptions().executor(call -> Threads.daemon(() -> {
+            call.run();
+            isInterrupted.complete(Thread.currentThread().isInterrupted());
+        }).start());
+        try (Scripted server = new Scripted("tcp", script);
+                Client client = Client.connect(server.url, options)) {
+            CompletableFuture<Tensor> future = client.inferAsync(X);
+            await(asked);
+            future.cancel(true);
+            assertFalse(isInterrupted.get(60, TimeUnit.SECONDS));
         }
     }
 
