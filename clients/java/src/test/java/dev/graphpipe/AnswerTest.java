@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -183,6 +184,34 @@ class AnswerTest {
                 Client client = Client.connect(server.url)) {
             String words = fails(client).getMessage();
             assertTrue(words.contains("2 outputs; choose with Call.outputs(), of y"), words);
+        }
+    }
+
+    @Test
+    void asManyOutputsComeAsWereAskedFor() throws Exception {
+        try (Scripted server = new Scripted("tcp", askedOnce(TWO));
+                Client client = Client.connect(server.url)) {
+            ProtocolException e = assertThrows(ProtocolException.class,
+                    () -> client.infer(Call.of(X).outputs("y")));
+            assertTrue(e.getMessage().contains("2 outputs, 1 were asked for"), e.getMessage());
+        }
+    }
+
+    @Test
+    void namesOfOutputsAreAskedForAgainAfterARefusal() throws Exception {
+        Script script = peer -> {
+            byte[] refusal = answer(bytes("no output y"), "400 Bad Request", "text/plain");
+            for (byte[] text : List.of(METADATA, ONE, refusal, METADATA, ONE)) {
+                peer.request();
+                peer.send(text);
+            }
+        };
+        try (Scripted server = new Scripted("tcp", script);
+                Client client = Client.connect(server.url)) {
+            assertEquals("[y]", client.infer(Map.of("x", X)).keySet().toString());
+            assertThrows(InvalidInputException.class, () -> client.infer(Map.of("x", X)));
+            assertEquals("[y]", client.infer(Map.of("x", X)).keySet().toString());
+            assertEquals(5, server.nRequests.get());
         }
     }
 
