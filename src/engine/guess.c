@@ -14,8 +14,8 @@
 #define ACCEPTED                                                                         \
     ".onnx and .ort files (onnx), SavedModel folders, .pb and .graphdef files "          \
     "(tensorflow), .pt and .pt2 (pytorch), .tflite and .xml (openvino), -symbol.json "   \
-    "(mxnet), .model, .dnn and .cntk (cntk), .py (python); for others name the engine "  \
-    "with --engine"
+    "(mxnet), predict_net.pb or its folder (caffe2), .model, .dnn and .cntk (cntk), "    \
+    ".py (python); for others name the engine with --engine"
 
 static const struct {
     const char *suffix;
@@ -32,6 +32,7 @@ static const struct {
     {".model", "cntk"}, /* which begin like an ONNX model */
     {".dnn", "cntk"},
     {".cntk", "cntk"},
+    {"predict_net.pb", "caffe2"},
     {".graphdef", "tensorflow"},
     {"saved_model.pb", "tensorflow"}, /* which begins like an ONNX model */
 };
@@ -63,6 +64,11 @@ static enum gp_status guess_file(const char *path, const char **name,
     if (n < 0)
         return gp_error_set(err, GP_INVALID, "cannot read the model %s: %s", path,
                             strerror(reason));
+    if (ends_with(path, "init_net.pb"))
+        return gp_error_set(err, GP_INVALID,
+                            "%s fills the weights of a Caffe2 model: name the "
+                            "predict_net.pb beside it, or their folder",
+                            path);
     for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
         if (ends_with(path, suffixes[i].suffix)) {
             *name = suffixes[i].engine;
@@ -78,11 +84,31 @@ static enum gp_status guess_file(const char *path, const char **name,
     return GP_OK;
 }
 
+/* For a folder, the engine for which it is a model, by a file in it. */
+static enum gp_status guess_folder(const char *folder, const char **name,
+                                   struct gp_error *err)
+{
+    static const struct {
+        const char *file;
+        const char *engine;
+    } files[] = {{"saved_model.pb", "tensorflow"}, {"predict_net.pb", "caffe2"}};
+    char inner[PATH_MAX];
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (snprintf(inner, sizeof inner, "%s/%s", folder, files[i].file) <
+                (int)sizeof inner &&
+            access(inner, F_OK) == 0) {
+            *name = files[i].engine;
+            return GP_OK;
+        }
+    return gp_error_set(
+        err, GP_INVALID,
+        "the folder %s holds no saved_model.pb and no predict_net.pb: " ACCEPTED, folder);
+}
+
 enum gp_status engine_guess(const char *model_path, const char **name,
                             struct gp_error *err)
 {
     struct stat info;
-    char inner[PATH_MAX];
     *name = NULL;
     if (!model_path || !*model_path)
         return gp_error_set(err, GP_INVALID, "no model was named: " ACCEPTED);
@@ -96,14 +122,7 @@ enum gp_status engine_guess(const char *model_path, const char **name,
     if (!S_ISDIR(info.st_mode)) /* a pipe would never be open */
         return gp_error_set(err, GP_INVALID,
                             "%s is neither a file nor a folder: " ACCEPTED, model_path);
-    if (snprintf(inner, sizeof inner, "%s/saved_model.pb", model_path) <
-            (int)sizeof inner &&
-        access(inner, F_OK) == 0) {
-        *name = "tensorflow";
-        return GP_OK;
-    }
-    return gp_error_set(err, GP_INVALID,
-                        "the folder %s holds no saved_model.pb: " ACCEPTED, model_path);
+    return guess_folder(model_path, name, err);
 }
 
 const char *engine_model_name(const char *path, char *name, size_t name_size)

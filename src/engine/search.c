@@ -37,6 +37,7 @@ static const struct {
                 "--component pytorch"},
     {"mxnet", "tools/setup mxnet (49 MB)"},
     {"cntk", "tools/setup cntk (75 MB)"},
+    {"caffe2", "tools/setup caffe2 (200 MB)"},
     {"python", ""}, /* reports by itself what it lacks */
 };
 

@@ -86,7 +86,8 @@ def test_engine_that_is_not_installed(tmp_path):
     program = tmp_path / "bin/graphpipe"
     lines = subprocess.run([program, "engines"], capture_output=True, text=True, check=True).stdout
     for name, suffix in {"onnx": ".onnx", "tensorflow": ".pb", "pytorch": ".pt",
-                         "openvino": ".tflite", "mxnet": "-symbol.json", "cntk": ".model"}.items():
+                         "openvino": ".tflite", "mxnet": "-symbol.json", "cntk": ".model",
+                         "caffe2": ".predict_net.pb"}.items():
         (tmp_path / f"model{suffix}").write_bytes(b"any")
         served = subprocess.run([program, "serve", *LISTEN, tmp_path / f"model{suffix}"],
                                 capture_output=True, text=True, timeout=240)

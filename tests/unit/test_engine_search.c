@@ -306,9 +306,8 @@ static void test_each(void **state)
     write_text(in("graphpipe-engine-script.py"), "");
     write_text(in("graphpipe-engine-none.pyc"), "");
     engine_each(folder, see, &seen);
-    assert_string_equal(
-        seen.names,
-        "echo remote onnx openvino tensorflow pytorch mxnet cntk python mine script ");
+    assert_string_equal(seen.names, "echo remote onnx openvino tensorflow pytorch mxnet "
+                                    "cntk caffe2 python mine script ");
     assert_true(seen.has_echo_path);
     assert_string_equal(seen.scripts, "python script ");
 }
@@ -342,6 +341,8 @@ static void test_guess(void **state)
         {"net.model", "\x08\x01\x12\x20", 4, "cntk"},
         {"net.dnn", "\x08\x01\x12\x20", 4, "cntk"},
         {"net.cntk", "\x08\x01\x12\x20", 4, "cntk"},
+        {"predict_net.pb", "\x0a\x03net", 5, "caffe2"},
+        {"squeezenet.predict_net.pb", "\x0a\x00", 2, "caffe2"},
         {"model.graphdef", "\x0a\x20\x0a\x01", 4, "tensorflow"},
         {"a.pt", "PK", 2, "pytorch"},
         {"a.pt2", "PK", 2, "pytorch"},
@@ -367,6 +368,12 @@ static void test_guess(void **state)
     assert_says(engine_guess(in("none.onnx"), &name, &err), GP_NOT_FOUND, "No such file");
     assert_says(engine_guess("", &name, &err), GP_INVALID, "no model was named");
     assert_says(engine_guess(NULL, &name, &err), GP_INVALID, "no model was named");
+    write_text(in("init_net.pb"), "");
+    assert_says(engine_guess(in("init_net.pb"), &name, &err), GP_INVALID,
+                "name the predict_net.pb beside it");
+    assert_int_equal(engine_guess(folder, &name, &err), GP_OK);
+    assert_string_equal(name, "caffe2");
+    assert_int_equal(unlink(in("predict_net.pb")), 0);
     assert_says(engine_guess(folder, &name, &err), GP_INVALID, "holds no saved_model.pb");
     write_text(in("saved_model.pb"), "");
     assert_int_equal(engine_guess(folder, &name, &err), GP_OK);
