@@ -8,7 +8,11 @@
 #include "engine/folders.h"
 #include "engine/python.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 struct engines_values {
     const char *engine_dir;
@@ -74,6 +78,62 @@ static void list_plugin(struct text *text, const struct engine_known *known,
                    options->n_options ? err.message : runtime_remedy(err.message));
 }
 
+/* Ends the process as well, without what a framework has the exit do. */
+static _Noreturn void write_apart(int fd, const struct engine_known *known,
+                                  const char *engine_dir,
+                                  const struct gp_engine_options *options)
+{
+    struct text line = {0};
+    size_t n_written = 0;
+    list_plugin(&line, known, engine_dir, options);
+    while (n_written < line.size_bytes) {
+        const ssize_t n = write(fd, line.data + n_written, line.size_bytes - n_written);
+        if (n < 0 && errno != EINTR)
+            break;
+        n_written += n > 0 ? (size_t)n : 0;
+    }
+    _exit(0);
+}
+
+static void read_apart(int fd, struct text *text)
+{
+    char bytes[1024];
+    for (ssize_t n = 1; n != 0;) {
+        n = read(fd, bytes, sizeof bytes);
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n > 0)
+            text_add(text, bytes, (size_t)n);
+    }
+}
+
+/* Each plug-in loads its framework in a process of its own: the libraries of two may have one
+ * name, as PyTorch's and Caffe2's have, and one that crashes takes its line only. */
+static void list_apart(struct text *text, const struct engine_known *known,
+                       const char *engine_dir, const struct gp_engine_options *options)
+{
+    const size_t before = text->size_bytes;
+    char reason[64];
+    int ends[2], status = 0;
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        write_line(text, known->name, NULL, "cannot be loaded", strerror(errno));
+        return;
+    }
+    const pid_t pid = fork();
+    if (pid == 0)
+        write_apart(ends[1], known, engine_dir, options);
+    close(ends[1]);
+    read_apart(ends[0], text);
+    close(ends[0]);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    (void)snprintf(reason, sizeof reason, "that ended the process (signal %d)",
+                   WTERMSIG(status));
+    if (text->size_bytes == before)
+        write_line(text, known->name, NULL, "cannot be loaded",
+                   pid > 0 ? reason : strerror(errno));
+}
+
 static void list_script(struct text *text, const struct engine_known *known,
                         const struct gp_engine_options *options)
 {
@@ -106,7 +166,7 @@ static void list_engine(void *arg, const struct engine_known *known)
     else if (known->is_script)
         list_script(text, known, &options);
     else
-        list_plugin(text, known, list->values->engine_dir, &options);
+        list_apart(text, known, list->values->engine_dir, &options);
 }
 
 static int engines_run(struct options *options)

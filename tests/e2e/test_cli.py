@@ -254,6 +254,16 @@ def test_engines():
     assert re.match(rf"onnx +(\d\S* +ready|{missing}) +\S", by_name["onnx"])
 
 
+def test_framework_that_crashes_takes_its_own_line():
+    folder = os.path.dirname(plugin("telling"))
+    listed = succeeds("engines", "--engine-dir", folder, "--engine-option", "crash")
+    assert re.search(r"^telling +- +cannot be loaded +that ended the process \(signal 6\)$", listed,
+                     re.M), listed
+    assert re.search(r"^echo +\S+ +ready ", listed, re.M), listed
+    listed = succeeds("engines", "--engine-dir", folder)
+    assert re.search("^telling +9.9 +ready +/opt/telling$", listed, re.M), listed
+
+
 @pytest.mark.parametrize("name, remedy", [("onnx", "pip install onnxruntime"),
                                           ("mxnet", "pip install mxnet==1.9.1"),
                                           ("cntk", "--component cntk")])

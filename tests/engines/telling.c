@@ -4,8 +4,8 @@
  *
  * Two inputs, a and b, and c, which is optional; two outputs, x and y. The engine options say more:
  * name=, version= and description= of the model, "any-output", "pin": it locks memory, with a function
- * that locks nothing, and "refuse": it opens nothing. Its framework is of version 9.9. Closing a model
- * that was not opened ends the process. */
+ * that locks nothing, and "refuse": it opens nothing. Its framework is of version 9.9; with "crash" it
+ * ends the process that looks for it. Closing a model that was not opened ends the process. */
 #include <graphpipe/engine.h>
 
 #include <stdio.h>
@@ -104,7 +104,10 @@ static enum gp_status run(void *model, uint32_t slot, const struct gp_call *call
 static enum gp_status probe(const struct gp_engine_options *options, const char **version,
                             const char **path, struct gp_error *err)
 {
-    (void)options, (void)err;
+    (void)err;
+    for (size_t i = 0; i < options->n_options; i++)
+        if (strcmp(options->options[i], "crash") == 0)
+            abort();
     *version = "9.9";
     *path = "/opt/telling";
     return GP_OK;
