@@ -25,9 +25,9 @@ test: ## build and run all the tests
 
 # flags of tests/frameworks/run.py: FLAGS="--markdown docs/engines-tested.md"
 test-engines: ## the same models through every engine, next to their frameworks (3 GB)
-	@tools/setup build onnx openvino pytorch tensorflow mxnet cntk test-engines
+	@tools/setup build onnx openvino pytorch tensorflow mxnet cntk caffe2 test-engines
 	@$(MAKE) --no-print-directory build
-	@for of in onnx torch tensorflow mxnet cntk; do \
+	@for of in onnx torch tensorflow mxnet cntk caffe2; do \
 	    .deps/test-engines/bin/python tools/zoo/write_$$of.py || exit 1; done
 	@.deps/test-engines/bin/python tests/frameworks/run.py $(FLAGS)
 
@@ -59,7 +59,7 @@ bench-smoke: ## each benchmark in its shortest form, without the rivals
 install: build ## install into PREFIX (DESTDIR is put in front of it)
 	@tools/setup onnx
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
-	@for of in cntk mxnet pytorch; do [ ! -e .deps/$$of/VERSION ] || echo "not installed, since it is" \
+	@for of in caffe2 cntk mxnet pytorch; do [ ! -e .deps/$$of/VERSION ] || echo "not installed, since it is" \
 	    "large: the runtime of $$of; to install it, cmake --install build/release --prefix" \
 	    "$(PREFIX) --component $$of"; done
 
