@@ -43,7 +43,7 @@ struct legacy_values {
         .help = "print the version"                                                      \
     }
 
-/* graphpipe-tf has those before value-inputs. */
+/* graphpipe-tf has those before Caffe2's. */
 static const struct option program_options[] = {
     {.name = "model",
      .letter = 'm',
@@ -92,25 +92,25 @@ static const struct option program_options[] = {
      .kind = OPTION_TEXT,
      AT(profile),
      .help = "use a profiler such as perf"},
-    {.name = "value-inputs",
-     .env = "GP_VALUE_INPUTS",
-     .argument = "FILE",
-     .kind = OPTION_TEXT,
-     AT(value_inputs),
-     .help = "ONNX models describe their own inputs"},
-    {.group = "Refused",
+    {.group = "For Caffe2 models",
      .name = "init-net",
      .env = "GP_INIT_NET",
      .argument = "FILE",
      .kind = OPTION_TEXT,
      AT(init_net),
-     .help = "Caffe2: convert the model to ONNX"},
+     .help = "the net that fills the weights"},
     {.name = "predict-net",
      .env = "GP_PREDICT_NET",
      .argument = "FILE",
      .kind = OPTION_TEXT,
      AT(predict_net),
-     .help = "Caffe2: convert the model to ONNX"},
+     .help = "the net that computes"},
+    {.name = "value-inputs",
+     .env = "GP_VALUE_INPUTS",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(value_inputs),
+     .help = "types and shapes of its inputs (an ONNX model describes its own)"},
 };
 
 enum { N_TF_OPTIONS = sizeof program_options / sizeof *program_options - 3 };
@@ -209,10 +209,6 @@ static int serve_model(const char *program, const char *engine,
     const struct legacy_values *values = options->values;
     if (values->wants_version)
         return print_version();
-    if (values->init_net || values->predict_net)
-        return cli_fail(
-            "this release does not run Caffe2 models (--init-net, --predict-net): "
-            "convert the model to ONNX and name it with --model");
     if (!values->model)
         return cli_misuse("which model? Set --model PATH or GP_MODEL\n"
                           "Try: %s --help",
@@ -220,11 +216,6 @@ static int serve_model(const char *program, const char *engine,
     if (values->profile)
         cli_warn("--profile does nothing: use a profiler such as perf");
     return serve(engine, options);
-}
-
-static int onnx_run(struct options *options)
-{
-    return serve_model("graphpipe-onnx", "onnx", options);
 }
 
 static int tf_run(struct options *options)
@@ -243,6 +234,37 @@ static bool pass_on(struct options *options, const char *key, const char *value)
         return false;
     (void)sprintf(item, "%s=%s", key, value);
     return option_list_add(&values->serve.engine_options, options->arena, item);
+}
+
+static int serve_caffe2(struct options *options)
+{
+    struct legacy_values *values = options->values;
+    const char *const files[] = {values->init_net, values->predict_net,
+                                 values->value_inputs};
+    if (!values->init_net || !values->predict_net)
+        return cli_misuse("a Caffe2 model needs both --init-net and --predict-net");
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (files[i] && fetch_is_url(files[i]))
+            return cli_fail("%s: the files of a Caffe2 model are not fetched; download "
+                            "them and name the copies",
+                            files[i]);
+    if (!pass_on(options, "init-net", values->init_net) ||
+        !pass_on(options, "value-inputs", values->value_inputs))
+        return cli_fail("out of memory");
+    values->model = values->predict_net;
+    return serve_model("graphpipe-onnx", "caffe2", options);
+}
+
+/* A model that is named is served whatever else is, as it was in 2018. */
+static int onnx_run(struct options *options)
+{
+    const struct legacy_values *values = options->values;
+    const bool is_caffe2 = values->init_net || values->predict_net;
+    if (is_caffe2 && values->model)
+        cli_warn("--init-net and --predict-net do nothing: --model is served");
+    return is_caffe2 && !values->model && !values->wants_version
+               ? serve_caffe2(options)
+               : serve_model("graphpipe-onnx", "onnx", options);
 }
 
 static int batcher_run(struct options *options)
@@ -274,11 +296,15 @@ static int echo_run(struct options *options)
 const struct command legacy_onnx_command = {
     .name = "graphpipe-onnx",
     .summary = "graphpipe serve, with the flags of graphpipe-onnx of 2018",
-    .usage = "[OPTIONS] --model PATH|URL",
-    .about = "Serves an ONNX model, a file or the http(s) URL of one. New set-ups use "
-             "\"graphpipe\n"
-             "serve\", which can do more.\n",
-    .examples = "  graphpipe-onnx --model model.onnx --listen 0.0.0.0:9000\n",
+    .usage = "[OPTIONS] (--model PATH|URL | --init-net FILE --predict-net FILE)",
+    .about =
+        "Serves an ONNX model, a file or the http(s) URL of one, or a Caffe2 model. New "
+        "set-ups\n"
+        "use \"graphpipe serve\", which can do more.\n",
+    .examples =
+        "  graphpipe-onnx --model model.onnx --listen 0.0.0.0:9000\n"
+        "  graphpipe-onnx --init-net init_net.pb --predict-net predict_net.pb \\\n"
+        "      --value-inputs value_inputs.json\n",
     .options = program_options,
     .n_options = sizeof program_options / sizeof *program_options,
     .values_size = sizeof(struct legacy_values),
