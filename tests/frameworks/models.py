@@ -90,6 +90,7 @@ def efficientnet():
     yield case("symbol and params", "mxnet",
                "efficientnet-lite0-mxnet/efficientnet-lite0-symbol.json")
     yield case("CNTK 2", "cntk", "efficientnet-lite0.model")
+    yield case("init and predict net", "caffe2", "efficientnet-lite0-caffe2")
     yield case("TFLite", "openvino", "efficientnet-lite0.tflite", is_last=True)
     yield case("ONNX", "openvino", onnx_file)
     yield case("SavedModel", "openvino", "efficientnet-lite0-savedmodel", is_last=True)
@@ -250,8 +251,24 @@ def az4(folder):
                    "TensorFlow", lambda outputs: f"column {outputs[0][0].argmax() + 1}")
 
 
-def every(az4_folder=None):
+def moved(infer):
+    """The picture, of SqueezeNet's size, and others made of it."""
+    picture = np.pad(batch(1), [(0, 0), (0, 0), (0, 3), (0, 3)], "edge")
+    for n in BATCHES:
+        yield n, infer([np.concatenate([np.roll(picture, 20 * i, 3) for i in range(n)])])
+
+
+def squeezenet_of(folder):
+    import squeezenet
+    predict, made = squeezenet.make(folder, MODELS / "squeezenet-caffe2")
+    yield Case("SqueezeNet, random weights", "init and predict net", "caffe2", predict, moved,
+               functools.partial(here.onnx, made), "ONNX Runtime")
+
+
+def every(az4_folder=None, squeezenet_folder=None):
     for family in efficientnet, guesslang, basic_pitch, silero_vad, magika, iris:
         yield from family()
     if az4_folder:
         yield from az4(az4_folder)
+    if squeezenet_folder:
+        yield from squeezenet_of(squeezenet_folder)

@@ -2,7 +2,7 @@
 """The same answers from every engine: serves each model of models.py, asks it through the wire, and
 compares with what its framework says in this process. `make test-engines` sets up and runs it.
 
-usage: make test-engines FLAGS="[--markdown FILE] [--az4 FOLDER] [WORD]..."
+usage: make test-engines FLAGS="[--markdown FILE] [--az4 FOLDER] [--squeezenet FOLDER] [WORD]..."
 """
 import argparse
 import contextlib
@@ -133,15 +133,16 @@ def refusals(case):
 
 # --- the table --------------------------------------------------------------------------
 
-def markdown(rows, refused, not_run, known, az4):
+def markdown(rows, refused, not_run, known, options):
     versions = {name: version for name, (version, _, _) in known.items() if version != "-"}
     frameworks = sorted({row[6] for row in rows})
-    folder = " --az4 FOLDER" if az4 else ""
+    folders = "".join(f" --{name} FOLDER" for name in ("az4", "squeezenet")
+                      if getattr(options, name))
     lines = ["# Engines, tested", "",
              "What the [engines](engines.md) answer, next to their frameworks: each row is a request "
              "to a server, and how much its answer differs from that of the framework in Python. "
              "EfficientNet-Lite0 is one network, with the same weights in every format.", "",
-             f'`make test-engines FLAGS="--markdown docs/engines-tested.md{folder}"` '
+             f'`make test-engines FLAGS="--markdown docs/engines-tested.md{folders}"` '
              "wrote this, with", "",
              "- engines: " + ", ".join(f"{name} {version}" for name, version in versions.items()),
              "- compared with: " + ", ".join(f"{name} {here.version_of(name)}"
@@ -169,6 +170,8 @@ def parse():
                         help="only cases with these words in model, format or engine")
     parser.add_argument("--markdown", type=pathlib.Path, help="write the table there, too")
     parser.add_argument("--az4", type=pathlib.Path, help="a folder with az4.*.pb")
+    parser.add_argument("--squeezenet", type=pathlib.Path,
+                        help="a folder with squeezenet.predict_net.pb of Caffe2's model zoo")
     return parser.parse_args()
 
 
@@ -197,7 +200,7 @@ def main():
     options, begun, known = parse(), time.monotonic(), engines()
     rows, refused, failures, not_run = [], [], [], []
     show(COLUMNS)
-    for case in models.every(options.az4):
+    for case in models.every(options.az4, options.squeezenet):
         name = f"{case.model}, {case.format}, {case.engine}"
         if not all(word.lower() in name.lower() for word in options.words):
             continue
@@ -208,7 +211,7 @@ def main():
         for whole, part in zip((rows, refused, failures), run(case)):
             whole += part
     if options.markdown:
-        options.markdown.write_text(markdown(rows, refused, not_run, known, options.az4))
+        options.markdown.write_text(markdown(rows, refused, not_run, known, options))
     n_not_tested = sum("NOT TESTED" in line for line in not_run)
     print(f"test-engines: {len(rows)} answers compared, {len(refused)} refusals and such, "
           f"{len(failures)} wrong; {len(not_run)} cases left out, {n_not_tested} of them NOT "
