@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import caffe2_models
 import cntk_models
 import mxnet_models
 from harness import MODELS, Server, Tensor, encode, eventually, http, settle
@@ -25,7 +26,9 @@ SERVERS = [("onnx", [], "mlp.onnx", [4]), ("onnx", ["--isolate"], "mlp.onnx", [4
            ("tensorflow", ["--isolate"], "tensorflow/saved", [2]),
            ("pytorch", [], "pytorch/mlp.pt", [3]), ("pytorch", ["--isolate"], "pytorch/mlp.pt", [3]),
            ("openvino", [], "mlp.onnx", [4]), ("openvino", ["--isolate"], "mlp.onnx", [4]),
-           ("mxnet", [], "mlp-symbol.json", [3]), ("cntk", [], "mlp.model", [3])]
+           ("mxnet", [], "mlp-symbol.json", [3]), ("cntk", [], "mlp.model", [3]),
+           ("caffe2", [], "predict_net.pb", [3])]
+WRITERS = {"mxnet": mxnet_models.mlp, "cntk": cntk_models.mlp, "caffe2": caffe2_models.mlp}
 
 
 def batch(rows, row_shape, dice):
@@ -79,8 +82,7 @@ def client(server, known, long, seed):
 def test_sixteen_clients(tmp_path, engine, flags, model, row_shape):
     need(engine)
     dice = random.Random(model)
-    makers = {"mxnet": mxnet_models.mlp, "cntk": cntk_models.mlp}
-    path = makers[engine](tmp_path) if engine in makers else MODELS / model
+    path = WRITERS[engine](tmp_path) if engine in WRITERS else MODELS / model
     bodies = [batch(rows, row_shape, dice) for rows in ROWS * 8]
     with Server("--instances", 2, *flags, engine=engine, model=path) as server:
         bodies.insert(0, long_batch(server, row_shape, dice))

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+import caffe2_models
 import cntk_models
 import mxnet_models
 from harness import MODELS, PATIENCE, PROGRAM, REPORT
@@ -29,7 +30,8 @@ SOURCES = [("onnx", "mlp.onnx", ["mlp.onnx"]), ("onnx", "layers.onnx", ["layers.
            ("openvino", "neg.tflite", ["neg.tflite"]), ("openvino", "neg.pb", ["neg.pb"]),
            ("openvino", "external.onnx", ["external.onnx", "external.onnx.data"]),
            ("mxnet", "mlp-symbol.json", ["mlp-symbol.json", "mlp-0000.params"]),
-           ("cntk", "mlp.model", ["mlp.model"])]
+           ("cntk", "mlp.model", ["mlp.model"]),
+           ("caffe2", "predict_net.pb", ["predict_net.pb", "init_net.pb", "value_inputs.json"])]
 
 
 def mutate(whole, dice):
@@ -69,6 +71,8 @@ def copy(name, folder):
         return mxnet_models.mlp(folder, __shape__=(0, 3))
     if name == "mlp.model":
         return cntk_models.mlp(folder)
+    if name == "predict_net.pb":
+        return caffe2_models.mlp(folder) / name
     if name == "neg.pb":
         (folder / name).write_bytes(graph_def())
     elif (MODELS / name).is_dir():
