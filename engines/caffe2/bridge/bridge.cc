@@ -262,15 +262,15 @@ static enum gp_status get_output(struct c2_workspace *workspace, const char *nam
             throw c2_refusal(what +
                              " came as something else than a tensor, and cannot be sent");
         const tensor_ptr &from = *static_cast<const tensor_ptr *>(blob->GetRaw());
+        if (gp_shape_count(from->sizes().data(), static_cast<uint32_t>(from->dim())) !=
+            from->numel())
+            throw c2_refusal(what + " came with a shape that cannot be");
         const auto *type = find_type([&](enum gp_dtype, const caffe2::TypeMeta &each) {
             return each == from->dtype();
         });
         if (!type || (from->numel() != 0 && !from->storage_initialized()))
             throw c2_refusal(what +
                              " came without values, or of a type that GraphPipe lacks");
-        if (gp_shape_count(from->sizes().data(), static_cast<uint32_t>(from->dim())) !=
-            from->numel())
-            throw c2_refusal(what + " came with a shape that cannot be");
         *tensor = gp_tensor_view(type->first, from->sizes().data(),
                                  static_cast<uint32_t>(from->dim()),
                                  from->numel() ? from->data() : nullptr);
