@@ -1,6 +1,6 @@
 # The plug-in is linked with yyjson, which reads value_inputs.json, and not with Caffe2: that is for the
 # bridge, which the plug-in opens at run time (bridge/bridge.h). Caffe2's libraries lie in a folder
-# beside both where they are installed: `cmake --install BUILD --component caffe2`, 307 MB.
+# beside both where they are installed: `cmake --install BUILD --component caffe2`, 294 MB.
 set(SDK_INCLUDE ${YYJSON_INCLUDE})
 if(YYJSON_OBJECTS)
     set(SDK_LIBRARIES ${YYJSON_OBJECTS})

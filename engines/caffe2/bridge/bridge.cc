@@ -36,7 +36,7 @@ void set_num_threads(int n_threads);
 namespace caffe2
 {
 
-/* A message of protobuf, of which Caffe2 1.7 makes less than 300 bytes. */
+/* A message of protobuf, which takes 172 bytes in PyTorch 1.7.1. */
 class NetDef
 {
     alignas(std::max_align_t) char bytes[2048];
