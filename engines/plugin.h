@@ -180,6 +180,16 @@ static inline void plugin_unlisten(struct plugin_listeners *listeners,
     pthread_mutex_unlock(&listeners->lock);
 }
 
+/* The summary of a model on a CPU: "cpu", and "cpu  2 threads" where a run has that many, not
+ * as many as are free. */
+static inline void plugin_say_cpu(char *summary, size_t size, uint32_t n_threads)
+{
+    (void)snprintf(summary, size, "cpu");
+    if (n_threads)
+        (void)snprintf(summary, size, "cpu  %u thread%s", n_threads,
+                       n_threads == 1 ? "" : "s");
+}
+
 /* Why a run was stopped: its deadline, or else the client. */
 static inline enum gp_status plugin_stopped(const struct gp_call *call,
                                             struct gp_error *err)
