@@ -14,9 +14,10 @@ import pytest
 import caffe2_models
 from caffe2_models import (COPIED, MLP, NO_WEIGHTS, SAID, Net, mlp_answer, mlp_net, operator,
                            write)
-from harness import (BUILD, MESSAGE, MODELS, PROGRAM, SOURCE, Server, Tensor, decode_metadata, encode,
-                     encode_metadata_request, eventually, settle_empty, start_fails)
+from harness import (BUILD, MESSAGE, MODELS, PROGRAM, SOURCE, Server, Tensor, encode, eventually,
+                     settle_empty, start_fails)
 from needs import lacks, need, needs
+from test_mxnet import ask, metadata, option, rows
 from test_tensorflow import array, refused, tensor
 
 pytestmark = needs("caffe2")
@@ -26,29 +27,12 @@ def serve(path, *arguments, **keywords):
     return Server(*arguments, engine="caffe2", model=path, **keywords)
 
 
-def option(text):
-    return "--engine-option", text
-
-
 def fails(path, *arguments):
     line = start_fails("--engine", "caffe2", "--listen", "127.0.0.1:0", "--instances", 1,
                        *arguments, "--model", path)
     assert str(path) in line or "option" in line, line
     assert not re.search(r"\.(cc|h):\d|enforce fail", line), line
     return line
-
-
-def ask(server, *inputs, **keywords):
-    return [array(y) for y in server.infer(*map(tensor, inputs), **keywords).tensors]
-
-
-def metadata(server):
-    found = decode_metadata(server.ask("POST", "/", encode_metadata_request()).body)
-    return [[(io["name"], io["shape"]) for io in found[which]] for which in ("inputs", "outputs")]
-
-
-def rows(n, width=3):
-    return np.random.default_rng(n).normal(size=(n, width)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
