@@ -38,7 +38,7 @@ def python_functions(lines):
 
 def main():
     problems, warnings, sizes = [], [], []
-    paths = tree.files("*.c", "*.h", "*.cc", "*.py", "*.go", "*.java", "CMakeLists.txt",
+    paths = tree.files("*.c", "*.h", "*.cc", "*.py", "*.go", "*.java", "*.js", "*.mjs", "CMakeLists.txt",
                        "*.cmake", "Makefile", "tools/*", *DOCUMENTS)
     for path in paths:
         lines = tree.lines(path)
