@@ -43,6 +43,16 @@ def test_all_that_pip_brings(components):
         assert hashes and hashes == {hash_["content"] for hash_ in component["hashes"]}
 
 
+def test_all_that_npm_brings(components):
+    locked = json.loads((SOURCE / "clients/js/package-lock.json").read_text())["packages"]
+    purls = {f"pkg:npm/{path.removeprefix('node_modules/')}@{package['version']}"
+             for path, package in locked.items() if path}
+    assert len(purls) >= 3 and purls == {purl for purl in components if purl.startswith("pkg:npm/")}
+    for purl in purls:
+        (hash_,) = components[purl]["hashes"]
+        assert hash_["alg"] == "SHA-512" and re.fullmatch("[0-9a-f]{128}", hash_["content"])
+
+
 def test_all_that_debian_brings(components):
     listed = {purl.removeprefix("pkg:deb/debian/").partition("@")[0].replace("%2B", "+")
               for purl in components if purl.startswith("pkg:deb/")}
