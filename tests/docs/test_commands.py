@@ -1,9 +1,10 @@
 """The commands of the documents and of --help are run, against a server where they need one, with
-other ports and sockets than they show; Python's block too. Commands that build or take minutes
+other ports and sockets than they show; Python's and JavaScript's blocks too. Commands that build or take minutes
 are only looked at: that make knows the target, CMake the preset."""
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -150,6 +151,21 @@ def test_python(path):
                                   env=environment,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             assert done.returncode == 0, f"{code}\n{done.stdout}"
+        assert server.metrics()['requests_total{code="200"}'] >= 1
+
+
+@pytest.mark.parametrize("path", [path for path in documents() if of_document(path, "js")],
+                         ids=lambda path: path.name)
+def test_javascript(path, tmp_path):
+    if not shutil.which("node"):
+        pytest.skip("Node 20 or newer is missing: tools/setup js")
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules/graphpipe").symlink_to(SOURCE / "clients/js")
+    given = "const image = new Float32Array(4);\n"
+    with Server() as server:
+        for code in of_document(path, "js"):
+            (tmp_path / "example.mjs").write_text(given + code.replace(ADDRESS, server.addresses[0]))
+            run("node --preserve-symlinks example.mjs", tmp_path)
         assert server.metrics()['requests_total{code="200"}'] >= 1
 
 
