@@ -201,7 +201,7 @@ if(node_version VERSION_LESS 20)
     set_tests_properties(clients_js PROPERTIES SKIP_REGULAR_EXPRESSION "^SKIPPED")
 else()
     add_test(NAME clients_js WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
-        COMMAND ${NODE} --test --test-reporter=tap --test-timeout=300000 ${sources})
+        COMMAND ${NODE} --test --test-reporter=tap ${sources})
 endif()
 set_tests_properties(clients_js PROPERTIES TIMEOUT 1800 LABELS clients
     ENVIRONMENT "${environment}")
