@@ -1,7 +1,7 @@
 /** Calls of the real program. */
 
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -137,8 +137,10 @@ test("a model that fails", () => withServer(plugin("faulty"), async ({ url }) =>
     assert.deepEqual((await model.infer(A)).data, A);
 }));
 
-test("deadline, busy and cancellation", () => {
-    const gate = join(temporary(), "gate");
+test("deadline, busy and cancellation", (t) => {
+    const folder = temporary();
+    t.after(() => rmSync(folder, { recursive: true }));
+    const gate = join(folder, "gate");
     const held = { config: `until=${gate}` };
     const args = [...plugin("slow"), "--instances", "1", "--max-waiting", "1"];
     return withServer(args, async (server) => {
