@@ -169,6 +169,7 @@ static bool read_head(struct exchange *x, const char *base)
     memcpy(target, base + span.start, span.size);
     target[span.size] = '\0';
     x->target = target;
+    routes_find_page(x, base);
     return read_deadline(x, base) && read_cache(x, base);
 }
 

@@ -190,8 +190,8 @@ static const struct route routes[] = {
     {"/metrics", "Allow: GET, HEAD\r\n", METRICS_SCRAPE, false, get_metrics},
 };
 
-static const struct route options_route = {"*", ANY_METHOD, METRICS_OTHER, false,
-                                           get_options};
+static const struct route options_route = {"*", "Allow: OPTIONS\r\n", METRICS_OTHER,
+                                           false, get_options};
 
 /* GET of "/" where there are several models. */
 static const struct route list_route = {"/", ANY_METHOD, METRICS_METADATA, false,
@@ -323,10 +323,11 @@ static bool check_control(struct exchange *x, const char *head, const char *host
     return false;
 }
 
-/* Whether a web page asks that may. */
-static void find_page(struct exchange *x, const char *head)
+void routes_find_page(struct exchange *x, const char *head)
 {
     size_t size;
+    if (is_reserved(x->target))
+        return;
     const char *origin = http_field(&x->http, head, "Origin", &size);
     x->cors = cors_find(&x->server->cors, origin, size, &x->is_for_page);
 }
@@ -367,9 +368,8 @@ bool routes_find(struct exchange *x, const char *head)
     const char *host = head + authority->start;
     if (!check_host(x, host, authority->size))
         return false;
-    if (!is_reserved(x->target))
-        find_page(x, head);
-    if (x->http.method == HTTP_METHOD_OPTIONS && strcmp(x->target, "*") == 0) {
+    const bool is_preflight = x->is_for_page && x->http.method == HTTP_METHOD_OPTIONS;
+    if (is_preflight || is_path(x->target, "*")) {
         x->route = &options_route;
     } else if (is_reserved(x->target)) {
         x->route = find_route(x->target);

@@ -5,6 +5,10 @@
 
 #include "server/exchange.h"
 
+/* Sets whether a web page asks that may, by a head whose target was read: what is refused from then on, it can
+ * read. */
+void routes_find_page(struct exchange *x, const char *head);
+
 /* Sets x->route to the route of a complete head, whose bytes are at `head`, or x->model to the
  * model, which is held. False if the request is refused with x->error, which routes_serve
  * answers. */

@@ -68,6 +68,18 @@ def test_a_page_asks_whether_it_may_and_then_asks(open_to_pages, origin):
                                    "access-control-expose-headers": "Retry-After, X-GraphPipe-Cache"}
 
 
+def test_a_page_hears_that_a_model_is_not_there(open_to_pages):
+    may = open_to_pages.ask("OPTIONS", "/nobody", fields={"Origin": PAGE, **ASKS})
+    assert may.status == 204 and "access-control-allow-methods" in may.fields
+
+
+@pytest.mark.parametrize("fields", [{"X-GraphPipe-Cache": "maybe"}, {"X-GraphPipe-Timeout-Ms": "soon"},
+                                    {"Expect": "the best"}, {"Content-Length": "99999999999"}])
+def test_a_page_reads_what_is_wrong_with_its_fields(open_to_pages, fields):
+    answer = open_to_pages.ask("POST", "/", b"", {"Origin": PAGE, **fields})
+    assert answer.status in (400, 413, 417) and answer.fields["access-control-allow-origin"] == PAGE
+
+
 def test_a_page_reads_why_it_was_refused(open_to_pages):
     for method, target, body in ("POST", "/", b"garbage"), ("POST", "/nobody", b""), ("PUT", "/", b""):
         answer = open_to_pages.ask(method, target, body, {"Origin": PAGE})
