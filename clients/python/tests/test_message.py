@@ -248,3 +248,25 @@ def test_what_is_said_again_and_again_takes_no_memory(message):
     finally:
         tracemalloc.stop()
     assert peak < 20 * len(message) + (4 << 20)
+
+
+@pytest.mark.parametrize("number, n_bytes, gap", [(10, 40000, 1), (14, 40000, 0), (1, 40000, 1)])
+def test_copies_are_paid_for(number, n_bytes, gap):
+    """4096 offsets to one tensor: views of it cost nothing, copies are soon too many."""
+    n, vector = 4096, 20
+    table = vector + 4 + 4 * n + 12
+    message = struct.pack("<IHHHHiII", 12, 8, 8, 4, 0, 8, 4, n)  # the root, and its one field
+    assert len(message) == vector + 4
+    message += b"".join(struct.pack("<I", table - (vector + 4 + 4 * i)) for i in range(n))
+    message += struct.pack("<HHHHHH", 10, 16, 12, 4, 8, 0)
+    width = {10: 4, 14: 2, 1: 1}[number]
+    data = table + 16 + 12
+    data += -(data + 4) % 16 + gap
+    message += struct.pack("<iIIB3x", 12, 12, data - (table + 8), number)
+    message += struct.pack("<Iq", 1, n_bytes // width)
+    message += bytes(data - len(message)) + struct.pack("<I", n_bytes) + bytes(n_bytes)
+    if number == 1:
+        assert len(decode_answer(memoryview(message))) == n
+        return
+    with pytest.raises(ProtocolError, match="far over its size"):
+        decode_answer(memoryview(message))

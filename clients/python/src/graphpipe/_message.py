@@ -343,6 +343,8 @@ def _read_tensor(table: _Table, what: str) -> Tensor:
             f"answer: {what} holds {held} {'strings' if number == STRING else 'bytes'}, "
             f"but {TYPES[number]}{list(shape)} needs {wanted}"
         )
+    if number == BFLOAT16 or begin % width:
+        message.spend(2 * held)  # becomes a copy
     if number != STRING:
         return Tensor(number, shape, message.data[begin : begin + held])
     places = range(begin, begin + 4 * n, 4)
