@@ -194,8 +194,10 @@ static void another_process_finds_it(void **state)
     assert_false(row_found(store, 1, 5000));
     assert_int_equal(store_child_order(&child, 'g'), 'n');
     row_put(store, 1, 5000);
-    const struct store_counts counts = store_count(store);
-    store_await(store, counts.n_stored + counts.n_dropped + 1);
+    /* the writer may still be counting what the flushes took back, so the counts do not tell when */
+    const struct timespec pause = {.tv_nsec = 10000000};
+    for (int i = 0; i < 3000 && store_child_order(&child, 'g') != 'y'; i++)
+        (void)nanosleep(&pause, NULL);
     assert_int_equal(store_child_order(&child, 'g'), 'y');
     store_close(store);
     assert_int_equal(store_child_end(&child, 0), 0);
