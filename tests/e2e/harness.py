@@ -277,6 +277,8 @@ class Server:
 
     def __enter__(self):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GP_")}
+        if "cntk" in self.command:  # LeakSanitizer crashes where CNTK's libraries are
+            environment["ASAN_OPTIONS"] = environment.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         env=environment, text=True, errors="replace",
