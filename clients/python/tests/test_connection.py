@@ -135,11 +135,13 @@ def test_a_refusal_is_heard_while_the_request_is_sent(where):
         peer.head()
         peer.send(b"HTTP/1.1 102 Wait\r\n\r\n",
                   answer(b"too long: 7\n", "413 Payload Too Large", kind=b"text/plain"))
-        peer.until_closed()
+        heard.wait(30)  # without reading on, so that not all can be sent
 
-    with Scripted(script, where=where) as server, Client(server.url) as client, \
-            pytest.raises(graphpipe.InvalidInput, match="^too long: 7$"):
-        client.infer(LARGE)
+    heard = threading.Event()
+    with Scripted(script, where=where) as server, Client(server.url) as client:
+        with pytest.raises(graphpipe.InvalidInput, match="^too long: 7$"):
+            client.infer(LARGE)
+        heard.set()
 
 
 # --- answers ------------------------------------------------------------------------------
