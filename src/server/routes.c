@@ -326,7 +326,7 @@ static bool check_control(struct exchange *x, const char *head, const char *host
 void routes_find_page(struct exchange *x, const char *head)
 {
     size_t size;
-    if (is_reserved(x->target))
+    if (!x->server->cors.n || is_reserved(x->target))
         return;
     const char *origin = http_field(&x->http, head, "Origin", &size);
     x->cors = cors_find(&x->server->cors, origin, size, &x->is_for_page);
