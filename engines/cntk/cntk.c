@@ -106,8 +106,7 @@ static enum gp_status describe_model(void *self, struct gp_description *d,
 {
     struct ck_model *model = self;
     (void)err;
-    (void)snprintf(model->summary, sizeof model->summary, "cpu  %u thread%s",
-                   model->n_threads, model->n_threads == 1 ? "" : "s");
+    plugin_say_cpu(model->summary, sizeof model->summary, model->n_threads);
     d->flags = GP_WRITES_OUTPUTS;
     d->n_slots = 1;
     d->n_inputs = model->n_inputs;

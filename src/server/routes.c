@@ -161,8 +161,6 @@ static enum served get_options(struct exchange *x)
 
 static enum served get_models(struct exchange *x)
 {
-    if (x->http.method == HTTP_METHOD_OPTIONS)
-        return get_options(x);
     models_write_json(x->server, &x->text);
     exchange_answer_text(x, "application/json");
     return SERVED_ANSWER;
@@ -368,8 +366,9 @@ bool routes_find(struct exchange *x, const char *head)
     const char *host = head + authority->start;
     if (!check_host(x, host, authority->size))
         return false;
-    const bool is_preflight = x->is_for_page && x->http.method == HTTP_METHOD_OPTIONS;
-    if (is_preflight || is_path(x->target, "*")) {
+    const bool is_options = x->http.method == HTTP_METHOD_OPTIONS;
+    const bool is_preflight = is_options && x->is_for_page;
+    if (is_preflight || (is_options && is_list(x)) || is_path(x->target, "*")) {
         x->route = &options_route;
     } else if (is_reserved(x->target)) {
         x->route = find_route(x->target);
